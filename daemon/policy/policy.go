@@ -1,0 +1,99 @@
+// Package policy holds the operator's wishes as values: jobs, schedules,
+// retention, objectives, patterns, rates. It is pure: what depends on the time
+// takes it as an argument. It knows no files, no TOML and no drivers.
+package policy
+
+import (
+	"time"
+
+	"antipode/fsdrivers/dataset"
+)
+
+// Driver names a kind of file system.
+type Driver string
+
+// The drivers a policy may name.
+const (
+	Btrfs Driver = "btrfs"
+	ZFS   Driver = "zfs"
+)
+
+// Job is what the source of a replication does.
+type Job struct {
+	ID          string // immutable: it is in the names of snapshots and holds
+	Driver      Driver
+	Datasets    Patterns
+	Schedule    Schedule
+	ReplicateTo []string      // names of peers, at least one unless the job only snapshots
+	RPO         time.Duration // 0: no objective
+	Rate        Rate
+	Keep        Keep
+	MayPromote  bool           // its targets may fence this node (decision 9)
+	Location    *time.Location // for cron and for retention's days; UTC unless the file says otherwise
+	Initial     Initial
+}
+
+// Initial says what the first copy of a dataset sends.
+type Initial string
+
+// What the first copy may send.
+const (
+	InitialLatest Initial = "latest" // the newest snapshot
+	InitialAll    Initial = "all"    // the oldest, then every one after it
+	InitialFail   Initial = "fail"   // nothing: an operator seeds it
+)
+
+// Accept is what a target takes in from one peer.
+type Accept struct {
+	From         string // name of the peer
+	Driver       Driver
+	Into         string // absolute path of a subvolume, or a ZFS dataset
+	Live         string // directory below which an activated dataset appears; "" is inside Into
+	RPO          time.Duration
+	Protect      time.Duration // nothing received later than this ago is pruned
+	MinFree      Amount
+	MaxBytes     int64 // bound of one stream; 0 is none
+	Keep         Keep
+	Location     *time.Location
+	AllowDevices bool
+}
+
+// Peer is another machine that this one knows.
+type Peer struct {
+	Name    string
+	Address string // host:port; "" for a peer that only calls us
+	Key     string // fingerprint, as `antipode identity` prints it
+}
+
+// Rate is a budget in bytes per second; 0 is no limit.
+type Rate int64
+
+// Amount is a number of bytes, or a share of a file system.
+type Amount struct {
+	Bytes   int64
+	Percent float64 // 0 to 100; used when Bytes is 0
+}
+
+// Keep is how many points of each kind retention keeps.
+type Keep struct {
+	Last, Hourly, Daily, Weekly, Monthly, Yearly int
+	Within                                       time.Duration // everything not older than this before the newest point
+}
+
+// Schedule is when a job snapshots: Every or Cron, not both. The zero Schedule
+// runs only when triggered.
+type Schedule struct {
+	Every time.Duration
+	Cron  string // five fields, or six with seconds first
+}
+
+// Pattern selects datasets: an exact path, or with Below everything under it
+// (the path itself is not included by "/data/www/**").
+type Pattern struct {
+	Path   dataset.Path
+	Below  bool
+	Negate bool
+}
+
+// Patterns are ordered; the last that matches decides.
+type Patterns []Pattern

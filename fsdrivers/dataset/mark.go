@@ -1,0 +1,83 @@
+package dataset
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"strings"
+)
+
+// MaxMarkHistory bounds how many activations a mark remembers.
+const MaxMarkHistory = 64
+
+// ActivationID names one activation: 128 random bits as 32 hexadecimal digits.
+type ActivationID string
+
+// NewActivationID draws a new one.
+func NewActivationID() ActivationID {
+	var b [16]byte
+	rand.Read(b[:]) // never fails (crypto/rand, Go 1.24)
+	return ActivationID(hex.EncodeToString(b[:]))
+}
+
+// ParseActivationID checks one that comes from a disk or a peer.
+func ParseActivationID(s string) (ActivationID, error) {
+	if len(s) != 32 || strings.Trim(s, "0123456789abcdef") != "" {
+		return "", fmt.Errorf("%q is not an activation id: want 32 hexadecimal digits", s)
+	}
+	return ActivationID(s), nil
+}
+
+// Activation is one time a node was made primary of a dataset.
+type Activation struct {
+	Generation uint64       `json:"generation"` // rises by one with each activation
+	ID         ActivationID `json:"id"`         // two of one generation with different IDs are split brain
+	Node       string       `json:"node"`       // who became primary
+	Base       ID           `json:"base"`       // the recovery point it started from; zero for the first primary
+}
+
+// Mark is the fence of a dataset (ARCHITECTURE decision 9): the newest
+// activation that a host knows of, and those before it, newest first. The zero
+// Mark is that of a dataset that was never promoted: generation 0, its first
+// primary being whoever made it.
+type Mark struct {
+	Activation
+	// History holds at most MaxMarkHistory earlier activations, newest first.
+	History []Activation `json:"history,omitempty"`
+}
+
+// IsZero reports whether nobody was ever promoted.
+func (m Mark) IsZero() bool { return m.Generation == 0 }
+
+// Validate checks the form of a mark that comes from a disk or a peer:
+// identifiers, a falling history, its bound. It does not judge who may set it.
+func (m Mark) Validate() error {
+	if len(m.History) > MaxMarkHistory {
+		return fmt.Errorf("mark remembers %d activations, more than %d", len(m.History), MaxMarkHistory)
+	}
+	if m.IsZero() {
+		if m.ID != "" || len(m.History) != 0 {
+			return fmt.Errorf("mark of generation 0 carries an activation")
+		}
+		return nil
+	}
+	last := m.Generation + 1
+	for _, a := range append([]Activation{m.Activation}, m.History...) {
+		if a.Generation == 0 || a.Generation >= last {
+			return fmt.Errorf("mark's generations do not fall: %d after %d", a.Generation, last)
+		}
+		last = a.Generation
+		if _, err := ParseActivationID(string(a.ID)); err != nil {
+			return fmt.Errorf("mark of generation %d: %w", a.Generation, err)
+		}
+		if a.Node == "" || len(a.Node) > 64 {
+			return fmt.Errorf("mark of generation %d names no node", a.Generation)
+		}
+		if !a.Base.IsZero() {
+			if _, err := ParseID(string(a.Base)); err != nil {
+				return fmt.Errorf("mark of generation %d: %w", a.Generation, err)
+			}
+		}
+	}
+	return nil
+}
