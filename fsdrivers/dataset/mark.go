@@ -81,3 +81,36 @@ func (m Mark) Validate() error {
 	}
 	return nil
 }
+
+// MaxMarkRise bounds how many activations a mark may be ahead of the one it is
+// compared with. A peer that is further ahead was out of touch for longer than
+// anybody should decide without an operator.
+const MaxMarkRise = 16
+
+// Same reports whether both marks name the same activation.
+func (m Mark) Same(o Mark) bool { return m.Generation == o.Generation && m.ID == o.ID }
+
+// Descends reports whether m came about from old by activations that m
+// remembers one by one: old's activation stands in m's history exactly as many
+// places back as the generations differ. From the zero mark descends what
+// remembers every activation back to generation 1. The same activation does not
+// descend from itself.
+func (m Mark) Descends(old Mark) bool {
+	if m.Generation <= old.Generation {
+		return false
+	}
+	between := m.Generation - old.Generation - 1 // activations that m knows and old does not, without m's own
+	if between > uint64(len(m.History)) {
+		return false
+	}
+	for i := range between {
+		if m.History[i].Generation != m.Generation-1-i {
+			return false
+		}
+	}
+	if old.IsZero() {
+		return uint64(len(m.History)) == between
+	}
+	return between < uint64(len(m.History)) &&
+		m.History[between].Generation == old.Generation && m.History[between].ID == old.ID
+}

@@ -1,0 +1,84 @@
+// Package plan decides what has to be sent so that one replica catches up with
+// its source. It owns the search for the common base, the order of steps, the
+// fate of an unfinished receive, and the conflicts in which nothing may be
+// sent. It is pure: both sides' lists go in, a Plan or a typed conflict with
+// its evidence comes out, and the same input always gives the same output. It
+// must not know drivers, the transport, retention or what time it is.
+package plan
+
+import (
+	"antipode/daemon/policy"
+	"antipode/fsdrivers/dataset"
+)
+
+// Input is all that the decision depends on.
+type Input struct {
+	Job     string          // the job's immutable id
+	Dataset dataset.Dataset // as the source declares it
+	// Source and Target are what each side holds complete, in any order. Only
+	// identities are compared between them; Order only within each.
+	Source, Target []dataset.Snapshot
+	// TargetID is the dataset that the replica was received from; zero before
+	// its first copy.
+	TargetID dataset.ID
+	// Checkpoint is the target's unfinished receive; zero for none.
+	Checkpoint             dataset.Checkpoint
+	SourceMark, TargetMark dataset.Mark
+	// MayPromote says that this target may fence the source.
+	MayPromote bool
+	// Initial says what a first copy sends; "" is policy.InitialLatest.
+	Initial policy.Initial
+	// Flags are the pinned send options of this replica.
+	Flags string
+}
+
+// Plan is what has to be done, in order. A dry run prints the same value that
+// a run executes. A Plan without steps is good news: nothing to send.
+type Plan struct {
+	Dataset dataset.Dataset `json:"dataset"`
+	// Base is the newest point that both sides have; zero before the first copy.
+	Base dataset.Snapshot `json:"base,omitzero"`
+	// Steps are sent one after the other; each builds on the one before.
+	Steps []Step `json:"steps"`
+	// Resume is the checkpoint that the first step goes on from; zero when it
+	// starts at the first byte.
+	Resume dataset.Checkpoint `json:"resume,omitzero"`
+	// Dropped is an unfinished receive that fits nothing any more: the target
+	// has to abort it before the first step.
+	Dropped *Dropped `json:"dropped,omitempty"`
+	// Why is the reason for the plan as a whole.
+	Why string `json:"why"`
+}
+
+// Step is a send and the reason for it.
+type Step struct {
+	dataset.Step
+	Why string `json:"why"`
+}
+
+// Dropped is a checkpoint that is given up.
+type Dropped struct {
+	Checkpoint dataset.Checkpoint `json:"checkpoint"`
+	Why        string             `json:"why"`
+}
+
+// IsEmpty reports whether there is nothing to send and nothing to give up.
+func (p Plan) IsEmpty() bool { return len(p.Steps) == 0 && p.Dropped == nil }
+
+// Decide plans the steps from what the target holds to the source's newest
+// snapshot. The error is one of the conflicts of this package (all of them
+// implement Conflict), in which case nothing may be sent.
+func Decide(in Input) (Plan, error) {
+	if err := in.judgeMarks(); err != nil {
+		return Plan{}, err
+	}
+	e := in.evidence()
+	if !in.TargetID.IsZero() && in.TargetID != in.Dataset.ID {
+		return Plan{}, &OtherDataset{Evidence: e, TargetID: in.TargetID}
+	}
+	base, err := in.base(e)
+	if err != nil {
+		return Plan{}, err
+	}
+	return in.route(e, base), nil
+}
