@@ -1,0 +1,59 @@
+# The targets' names are a contract: see CONTRIBUTING.md. Tools and the machine
+# image of later tests are cached outside the tree, keyed by version.
+SHELL := /bin/bash
+CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/antipode
+GOLANGCI_VERSION := v2.15.0
+GOFUMPT_VERSION := v0.12.0
+GOLANGCI := $(CACHE)/tools/golangci-lint-$(GOLANGCI_VERSION)/golangci-lint
+GOFUMPT := $(CACHE)/tools/gofumpt-$(GOFUMPT_VERSION)/gofumpt
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+FUZZTIME ?= 60s
+export CGO_ENABLED := 0
+
+.PHONY: build
+build: ## bin/antipode, one static binary
+	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/antipode ./daemon/cmd/antipode
+
+.PHONY: demo
+demo: deps build ## the main job, on two real file systems, with two daemons
+	go run ./integration/demo -antipode bin/antipode
+
+.PHONY: deps
+deps: ## installs what the demo and the tests need and this machine lacks
+	@integration/deps.sh
+
+.PHONY: test
+test: deps check test-unit test-btrfs ## everything that CI runs
+
+.PHONY: test-unit
+test-unit: ## all packages but the ones that need a file system
+	go test $$(go list ./... | grep -v /integration/)
+
+.PHONY: test-btrfs
+test-btrfs: deps build ## drivers, daemons and faults on real Btrfs (root)
+	ANTIPODE_BIN=$(CURDIR)/bin/antipode go test -count=1 -timeout 25m ./fsdrivers/btrfs/... ./integration/...
+
+.PHONY: check
+check: $(GOLANGCI) $(GOFUMPT) ## format, vet, lint, floors
+	@out=$$($(GOFUMPT) -l .); [ -z "$$out" ] || { echo "not formatted by gofumpt:"; echo "$$out"; exit 1; }
+	go vet ./...
+	$(GOLANGCI) run ./...
+	go test ./integration/floors
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME each
+	integration/fuzz.sh $(FUZZTIME)
+
+.PHONY: bench
+bench: deps build ## the figures of the README, one line each
+	ANTIPODE_BIN=$(CURDIR)/bin/antipode go test -count=1 -timeout 30m -tags bench -run '^TestFigures' -v ./integration/bench | grep -E '^(bench:|FAIL|---|panic|ok)' 
+
+.PHONY: clean
+clean: ## removes what the build made in the tree
+	rm -rf bin
+
+$(GOLANGCI):
+	GOBIN=$(dir $@) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+
+$(GOFUMPT):
+	GOBIN=$(dir $@) go install mvdan.cc/gofumpt@$(GOFUMPT_VERSION)
