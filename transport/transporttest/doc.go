@@ -1,0 +1,14 @@
+// Package transporttest is a network in memory for tests: connections that
+// behave like TCP sockets (a bounded buffer each way, deadlines, half-close)
+// and can be cut, delayed, stalled and corrupted at an exact byte.
+//
+// It runs inside a testing/synctest bubble: whoever waits is durably blocked,
+// and delays pass in virtual time. It knows bytes, no messages. A Net and all
+// that comes from it belong to the bubble they were made in.
+//
+//	n := transporttest.New()
+//	l, err := n.Listen("sin1:8771")
+//	client := &http.Transport{DialContext: n.DialContext}
+//	n.OnConnect(func(l *transporttest.Link) { l.CutAfter(transporttest.ToListener, 4096) })
+//	n.Down(transporttest.Outage{}); n.Up(); n.CutAll()
+package transporttest
