@@ -49,6 +49,9 @@ type Mark struct {
 // IsZero reports whether nobody was ever promoted.
 func (m Mark) IsZero() bool { return m.Generation == 0 }
 
+// IsForeign reports whether another node than this one was made primary.
+func (m Mark) IsForeign(node string) bool { return !m.IsZero() && m.Node != node }
+
 // Validate checks the form of a mark that comes from a disk or a peer:
 // identifiers, a falling history, its bound. It does not judge who may set it.
 func (m Mark) Validate() error {

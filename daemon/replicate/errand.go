@@ -1,0 +1,199 @@
+package replicate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"antipode/daemon/ledger"
+	"antipode/daemon/plan"
+	"antipode/daemon/policy"
+	"antipode/daemon/send"
+	"antipode/daemon/status"
+	"antipode/fsdrivers/dataset"
+	"antipode/transport/client"
+	"antipode/transport/wire"
+)
+
+// start begins an errand: the plan's steps, one after the other. It takes its
+// place in the queue before it returns.
+func (c *Courier) start(ctx context.Context, job policy.Job, p plan.Plan) *errand {
+	ctx, cancel := context.WithCancelCause(ctx)
+	e := &errand{cancel: cancel, done: make(chan struct{})}
+	path := p.Dataset.Path
+	c.mu.Lock()
+	c.errands[path] = e
+	c.mu.Unlock()
+	queue := c.small
+	if p.Steps[0].IsFull() {
+		queue = c.full
+	}
+	place := queue.enter()
+	go func() {
+		defer cancel(nil)
+		defer queue.leave(place)
+		err := await(ctx, place)
+		if err == nil {
+			err = c.run(ctx, job, p)
+		}
+		c.finish(ctx, path, e, err)
+	}()
+	return e
+}
+
+// finish publishes how the errand ended and looks again if something newer came
+// in the meantime.
+func (c *Courier) finish(ctx context.Context, path dataset.Path, e *errand, err error) {
+	if err != nil {
+		c.fail(path, err)
+	} else {
+		c.succeeded(path)
+	}
+	c.Board.Pair(c.key(path), func(p *status.Pair) { p.Moving = nil })
+	c.mu.Lock()
+	again := e.again && err == nil
+	delete(c.errands, path)
+	c.mu.Unlock()
+	e.err = err
+	close(e.done)
+	if again {
+		go func() { _ = c.Visit(ctx, false) }() // what fails is on the board
+	}
+}
+
+func (c *Courier) run(ctx context.Context, job policy.Job, p plan.Plan) error {
+	if p.Dropped != nil {
+		c.Log.Warn().Stringer("dataset", p.Dataset.Path).Str("why", p.Dropped.Why).Msg("unfinished receive is given up")
+	}
+	resume := p.Resume
+	for _, step := range p.Steps {
+		if err := c.step(ctx, job, step, resume); err != nil {
+			return err
+		}
+		resume = dataset.Checkpoint{}
+	}
+	return nil
+}
+
+// step sends one step, shows it on the board and remembers it.
+func (c *Courier) step(ctx context.Context, job policy.Job, step plan.Step, resume dataset.Checkpoint) error {
+	path := step.Dataset.Path
+	began := c.Now()
+	m := newMeter(began, resume.Done)
+	log := c.Log.With().Stringer("dataset", path).Str("step", string(step.ID())).Str("snapshot", step.To.Name).Logger()
+	log.Info().Str("why", step.Why).Bool("full", step.IsFull()).Msg("step begins")
+	kind := "incremental"
+	if step.IsFull() {
+		kind = "full"
+	}
+	c.Board.Pair(c.key(path), func(p *status.Pair) {
+		p.Moving = &status.Moving{Step: step.ID(), Kind: kind, Snapshot: step.To.Name, Bytes: resume.Done}
+	})
+	_, err := c.sender(job, path, m).Execute(ctx, step.Step, resume)
+	record := ledger.Step{
+		Job: job.ID, Dataset: path, Peer: c.Peer, Step: step.ID(), From: step.From.Name, To: step.To.Name,
+		Bytes: m.bytes(), Started: began, Ended: c.Now(),
+	}
+	if err != nil {
+		record.Error = err.Error()
+		c.History.Record(ledger.Batch{Steps: []ledger.Step{record}})
+		return err
+	}
+	c.History.Record(ledger.Batch{Steps: []ledger.Step{record}})
+	c.landed(path, step.To)
+	log.Info().Int64("bytes", m.bytes()).Dur("took", c.Now().Sub(began)).Msg("step is durable on the target")
+	return nil
+}
+
+func (c *Courier) sender(job policy.Job, path dataset.Path, m *meter) *send.Sender {
+	key := c.key(path)
+	return &send.Sender{
+		Driver: c.Near, Kind: string(job.Driver), Job: job.ID, Peer: c.Peer, ChunkBytes: wire.MaxChunk,
+		Transport: transport{far: c.Far, progress: func(p client.Progress) {
+			now := c.Now()
+			c.Board.Pair(key, func(pair *status.Pair) {
+				if pair.Moving != nil {
+					m.show(now, p, pair.Moving)
+				}
+			})
+		}},
+		Estimated: func(_ dataset.Step, bytes int64) {
+			c.Board.Pair(key, func(pair *status.Pair) {
+				if pair.Moving != nil {
+					pair.Moving.Estimate = bytes
+				}
+			})
+		},
+	}
+}
+
+// transport fits the client to what a step needs of it.
+type transport struct {
+	far      Far
+	progress func(client.Progress)
+}
+
+func (t transport) Send(ctx context.Context, open wire.Open, src io.Reader) (wire.Committed, error) {
+	return t.far.Send(ctx, open, src, t.progress)
+}
+
+// landed notes the newest point that the peer is known to have.
+func (c *Courier) landed(path dataset.Path, s dataset.Snapshot) {
+	if s.ID.IsZero() {
+		c.Board.Pair(c.key(path), func(p *status.Pair) { p.LastError = nil })
+		return
+	}
+	c.Board.Pair(c.key(path), func(p *status.Pair) {
+		p.LastPoint, p.LastError, p.State = status.Point{Name: s.Name, Time: s.Created}, nil, status.OK
+	})
+	job := c.job.Load()
+	c.History.Record(ledger.Batch{Facts: []ledger.Fact{{
+		FactKey: ledger.FactKey{Side: ledger.Source, Job: job.ID, Dataset: path, Peer: c.Peer},
+		At:      c.Now(), Point: ledger.Point{Name: s.Name, ID: s.ID, Created: s.Created}, RPO: job.RPO,
+		State: string(status.OK),
+	}}})
+}
+
+// fail puts an error where the operator looks for it, and leaves the dataset
+// alone for a while.
+func (c *Courier) fail(path dataset.Path, err error) {
+	if errors.Is(err, context.Canceled) {
+		return // shutdown, or the operator's own abort
+	}
+	until := c.failed(path)
+	problem := Problem(err, c.Now())
+	if problem.Next == "" {
+		problem.Next = "it is tried again at " + until.UTC().Format(time.TimeOnly) + " UTC"
+	}
+	c.Board.Pair(c.key(path), func(p *status.Pair) { p.LastError = problem })
+	c.Log.Error().Err(err).Stringer("dataset", path).Time("again", until).Msg("replication failed")
+}
+
+// Problem words an error for the operator: what failed, and the next step where
+// the error knows one.
+func Problem(err error, now time.Time) *status.Problem {
+	p := &status.Problem{Text: err.Error(), At: now}
+	var conflict plan.Conflict
+	var answer *wire.Error
+	switch {
+	case errors.As(err, &conflict):
+		p.Next = conflict.Next()
+	case errors.As(err, &answer):
+		p.Next = answer.Next
+	}
+	return p
+}
+
+// contact notes whether the peer answered, and how far its clock is from ours.
+func (c *Courier) contact(theirs time.Time, err error) {
+	now := c.Now()
+	c.Board.Peer(c.Peer, func(p *status.Peer) {
+		if err != nil {
+			p.Reachable, p.Problem = false, fmt.Sprint(err)
+			return
+		}
+		p.Reachable, p.Problem, p.LastContact, p.ClockSkew = true, "", now, theirs.Sub(now)
+	})
+}
