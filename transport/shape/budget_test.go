@@ -1,0 +1,331 @@
+package shape_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"antipode/transport/shape"
+)
+
+const gbit = 1_000_000_000 / 8
+
+// pump waits for pieces of n bytes until ctx ends and counts what was granted.
+func pump(ctx context.Context, wg *sync.WaitGroup, b *shape.Budget, n int) *atomic.Int64 {
+	granted := new(atomic.Int64)
+	wg.Go(func() {
+		for b.Wait(ctx, n) == nil {
+			granted.Add(int64(n))
+		}
+	})
+	return granted
+}
+
+func within(t *testing.T, what string, got int64, want, tolerance float64) {
+	t.Helper()
+	if off := math.Abs(float64(got)-want) / want; off > tolerance {
+		t.Errorf("%s: got %d bytes, want %.0f within %.1f %%, is %.2f %% off", what, got, want, tolerance*100, off*100)
+	}
+}
+
+func TestRateHoldsOverTenSeconds(t *testing.T) {
+	tests := []struct {
+		name    string
+		rate    int64 // bytes per second
+		piece   int
+		waiters int
+	}{
+		{"1 kB/s, one byte at a time", 1000, 1, 1},
+		{"1 kB/s, 50 bytes, three waiters", 1000, 50, 3},
+		{"64 kB/s, packets", 64_000, 1400, 2},
+		{"280 kB/s, where 10 ms are two packets", 280_000, 1000, 1},
+		{"200 Mbit/s, copies of 32 KiB, eight lanes", gbit / 5, 32 << 10, 8},
+		{"10 Gbit/s, chunks", 10 * gbit, 1 << 20, 4},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				b := shape.NewBudget(nil)
+				b.SetRate(tt.rate)
+				var wg sync.WaitGroup
+				var total int64
+				var counts []*atomic.Int64
+				for range tt.waiters {
+					counts = append(counts, pump(ctx, &wg, b, tt.piece))
+				}
+				wg.Wait()
+				least, most := int64(math.MaxInt64), int64(0)
+				for _, c := range counts {
+					total += c.Load()
+					least, most = min(least, c.Load()), max(most, c.Load())
+				}
+				// Whoever came first had the burst.
+				if apart := tt.rate/5 + int64(2*tt.piece); most-least > apart {
+					t.Errorf("shares: got %d to %d bytes, want them at most %d apart", least, most, apart)
+				}
+				within(t, "all waiters", total, float64(tt.rate)*10, 0.03)
+			})
+		})
+	}
+}
+
+// Whatever the past, no window holds more than its rate and the burst.
+func TestBurstIsBounded(t *testing.T) {
+	tests := []struct {
+		name string
+		rate int64
+		max  float64 // bytes at once after an idle minute
+	}{
+		{"1 kB/s", 1000, 200},
+		{"100 kB/s: two packets", 100_000, 2800},
+		{"8 Mbit/s: 10 ms", 1_000_000, 10_000},
+		{"10 Gbit/s: 10 ms", 10 * gbit, 12_500_000},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := shape.NewBudget(nil)
+				b.SetRate(tt.rate)
+				wait(t, time.Minute)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
+				defer cancel()
+				var got float64
+				step := max(1, int(tt.max)/200)
+				for start := time.Now(); b.Wait(ctx, step) == nil && time.Since(start) == 0; {
+					got += float64(step)
+				}
+				if got > tt.max || got < tt.max*0.9 {
+					t.Errorf("went out at once: got %.0f bytes, want at most %.0f and not much less", got, tt.max)
+				}
+			})
+		})
+	}
+}
+
+func wait(t *testing.T, d time.Duration) {
+	t.Helper()
+	select {
+	case <-time.After(d):
+	case <-t.Context().Done():
+		t.Fatal("test ended while waiting")
+	}
+}
+
+func TestChangeReachesThoseWhoWait(t *testing.T) {
+	tests := []struct {
+		name          string
+		before, after int64
+		want          time.Duration // from the change on, for what is left of 10,000 bytes
+	}{
+		{"faster", 10, 1000, 9990 * time.Millisecond},
+		{"slower", 100, 10, 900 * time.Second},
+		{"unlimited", 10, 0, 0},
+		{"the same", 100, 100, 90 * time.Second},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := shape.NewBudget(nil)
+				b.SetRate(tt.before)
+				done := make(chan time.Time, 1)
+				go func() {
+					if err := b.Wait(t.Context(), 10_000); err != nil {
+						t.Errorf("Wait: %v", err)
+					}
+					done <- time.Now()
+				}()
+				wait(t, 10*time.Second)
+				changed := time.Now()
+				b.SetRate(tt.after)
+				got := (<-done).Sub(changed)
+				// Left over: 10,000 less ten seconds at the old rate and its burst.
+				left := 10_000 - 10*float64(tt.before) - float64(tt.before)*0.2
+				want := time.Duration(0)
+				if tt.after > 0 {
+					want = time.Duration(left / float64(tt.after) * float64(time.Second))
+				}
+				if d := (got - want).Abs(); d > want/50+time.Millisecond {
+					t.Errorf("after the change: got %v, want %v", got, want)
+				}
+			})
+		})
+	}
+}
+
+func TestJobAndHostBothAgree(t *testing.T) {
+	tests := []struct {
+		name string
+		host int64
+		jobs []int64 // rate of each job
+		// lanes of each job; they must not weigh
+		lanes []int
+		want  []float64 // bytes per second of each job
+	}{
+		{"the job is slower", 1_000_000, []int64{100_000}, []int{1}, []float64{100_000}},
+		{"the host is slower", 100_000, []int64{1_000_000}, []int{4}, []float64{100_000}},
+		{"jobs share evenly, not lanes", 200_000, []int64{0, 0}, []int{9, 1}, []float64{100_000, 100_000}},
+		{"what one does not use the other gets", 200_000, []int64{50_000, 0}, []int{2, 2}, []float64{50_000, 150_000}},
+		{"an unlimited host", 0, []int64{70_000, 30_000}, []int{1, 3}, []float64{70_000, 30_000}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				host := shape.NewBudget(nil)
+				host.SetRate(tt.host)
+				var wg sync.WaitGroup
+				counts := make([][]*atomic.Int64, len(tt.jobs))
+				for i, r := range tt.jobs {
+					job := shape.NewBudget(host)
+					job.SetRate(r)
+					for range tt.lanes[i] {
+						counts[i] = append(counts[i], pump(ctx, &wg, job, 1000))
+					}
+				}
+				wg.Wait()
+				for i, lanes := range counts {
+					var got int64
+					for _, c := range lanes {
+						got += c.Load()
+					}
+					within(t, fmt.Sprintf("job %d", i), got, tt.want[i]*10, 0.04)
+				}
+			})
+		})
+	}
+}
+
+func TestWaitEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		host := shape.NewBudget(nil)
+		host.SetRate(1)
+		job := shape.NewBudget(host)
+		first, stop := context.WithCancel(t.Context())
+		errs := make(chan error, 2)
+		go func() { errs <- job.Wait(first, 1000) }() // has the turn, waits at the host
+		synctest.Wait()
+		second, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		go func() { errs <- job.Wait(second, 1000) }() // waits for the turn
+		if err := <-errs; !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("behind another: got %v, want deadline exceeded", err)
+		}
+		stop()
+		if err := <-errs; !errors.Is(err, context.Canceled) {
+			t.Errorf("at the host: got %v, want canceled", err)
+		}
+		host.SetRate(0)
+		if err := job.Wait(t.Context(), 1<<20); err != nil {
+			t.Errorf("after both gave up: got %v, want the turn to be free", err)
+		}
+		if err := job.Wait(first, 0); !errors.Is(err, context.Canceled) {
+			t.Errorf("nothing to wait for, ended context: got %v, want canceled", err)
+		}
+	})
+}
+
+// lumps remembers how much arrived at each instant.
+type lumps map[time.Time]int
+
+func (l lumps) Write(p []byte) (int, error) {
+	l[time.Now()] += len(p)
+	return len(p), nil
+}
+
+func TestStreamsPassOnSliceBySlice(t *testing.T) {
+	data := bytes.Repeat([]byte("antipode"), 10_000) // 80 kB
+	tests := []struct {
+		name string
+		copy func(ctx context.Context, b *shape.Budget, to io.Writer) error
+	}{
+		{"writer", func(ctx context.Context, b *shape.Budget, to io.Writer) error {
+			_, err := b.Writer(ctx, to).Write(data)
+			return err
+		}},
+		{"reader", func(ctx context.Context, b *shape.Budget, to io.Writer) error {
+			_, err := io.Copy(to, b.Reader(ctx, bytes.NewReader(data)))
+			return err
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				host := shape.NewBudget(nil)
+				host.SetRate(8000)
+				start, got := time.Now(), lumps{}
+				if err := tt.copy(t.Context(), shape.NewBudget(host), got); err != nil {
+					t.Fatal(err)
+				}
+				if took := time.Since(start); took < 9700*time.Millisecond || took > 10*time.Second {
+					t.Errorf("80 kB at 8 kB/s: got %v, want 10 s less the burst of 0.2 s", took)
+				}
+				total := 0
+				for at, n := range got {
+					total += n
+					if n > 1600 {
+						t.Errorf("lump of %d bytes after %v, want at most 0.2 s of the rate", n, at.Sub(start))
+					}
+				}
+				if total != len(data) {
+					t.Errorf("got %d bytes, want %d", total, len(data))
+				}
+			})
+		})
+	}
+}
+
+type failing struct{ after int }
+
+func (f *failing) Write(p []byte) (int, error) {
+	if f.after < len(p) {
+		return f.after, io.ErrShortWrite
+	}
+	f.after -= len(p)
+	return len(p), nil
+}
+
+func TestWriterTellsHowFarItGot(t *testing.T) {
+	n, err := shape.NewBudget(nil).Writer(t.Context(), &failing{after: 20_000}).Write(make([]byte, 50_000))
+	if n != 20_000 || !errors.Is(err, io.ErrShortWrite) {
+		t.Errorf("failing writer: got %d, %v, want 20000 and its error", n, err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	var to bytes.Buffer
+	n, err = shape.NewBudget(nil).Writer(ended, &to).Write(make([]byte, 10))
+	if n != 0 || !errors.Is(err, context.Canceled) || to.Len() != 0 {
+		t.Errorf("ended context: got %d, %v, %d bytes passed, want none and canceled", n, err, to.Len())
+	}
+}
+
+func TestNoBudgetIsNoLimit(t *testing.T) {
+	var none *shape.Budget
+	if err := none.Wait(t.Context(), 1<<30); err != nil {
+		t.Errorf("Wait: got %v, want nil", err)
+	}
+	var to bytes.Buffer
+	if n, err := none.Writer(t.Context(), &to).Write(make([]byte, 100_000)); n != 100_000 || err != nil {
+		t.Errorf("Write: got %d, %v, want 100000, nil", n, err)
+	}
+	for _, tt := range []struct{ set, want int64 }{{5, 5}, {0, 0}, {-7, 0}} {
+		b := shape.NewBudget(nil)
+		b.SetRate(tt.set)
+		if got := b.Rate(); got != tt.want {
+			t.Errorf("Rate after SetRate(%d): got %d, want %d", tt.set, got, tt.want)
+		}
+	}
+	if got := none.Rate(); got != 0 {
+		t.Errorf("Rate of no budget: got %d, want 0", got)
+	}
+}
