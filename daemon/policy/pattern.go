@@ -131,3 +131,9 @@ func unnamedChild(p dataset.Path, named Patterns) dataset.Path {
 	}
 	return child
 }
+
+// Covers reports whether the patterns select q or a dataset below q that none
+// of them names: whether something put at q would be taken for data.
+func (ps Patterns) Covers(q dataset.Path) bool {
+	return ps.Match(q) || ps.Match(unnamedChild(q, ps))
+}

@@ -1,0 +1,175 @@
+package config
+
+import (
+	"slices"
+
+	"antipode/daemon/policy"
+	"antipode/fsdrivers/dataset"
+)
+
+// check looks at what only shows between sections.
+func (d *draft) check() {
+	d.checkPeers()
+	d.checkJobs()
+	d.checkAccepts()
+}
+
+// checkPeers refuses two peers of one name or one key. A peer that the
+// operator wrote down and paired as well is the same peer twice.
+func (d *draft) checkPeers() {
+	var kept []placed[policy.Peer]
+	for _, p := range d.peers {
+		if p.value.Name != "" && p.value.Name == d.config.Node {
+			p.table.wrong("name", "peer %q has the name of this node; every machine needs its own", p.value.Name)
+		}
+		i := slices.IndexFunc(kept, func(o placed[policy.Peer]) bool {
+			return p.value.Name != "" && o.value.Name == p.value.Name || p.value.Key != "" && o.value.Key == p.value.Key
+		})
+		if i < 0 {
+			kept = append(kept, p)
+			continue
+		}
+		switch o := kept[i]; {
+		case o.value.Name != p.value.Name:
+			p.table.wrong("key", "peer %q has the key of peer %q (%s); each machine has its own, as `antipode identity` prints it there", p.value.Name, o.value.Name, place(o.table))
+		case o.value.Key == p.value.Key && o.table.doc != p.table.doc:
+			p.table.warn("name", "peer %q stands in %s too, and that is used; remove one of them", p.value.Name, place(o.table))
+		default:
+			p.table.wrong("name", "peer %q is there already (%s); keep the one whose key `antipode identity` prints on it", p.value.Name, place(o.table))
+		}
+	}
+	d.peers = kept
+}
+
+// place tells where a table stands.
+func place(t *table) string { return t.problem("", "").place() }
+
+func (d *draft) peerNames() []string {
+	var names []string
+	for _, p := range d.peers {
+		names = append(names, p.value.Name)
+	}
+	return names
+}
+
+func (d *draft) checkJobs() {
+	for i, j := range d.jobs {
+		d.checkTargets(j)
+		warnJob(j)
+		for _, o := range d.jobs[:i] {
+			checkPair(j, o)
+		}
+	}
+}
+
+// checkPair refuses what two jobs may not share.
+func checkPair(j, o placed[policy.Job]) {
+	if j.value.ID != "" && j.value.ID == o.value.ID {
+		j.table.wrong("id", "job %q is there already (%s); an id names one job for ever", j.value.ID, place(o.table))
+	}
+	if j.value.Driver != o.value.Driver {
+		return
+	}
+	if where, overlaps := policy.Overlap(j.value.Datasets, o.value.Datasets); overlaps {
+		j.table.wrong("datasets", `jobs %q and %q (%s) both take %s; leave it to one of them, for example with "!%s" at the end of the other's datasets`,
+			j.value.ID, o.value.ID, place(o.table), where, where)
+	}
+}
+
+// checkTargets looks at the peers of a job.
+func (d *draft) checkTargets(j placed[policy.Job]) {
+	const key = "replicate_to"
+	for i, name := range j.value.ReplicateTo {
+		at := element(key, i)
+		p := slices.IndexFunc(d.peers, func(p placed[policy.Peer]) bool { return p.value.Name == name })
+		switch {
+		case slices.Contains(j.value.ReplicateTo[:i], name):
+			j.table.wrong(at, "job %q names peer %q twice; once is enough", j.value.ID, name)
+		case name == d.config.Node:
+			j.table.wrong(at, "job %q replicates to %q, which is this node; want the name of a peer", j.value.ID, name)
+		case p < 0:
+			j.table.wrong(at, "job %q replicates to %q, which is no [[peer]]; %s (pair with it, or add it)", j.value.ID, name, didYouMean(name, d.peerNames()))
+		case d.peers[p].value.Address == "" && !d.peers[p].table.has("address"):
+			j.table.wrong(at, `job %q replicates to %q, which has no address (%s); want address = "host:port" there`, j.value.ID, name, place(d.peers[p].table))
+		}
+	}
+}
+
+// warnJob notes what a job may say and hardly means.
+func warnJob(j placed[policy.Job]) {
+	v, t := j.value, j.table
+	switch {
+	case v.RPO == 0:
+	case len(v.ReplicateTo) == 0:
+		t.warn("rpo", "job %q has an rpo and no replicate_to, so that there is nothing to measure it on", v.ID)
+	case v.Schedule.Every >= v.RPO:
+		t.warn("rpo", "job %q has rpo = %q, which every = %q cannot keep; want an rpo of at least twice every",
+			v.ID, policy.FormatDuration(v.RPO), policy.FormatDuration(v.Schedule.Every))
+	}
+	if v.Rate != 0 && len(v.ReplicateTo) == 0 {
+		t.warn("rate_limit", "job %q has a rate_limit and no replicate_to, so that it sends nothing", v.ID)
+	}
+	if v.Keep.IsZero() {
+		t.warn("", "job %q has no keep, so that its snapshots are never pruned here", v.ID)
+	}
+}
+
+func (d *draft) checkAccepts() {
+	for i, a := range d.accepts {
+		name := a.value.From
+		if name != "" && !slices.Contains(d.peerNames(), name) {
+			a.table.wrong("from", "accept is from %q, which is no [[peer]]; %s (pair with it, or add it)", name, didYouMean(name, d.peerNames()))
+		}
+		if a.value.Keep.IsZero() {
+			a.table.warn("", "accept from %q has no keep, so that what it receives is never pruned", name)
+		}
+		for _, o := range d.accepts[:i] {
+			checkAcceptPair(a, o)
+		}
+		d.checkInto(a)
+	}
+}
+
+// checkAcceptPair keeps peers out of each other's trees (G5).
+func checkAcceptPair(a, o placed[policy.Accept]) {
+	if a.value.Driver != o.value.Driver {
+		return
+	}
+	if a.value.From != "" && a.value.From == o.value.From {
+		a.table.wrong("from", "accept from %q with driver %q is there already (%s); one is enough for all its jobs", a.value.From, a.value.Driver, place(o.table))
+	}
+	for _, mine := range places(a.value) {
+		for _, theirs := range places(o.value) {
+			if dataset.Path(mine.path).Contains(dataset.Path(theirs.path)) || dataset.Path(theirs.path).Contains(dataset.Path(mine.path)) {
+				a.table.wrong(mine.key, "%s = %q and %s = %q (%s) lie inside each other; each accept needs a place of its own",
+					mine.key, mine.path, theirs.key, theirs.path, place(o.table))
+			}
+		}
+	}
+}
+
+// spot is a path and the key that names it.
+type spot struct{ key, path string }
+
+// places lists where an accept writes.
+func places(a policy.Accept) []spot {
+	var all []spot
+	for _, s := range []spot{{"into", a.Into}, {"live", a.Live}} {
+		if s.path != "" {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// checkInto refuses to take received data for data of a job.
+func (d *draft) checkInto(a placed[policy.Accept]) {
+	for _, j := range d.jobs {
+		into := dataset.Path(a.value.Into)
+		if into.IsZero() || j.value.Driver != a.value.Driver || !j.value.Datasets.Covers(into) {
+			continue
+		}
+		a.table.wrong("into", `into = %q lies in the datasets of job %q (%s), which would replicate what is received; want another place, or "!%s" and "!%s/**" at the end of those datasets`,
+			into, j.value.ID, place(j.table), into, into)
+	}
+}
