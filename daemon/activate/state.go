@@ -18,18 +18,18 @@ import (
 
 // Role is what a node is to a dataset.
 //
-//	              first point          promoted
-//	 seeding ----------------> standby ---------> primary
-//	    ^                       ^  |                 |
-//	    | rejoined,    rejoined,|  |                 | a valid higher
-//	    | no point     points   |  |                 | generation is seen
-//	    |                       |  |                 v
-//	    +------------------- fenced <----------- outdated
-//	                            |   live data        |
-//	                            |   are read-only    |
-//	                            |                    |
-//	                            +----> primary <-----+
-//	                               promoted by force
+//	             first point          promoted
+//	seeding ----------------> standby ---------> primary
+//	   ^                       ^  |                 |
+//	   | rejoined,    rejoined,|  |                 | a valid higher
+//	   | no point     points   |  |                 | generation is seen
+//	   |                       |  |                 v
+//	   +------------------- fenced <----------- outdated
+//	                           |   live data        |
+//	                           |   are read-only    |
+//	                           |                    |
+//	                           +----> primary <-----+
+//	                              promoted by force
 //
 // A restart works the role out anew from the mark and what is on the disk.
 // Split brain is not a role: both sides keep theirs and State.Rival is set.

@@ -18,25 +18,45 @@ type Restarted struct {
 // apply works the role out. A mark that names this node, without the writable
 // copy it was written for, is a promotion that was cut off: it is finished.
 func (ev Restarted) apply(s State) (State, []Effect, error) {
-	next := State{Node: s.Node, Mark: ev.Mark, Role: Seeding}
-	live := ev.Source || ev.Live
-	switch {
-	case !ev.Mark.IsZero() && ev.Mark.Node == s.Node:
-		next.Role = Primary
-		if (!live || ev.ReadOnly) && !ev.Source && !ev.Mark.Base.IsZero() {
+	next := State{Node: s.Node, Mark: ev.Mark, Role: TargetRole(ev.Mark, s.Node, ev.Points)}
+	if ev.Source {
+		next.Role = SourceRole(ev.Mark, s.Node)
+	}
+	switch live := ev.Source || ev.Live; {
+	case next.Role == Primary:
+		if !ev.Source && (!ev.Live || ev.ReadOnly) && !ev.Mark.Base.IsZero() {
 			return next, []Effect{EndReceives, MakeLive}, nil
 		}
-	case ev.Mark.IsZero() && ev.Source:
-		next.Role = Primary
 	case live && ev.ReadOnly:
 		next.Role = Fenced
 	case live:
 		next.Role = Outdated
 		return next, []Effect{StopSending, FenceLive}, nil
-	case ev.Points:
-		next.Role = Standby
 	}
 	return next, nil, nil
+}
+
+// SourceRole is the role of a job's source by the mark alone: primary until
+// another node is. Whether one that is outdated is fenced too, only its file
+// system knows.
+func SourceRole(m dataset.Mark, node string) Role {
+	if m.IsForeign(node) {
+		return Outdated
+	}
+	return Primary
+}
+
+// TargetRole is the role of a replica by its mark and by whether it has a
+// complete recovery point.
+func TargetRole(m dataset.Mark, node string, points bool) Role {
+	switch {
+	case !m.IsZero() && m.Node == node:
+		return Primary
+	case points:
+		return Standby
+	default:
+		return Seeding
+	}
 }
 
 // Seen is a peer's mark.

@@ -36,7 +36,8 @@ type Input struct {
 // a run executes. A Plan without steps is good news: nothing to send.
 type Plan struct {
 	Dataset dataset.Dataset `json:"dataset"`
-	// Base is the newest point that both sides have; zero before the first copy.
+	// Base is the newest point that both sides have, as the source lists it with
+	// its holds; zero before the first copy.
 	Base dataset.Snapshot `json:"base,omitzero"`
 	// Steps are sent one after the other; each builds on the one before.
 	Steps []Step `json:"steps"`

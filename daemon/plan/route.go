@@ -58,7 +58,7 @@ func (in Input) base(e Evidence) (dataset.Snapshot, error) {
 // that was begun and still fits goes first, even when newer snapshots exist:
 // a first copy of two weeks would otherwise never end.
 func (in Input) route(e Evidence, base dataset.Snapshot) Plan {
-	p := Plan{Dataset: in.Dataset, Base: bare(base), Steps: []Step{}}
+	p := Plan{Dataset: in.Dataset, Base: base, Steps: []Step{}}
 	ahead := beyond(e, base)
 	first := in.firstTargets(ahead, base)
 	if to, ok := in.begun(ahead, base); ok {
