@@ -31,7 +31,7 @@ type flow struct {
 	delivered int64
 
 	finished bool      // the writer has closed: io.EOF once last has passed
-	hungUp   time.Time // when the writer learns that the reader has closed; zero while it is open
+	refused  time.Time // when the writer learns that the reader has closed; zero if nothing will tell it
 	cut      bool      // reached cutAt: reset behind the last byte
 
 	cutAt, stallAt, corruptAt int64 // positions; never if unset
@@ -128,7 +128,7 @@ func (f *flow) writeError() error {
 		return os.ErrDeadlineExceeded
 	case f.link.dead || f.cut || f.back().cut:
 		return syscall.ECONNRESET
-	case !f.hungUp.IsZero() && !time.Now().Before(f.hungUp) && f.back().flowing():
+	case !f.refused.IsZero() && !time.Now().Before(f.refused) && f.back().flowing():
 		return syscall.EPIPE
 	}
 	return nil
@@ -148,6 +148,9 @@ func (f *flow) put(p []byte) int {
 	f.written += room
 	f.link.net.carried[f.direction] += room
 	f.queue = append(f.queue, packet{data: data, ready: f.arrival()})
+	if f.readShut && f.refused.IsZero() {
+		f.refuse(2 * f.link.net.latency)
+	}
 	if f.written == f.cutAt {
 		f.cutHere()
 	}
@@ -197,12 +200,21 @@ func (f *flow) finish() {
 	f.changed.Broadcast()
 }
 
-// hangUp is the reader's close: what is under way is lost, and the writer
-// learns of it when the news arrives.
+// hangUp is the reader's close: what is under way is lost. The writer is told
+// as TCP tells it: at once if it has sent what nobody read, else by the answer
+// to the first thing that it still sends.
 func (f *flow) hangUp() {
+	unread := f.held > 0
 	f.readShut = true
 	f.queue, f.held = nil, 0
-	f.hungUp = f.back().arrival()
-	f.wakeAt(f.hungUp.Sub(time.Now()))
+	if unread {
+		f.refuse(f.link.net.latency)
+	}
 	f.changed.Broadcast()
+}
+
+// refuse fails the writer's later writes, once the news has reached it.
+func (f *flow) refuse(news time.Duration) {
+	f.refused = time.Now().Add(news)
+	f.wakeAt(news)
 }

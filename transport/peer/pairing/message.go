@@ -52,6 +52,9 @@ type Response struct {
 // Exporter binds proofs to one TLS connection: both ends of it, and nobody
 // else, compute the same 32 bytes (RFC 5705, RFC 8446 7.5).
 func Exporter(s tls.ConnectionState) ([]byte, error) {
+	if !s.HandshakeComplete {
+		return nil, errors.New("bind pairing to the connection: the handshake is not complete")
+	}
 	b, err := s.ExportKeyingMaterial(exporterLabel, nil, exporterBytes)
 	if err != nil {
 		return nil, fmt.Errorf("bind pairing to the connection: %w", err)

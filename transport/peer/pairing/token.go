@@ -101,7 +101,7 @@ func tokenBytes(s string) ([]byte, error) {
 	raw, err := base32Lower.DecodeString(body)
 	// The decoder skips line breaks and loose bits; one token has one spelling.
 	if err != nil || base32Lower.EncodeToString(raw) != body {
-		return nil, fmt.Errorf("%w: it holds a character that does not belong there: copy the whole word that `antipode pair` printed", ErrToken)
+		return nil, fmt.Errorf("%w: it is cut or holds a character that does not belong there: copy the whole word that `antipode pair` printed", ErrToken)
 	}
 	if len(raw) <= fixedBytes {
 		return nil, fmt.Errorf("%w: a part is missing: copy the whole word that `antipode pair` printed", ErrToken)
