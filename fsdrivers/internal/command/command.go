@@ -20,14 +20,14 @@ import (
 )
 
 var (
-	// ErrMissing: the program is not installed or not where we look.
+	// ErrMissing means: the program is not installed or not where we look.
 	ErrMissing = errors.New("not installed, or not in PATH")
-	// ErrStuck: the process did not end when it was killed: it hangs in the
+	// ErrStuck means: the process did not end when it was killed: it hangs in the
 	// kernel. It may still run, and still holds its Lock.
 	ErrStuck = errors.New("does not end when killed, it hangs in the kernel")
-	// ErrClosed: the child was ended by Close before it was done.
+	// ErrClosed means: the child was ended by Close before it was done.
 	ErrClosed = errors.New("ended by its caller")
-	// ErrTooLong: the child wrote more to standard output than Run keeps.
+	// ErrTooLong means: the child wrote more to standard output than Run keeps.
 	ErrTooLong = errors.New("more output than expected")
 )
 
@@ -108,7 +108,7 @@ func (e *ExitError) Error() string {
 }
 
 // Run runs a command to its end and returns what it wrote to standard output.
-// Errors: ErrMissing, *ExitError, ErrTooLong, ErrStuck, the cause of ctx.
+// Errors means: ErrMissing, *ExitError, ErrTooLong, ErrStuck, the cause of ctx.
 func Run(ctx context.Context, s Spec) ([]byte, error) {
 	c, err := Start(ctx, s)
 	if err != nil {

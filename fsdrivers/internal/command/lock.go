@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrLocked: another process, or another part of this one, holds the lock, and
+// ErrLocked means: another process, or another part of this one, holds the lock, and
 // its owner lives.
 var ErrLocked = errors.New("locked by a running process")
 
@@ -172,7 +172,7 @@ func look(path string) (free bool, owner, child process, err error) {
 	if err != nil {
 		return false, owner, child, fmt.Errorf("end orphan: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // nothing was written
+	defer f.Close()
 	switch err = flock(f); {
 	case err == nil:
 		return true, owner, child, nil
