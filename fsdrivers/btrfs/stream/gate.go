@@ -11,7 +11,7 @@ import (
 	"antipode/fsdrivers/dataset"
 )
 
-// ErrCorrupt: a checksum does not fit. Such a refusal may also come from broken
+// ErrCorrupt means: a checksum does not fit. Such a refusal may also come from broken
 // memory or a broken disk; another run of send may be whole.
 var ErrCorrupt = errors.New("corrupt")
 

@@ -106,7 +106,7 @@ func (r *Reader) commandSize() (int, error) {
 	if r.version >= 2 {
 		limit = MaxCommandV2
 	}
-	what := ""
+	var what string
 	switch {
 	case body > limit-commandBytes:
 		what = fmt.Sprintf("it is %d bytes long, more than %d", uint64(body)+commandBytes, limit)
