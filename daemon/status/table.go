@@ -41,9 +41,9 @@ func (p *page) table(t table) {
 	room := p.style.Width - t.indent - sum(widths[1:]) + 2 // the last column needs no gap
 	if widths[0] > room {
 		widths[0] = room
-	}
-	if room < minName {
-		widths[0] = 2
+		if room < minName {
+			widths[0] = 2
+		}
 	}
 	head := make([]cell, len(t.head))
 	for i, h := range t.head {
