@@ -6,6 +6,9 @@
 // and delays pass in virtual time. It knows bytes, no messages. A Net and all
 // that comes from it belong to the bubble they were made in.
 //
+// A bubble ends when its goroutines have, and an http.Server lingers 500 ms of
+// virtual time behind a broken request: let a second pass after its Close.
+//
 //	n := transporttest.New()
 //	l, err := n.Listen("sin1:8771")
 //	client := &http.Transport{DialContext: n.DialContext}
