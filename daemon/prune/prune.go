@@ -14,11 +14,11 @@
 // displaces an earlier one of its period. On a target, where times are clamped
 // (ClampRetain), this bounds what a stolen source can do: whatever names and
 // times it sends, a point received before the theft goes no earlier than it
-// would have gone with an honest source that sends a point in every period (and
-// ClampAhead earlier, at most). Two things are outside of this: `last` counts
-// points, so points with changes in them flush it, and a sparse honest source
-// (daily points under `hourly`) is worse off than with its own rhythm. Protect
-// covers both, since its clock is the target's.
+// would have gone with an honest source that sends a point in every period since
+// the newest one (and ClampAhead earlier, at most). Two things are outside of
+// this: `last` counts points, so points with changes in them flush it, and a
+// sparse honest source (daily points under `hourly`) is worse off than with its
+// own rhythm. Protect covers both, since its clock is the target's.
 //
 // It must not know how snapshots are sent, drivers, or what time it is.
 package prune
@@ -205,7 +205,7 @@ func (d *decision) clockProblem() string {
 	}
 	switch {
 	case at.After(limit):
-		return fmt.Sprintf("%s is from %s, and this clock says %s: it was set back, or was ahead then; set it right and pruning goes on by itself",
+		return fmt.Sprintf("%s is from %s, and this clock says %s: if it was set back, set it right; if it was ahead then, pruning waits until it has caught up",
 			latest.Name, utc(at), utc(d.Now))
 	case d.Now.Sub(at) > MaxSilence:
 		return fmt.Sprintf("the newest time of any point is %s, and this clock says %s: the clock jumped ahead, or nothing came for more than %d days; pruning goes on with the next point",
