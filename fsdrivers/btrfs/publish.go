@@ -1,0 +1,117 @@
+package btrfs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/uuid"
+
+	"antipode/fsdrivers/dataset"
+)
+
+// stamp makes a read-only snapshot of from in dir and gives it an identity,
+// durably.
+func stamp(from *subvolume, dir *os.File, name string, id uuid.UUID, ctransid uint64) (*subvolume, error) {
+	path := filepath.Join(dir.Name(), name)
+	if err := createSnapshot(from.File, dir, name, false); err != nil {
+		return nil, spaceError(dir, fmt.Errorf("snapshot %s as %s: %w", from.Name(), path, err))
+	}
+	sub, err := openSubvolumeBelow(dir, name)
+	if err != nil {
+		return nil, err
+	}
+	err = setReceived(sub.File, id, ctransid)
+	if err == nil {
+		err = setReadOnly(sub.File)
+	}
+	if err == nil {
+		err = commit(dir)
+	}
+	if err != nil {
+		sub.Close()
+		return nil, spaceError(dir, fmt.Errorf("give %s its identity: %w", path, err))
+	}
+	return sub, nil
+}
+
+// publish gives a durable segment the identity and the name that were announced.
+// The order is the guarantee (G2): the point, then a snapshot under a dot name
+// with the true UUID, then the final name, each durable before the next. It is
+// done under the lock of the facts, so that no sweep takes the point for one
+// whose snapshot is gone.
+func (r *replica) publish(step dataset.StepID, seg segment, in dataset.Incoming, now time.Time) (s dataset.Snapshot, err error) {
+	to := in.Step.To
+	err = r.facts.locked(func() error {
+		p := point{ID: to.ID, Name: to.Name, Created: to.Created.UTC(), Received: now, Retain: in.Retain.UTC()}
+		if err := r.facts.setPoint(string(to.ID), p); err != nil {
+			return err
+		}
+		if err := r.name(tempSnapshot+string(step), to, seg); err != nil {
+			return errors.Join(err, r.facts.removePoints(string(to.ID)))
+		}
+		return nil
+	})
+	if err != nil {
+		return dataset.Snapshot{}, fmt.Errorf("publish: %w", err)
+	}
+	return r.confirm(to, seg.ctransid)
+}
+
+// name makes the snapshot under a temporary name and renames it.
+func (r *replica) name(temp string, to dataset.Snapshot, seg segment) (err error) {
+	if err := removeSubvolume(r.dir, temp); err != nil { // of an earlier try
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, removeSubvolume(r.dir, temp))
+		}
+	}()
+	sub, err := stamp(seg.sub, r.dir, temp, uuid.MustParse(string(to.ID)), seg.ctransid) // checkStep parsed it
+	if err != nil {
+		return err
+	}
+	defer sub.Close()
+	if err := renameIn(r.dir, temp, to.Name); err != nil {
+		return err
+	}
+	return syncName(r.dir)
+}
+
+// syncName makes a rename in dir durable. With a subvolume in it, fsync becomes
+// a commit; commit says so where it does not.
+func syncName(dir *os.File) error {
+	if err := dir.Sync(); err != nil {
+		return spaceError(dir, fmt.Errorf("sync %s: %w", dir.Name(), err))
+	}
+	if err := commit(dir); err != nil {
+		return spaceError(dir, fmt.Errorf("commit %s: %w", dir.Name(), err))
+	}
+	return nil
+}
+
+// confirm reads the published snapshot back from the disk.
+func (r *replica) confirm(to dataset.Snapshot, ctransid uint64) (dataset.Snapshot, error) {
+	sub, err := openSnapshot(r.dir, to)
+	if err != nil {
+		return dataset.Snapshot{}, fmt.Errorf("read back what was published: %w", err)
+	}
+	defer sub.Close()
+	if sub.stransid != ctransid {
+		return dataset.Snapshot{}, fmt.Errorf("read back %s: it is of transaction %d, announced was %d: %w",
+			sub.Name(), sub.stransid, ctransid, dataset.ErrChanged)
+	}
+	list, err := r.snapshots()
+	if err != nil {
+		return dataset.Snapshot{}, err
+	}
+	for _, s := range list {
+		if s.ID == to.ID {
+			return s, nil
+		}
+	}
+	return dataset.Snapshot{}, fmt.Errorf("read back %s: it is not listed: %w", sub.Name(), dataset.ErrNotFound)
+}

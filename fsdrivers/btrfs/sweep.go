@@ -1,0 +1,136 @@
+package btrfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"antipode/fsdrivers/dataset"
+)
+
+// Abort implements fsdrivers.Receiver. A receive that still runs is ErrBusy: end
+// it first.
+func (t *Target) Abort(ctx context.Context, d dataset.Path) error {
+	return t.withReplica(d, func(in *into, r *replica) error {
+		if r == nil {
+			return nil
+		}
+		release, err := t.claim(r.ID)
+		if err != nil {
+			return err
+		}
+		defer release()
+		t.starting.Lock()
+		defer t.starting.Unlock()
+		if err := removeWorkOf(ctx, in, r.ID); err != nil {
+			return fmt.Errorf("abort receive of %s: %w", d, err)
+		}
+		return r.sweep()
+	})
+}
+
+// Sweep implements fsdrivers.Sweeper. It goes on after an error, and answers all.
+func (t *Target) Sweep(ctx context.Context) error {
+	in, err := t.open()
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	all := []error{t.sweepWork(ctx, in)}
+	replicas, err := t.replicas(in)
+	all = append(all, err)
+	for _, d := range replicas {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := t.sweepReplica(in, d.Path); err != nil {
+			all = append(all, fmt.Errorf("sweep %s: %w", d.Path, err))
+		}
+	}
+	return errors.Join(all...)
+}
+
+// sweepWork removes the work in progress that no living process owns.
+func (t *Target) sweepWork(ctx context.Context, in *into) error {
+	steps, err := names(in.incoming)
+	if err != nil {
+		return err
+	}
+	var all []error
+	for _, step := range steps {
+		if err := t.sweepStep(ctx, in, step); err != nil && !errors.Is(err, dataset.ErrBusy) {
+			all = append(all, fmt.Errorf("sweep step %s: %w", step, err))
+		}
+	}
+	return errors.Join(all...)
+}
+
+func (t *Target) sweepStep(ctx context.Context, in *into, step string) error {
+	t.starting.Lock()
+	defer t.starting.Unlock()
+	r, found, err := readRecord(in, step)
+	if err != nil {
+		return err
+	}
+	if found {
+		release, err := t.claim(r.Dataset.ID)
+		if err != nil {
+			return err
+		}
+		defer release()
+	}
+	w, err := openWork(ctx, in, step)
+	if err != nil {
+		return err
+	}
+	t.opts.Log.Info().Str("step", step).Str("dataset", string(r.Dataset.Path)).Msg("removing an abandoned receive")
+	return w.remove()
+}
+
+// sweepReplica removes snapshots that did not get their name, and points of
+// snapshots that are gone.
+func (t *Target) sweepReplica(in *into, d dataset.Path) error {
+	r, err := t.openReplica(in, d)
+	if r == nil || err != nil {
+		return err
+	}
+	defer r.close()
+	return r.sweep()
+}
+
+// sweep works under the lock that publishing holds, so that whatever has a name
+// of our intermediate pattern is nobody's.
+func (r *replica) sweep() error {
+	return r.facts.sweep(func() (map[string]bool, error) {
+		if err := r.sweepSnapshots(); err != nil {
+			return nil, err
+		}
+		entries, err := r.published()
+		keep := make(map[string]bool, len(entries))
+		for _, e := range entries {
+			keep[string(e.id)] = true
+		}
+		return keep, err
+	})
+}
+
+func (r *replica) sweepSnapshots() error {
+	if r.dir == nil {
+		return nil
+	}
+	list, err := names(r.dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range list {
+		step, ours := strings.CutPrefix(name, tempSnapshot)
+		if _, err := dataset.ParseStepID(step); !ours || err != nil {
+			continue
+		}
+		if err := removeSubvolume(r.dir, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}

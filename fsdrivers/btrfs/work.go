@@ -1,0 +1,194 @@
+package btrfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/internal/command"
+)
+
+// What is in INTO/.antipode/incoming/<step>/. The sweep removes these names and
+// no others.
+const (
+	lockFile     = "lock"
+	recordFile   = "record"
+	baseName     = "base"
+	receivedName = "received"
+	tempSnapshot = ".incoming-" // with the step behind it: a snapshot on its way to its final name, beside it
+)
+
+// record says what work in progress belongs to.
+type record struct {
+	Step    dataset.StepID  `json:"step"`
+	Dataset dataset.Dataset `json:"dataset"`
+	From    dataset.ID      `json:"from,omitzero"`
+	To      dataset.ID      `json:"to"`
+	Name    string          `json:"name"`
+}
+
+// work is the directory of a step that this process owns.
+type work struct {
+	in   *into
+	step dataset.StepID
+	dir  *os.File
+	lock *command.Lock
+}
+
+// beginWork makes and locks the directory of a step, after removing what an
+// earlier receive into the same replica left. Errors: ErrBusy, ErrStuck.
+func (t *Target) beginWork(ctx context.Context, in *into, s dataset.Step) (*work, error) {
+	t.starting.Lock()
+	defer t.starting.Unlock()
+	if err := removeWorkOf(ctx, in, s.Dataset.ID); err != nil {
+		return nil, err
+	}
+	w, err := openWork(ctx, in, string(s.ID()))
+	if err != nil {
+		return nil, err
+	}
+	err = writeSidecar(w.dir, recordFile, kindStep,
+		record{Step: w.step, Dataset: s.Dataset, From: s.From.ID, To: s.To.ID, Name: s.To.Name})
+	if err != nil {
+		return nil, errors.Join(err, w.remove())
+	}
+	return w, nil
+}
+
+// openWork takes over the directory of a step, and makes it where it is missing.
+// A child that outlived its daemon is ended first. Errors: ErrBusy, ErrStuck.
+func openWork(ctx context.Context, in *into, step string) (*work, error) {
+	id, err := dataset.ParseStepID(step)
+	if err != nil {
+		return nil, fmt.Errorf("work in progress in %s: %w", in.incoming.Name(), err)
+	}
+	dir, err := makeBelow(in.incoming, step, 0o700)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := takeLock(ctx, filepath.Join(dir.Name(), lockFile))
+	if err != nil {
+		dir.Close()
+		return nil, spaceError(in.File, fmt.Errorf("step %s: %w", step, err))
+	}
+	return &work{in: in, step: id, dir: dir, lock: lock}, nil
+}
+
+func takeLock(ctx context.Context, path string) (*command.Lock, error) {
+	err := command.EndOrphan(ctx, path)
+	if err == nil {
+		var lock *command.Lock
+		if lock, err = command.TryLock(path); err == nil {
+			return lock, nil
+		}
+	}
+	switch {
+	case errors.Is(err, command.ErrLocked):
+		return nil, fmt.Errorf("%w: %w", dataset.ErrBusy, err)
+	case errors.Is(err, command.ErrStuck):
+		return nil, fmt.Errorf("%w: %w", dataset.ErrStuck, err)
+	}
+	return nil, err
+}
+
+// remove removes everything in the directory that has one of our names, the lock
+// last, and lets go of it. It does not wait for the cleaner.
+func (w *work) remove() error {
+	err := w.removeAll()
+	w.close()
+	if err != nil {
+		return fmt.Errorf("remove work in progress %s: %w", w.dir.Name(), err)
+	}
+	return nil
+}
+
+func (w *work) close() {
+	_ = w.lock.Close()
+	w.dir.Close()
+}
+
+func (w *work) removeAll() error {
+	for _, name := range []string{receivedName, baseName} {
+		if err := removeSubvolume(w.dir, name); err != nil {
+			return err
+		}
+	}
+	list, err := names(w.dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range list {
+		if name != recordFile && name != lockFile && !strings.HasPrefix(name, tempPrefix) {
+			return fmt.Errorf("%q is not Antipode's; look at it and remove it: %w", name, dataset.ErrExists)
+		}
+	}
+	for _, name := range append(list, lockFile) {
+		if err := unix.Unlinkat(int(w.dir.Fd()), name, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("remove %s: %w", name, err)
+		}
+	}
+	err = unix.Unlinkat(int(w.in.incoming.Fd()), string(w.step), unix.AT_REMOVEDIR)
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	return nil
+}
+
+// removeSubvolume destroys the intermediate subvolume name in dir, if it is there.
+func removeSubvolume(dir *os.File, name string) error {
+	sub, err := openSubvolumeBelow(dir, name)
+	if errors.Is(err, dataset.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer sub.Close()
+	return sub.destroy(dir)
+}
+
+// readRecord reads what a step's directory belongs to; found is false in one
+// that was made and not written to.
+func readRecord(in *into, step string) (r record, found bool, err error) {
+	dir, err := openBelow(in.incoming, step)
+	if errors.Is(err, dataset.ErrNotFound) {
+		return record{}, false, nil
+	}
+	if err != nil {
+		return record{}, false, err
+	}
+	defer dir.Close()
+	return readSidecar[record](dir, recordFile, kindStep, "remove the file: the sweep then removes the work in progress with it")
+}
+
+// removeWorkOf removes the work in progress of one replica. Errors: ErrBusy if
+// it is not abandoned, ErrStuck.
+func removeWorkOf(ctx context.Context, in *into, id dataset.ID) error {
+	steps, err := names(in.incoming)
+	if err != nil {
+		return err
+	}
+	for _, step := range steps {
+		r, found, err := readRecord(in, step)
+		if err != nil {
+			return err
+		}
+		if !found || r.Dataset.ID != id {
+			continue
+		}
+		w, err := openWork(ctx, in, step)
+		if err != nil {
+			return err
+		}
+		if err := w.remove(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
