@@ -12,6 +12,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -87,7 +89,18 @@ type Courier struct {
 // visit asks for a round now.
 type visit struct {
 	force bool // do not wait for pauses after failures
-	done  chan<- error
+	done  chan<- outcome
+}
+
+// Tally is what a visit brought to the peer.
+type Tally struct {
+	Steps int
+	Bytes int64 // of their streams
+}
+
+type outcome struct {
+	tally Tally
+	err   error
 }
 
 // errand is what is under way for one dataset.
@@ -95,7 +108,8 @@ type errand struct {
 	cancel context.CancelCauseFunc
 	done   chan struct{}
 	again  bool  // something newer came in the meantime
-	err    error // valid when done is closed
+	tally  Tally // valid, like err, when done is closed
+	err    error
 }
 
 // pause is how long a dataset is left alone after failures.
@@ -134,11 +148,14 @@ func (c *Courier) Serve(ctx context.Context) error {
 			return nil
 		case v := <-c.visits:
 			started, err := c.round(ctx, v.force)
-			running.Go(func() { v.done <- errors.Join(append([]error{err}, outcomes(started)...)...) })
+			running.Go(func() {
+				tally, errs := outcomes(started)
+				v.done <- outcome{tally, errors.Join(err, errs)}
+			})
 		case <-c.retry():
 			// What failed is on the board; who wants the errors visits.
 			started, _ := c.round(ctx, false)
-			running.Go(func() { outcomes(started) })
+			running.Go(func() { _, _ = outcomes(started) })
 		}
 	}
 }
@@ -146,52 +163,50 @@ func (c *Courier) Serve(ctx context.Context) error {
 // Visit makes a round and waits for what it started. With force, datasets that
 // are left alone after a failure are tried too. An error has been shown on the
 // board and logged already.
-func (c *Courier) Visit(ctx context.Context, force bool) error {
-	done := make(chan error, 1)
+func (c *Courier) Visit(ctx context.Context, force bool) (Tally, error) {
+	done := make(chan outcome, 1)
 	select {
 	case c.visits <- visit{force: force, done: done}:
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return Tally{}, context.Cause(ctx)
 	}
 	select {
-	case err := <-done:
-		return err
+	case o := <-done:
+		return o.tally, o.err
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return Tally{}, context.Cause(ctx)
 	}
 }
 
 // Abort ends what is under way for d, or for every dataset if d is zero, and
-// reports how many errands that were.
-func (c *Courier) Abort(d dataset.Path, why error) int {
+// returns the datasets whose errands have ended.
+func (c *Courier) Abort(d dataset.Path, why error) []dataset.Path {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	ended := 0
+	ended := map[dataset.Path]*errand{}
 	for path, e := range c.errands {
 		if d.IsZero() || d == path {
 			e.cancel(why)
-			ended++
+			ended[path] = e
 		}
 	}
-	return ended
+	c.mu.Unlock()
+	for _, e := range ended {
+		<-e.done
+	}
+	return slices.Sorted(maps.Keys(ended))
 }
 
-// InFlight reports the ends of the steps under way for d.
-func (c *Courier) InFlight(d dataset.Path) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	_, busy := c.errands[d]
-	return busy
-}
-
-// outcomes waits for errands and returns how they ended.
-func outcomes(errands []*errand) []error {
+// outcomes waits for errands and adds up how they ended.
+func outcomes(errands []*errand) (Tally, error) {
+	var sum Tally
 	var errs []error
 	for _, e := range errands {
 		<-e.done
+		sum.Steps += e.tally.Steps
+		sum.Bytes += e.tally.Bytes
 		errs = append(errs, e.err)
 	}
-	return errs
+	return sum, errors.Join(errs...)
 }
 
 // retry fires when the first pause after a failure is over; never while there is

@@ -19,8 +19,8 @@ import (
 
 // start begins an errand: the plan's steps, one after the other. It takes its
 // place in the queue before it returns.
-func (c *Courier) start(ctx context.Context, job policy.Job, p plan.Plan) *errand {
-	ctx, cancel := context.WithCancelCause(ctx)
+func (c *Courier) start(life context.Context, job policy.Job, p plan.Plan) *errand {
+	ctx, cancel := context.WithCancelCause(life)
 	e := &errand{cancel: cancel, done: make(chan struct{})}
 	path := p.Dataset.Path
 	c.mu.Lock()
@@ -36,16 +36,16 @@ func (c *Courier) start(ctx context.Context, job policy.Job, p plan.Plan) *erran
 		defer queue.leave(place)
 		err := await(ctx, place)
 		if err == nil {
-			err = c.run(ctx, job, p)
+			e.tally, err = c.run(ctx, job, p)
 		}
-		c.finish(ctx, path, e, err)
+		c.finish(life, path, e, err)
 	}()
 	return e
 }
 
 // finish publishes how the errand ended and looks again if something newer came
 // in the meantime.
-func (c *Courier) finish(ctx context.Context, path dataset.Path, e *errand, err error) {
+func (c *Courier) finish(life context.Context, path dataset.Path, e *errand, err error) {
 	if err != nil {
 		c.fail(path, err)
 	} else {
@@ -59,26 +59,32 @@ func (c *Courier) finish(ctx context.Context, path dataset.Path, e *errand, err 
 	e.err = err
 	close(e.done)
 	if again {
-		go func() { _ = c.Visit(ctx, false) }() // what fails is on the board
+		go func() { _, _ = c.Visit(life, false) }() // what fails is on the board
 	}
 }
 
-func (c *Courier) run(ctx context.Context, job policy.Job, p plan.Plan) error {
+// run sends the plan's steps and counts those that are durable on the target.
+func (c *Courier) run(ctx context.Context, job policy.Job, p plan.Plan) (Tally, error) {
+	var done Tally
 	if p.Dropped != nil {
 		c.Log.Warn().Stringer("dataset", p.Dataset.Path).Str("why", p.Dropped.Why).Msg("unfinished receive is given up")
 	}
 	resume := p.Resume
 	for _, step := range p.Steps {
-		if err := c.step(ctx, job, step, resume); err != nil {
-			return err
+		bytes, err := c.step(ctx, job, step, resume)
+		if err != nil {
+			return done, err
 		}
+		done.Steps++
+		done.Bytes += bytes
 		resume = dataset.Checkpoint{}
 	}
-	return nil
+	return done, nil
 }
 
-// step sends one step, shows it on the board and remembers it.
-func (c *Courier) step(ctx context.Context, job policy.Job, step plan.Step, resume dataset.Checkpoint) error {
+// step sends one step, shows it on the board and remembers it. It returns the
+// bytes of its stream.
+func (c *Courier) step(ctx context.Context, job policy.Job, step plan.Step, resume dataset.Checkpoint) (int64, error) {
 	path := step.Dataset.Path
 	began := c.Now()
 	m := newMeter(began, resume.Done)
@@ -99,12 +105,12 @@ func (c *Courier) step(ctx context.Context, job policy.Job, step plan.Step, resu
 	if err != nil {
 		record.Error = err.Error()
 		c.History.Record(ledger.Batch{Steps: []ledger.Step{record}})
-		return err
+		return 0, err
 	}
 	c.History.Record(ledger.Batch{Steps: []ledger.Step{record}})
 	c.landed(path, step.To)
 	log.Info().Int64("bytes", m.bytes()).Dur("took", c.Now().Sub(began)).Msg("step is durable on the target")
-	return nil
+	return m.bytes(), nil
 }
 
 func (c *Courier) sender(job policy.Job, path dataset.Path, m *meter) *send.Sender {
@@ -146,13 +152,13 @@ func (c *Courier) landed(path dataset.Path, s dataset.Snapshot) {
 		return
 	}
 	c.Board.Pair(c.key(path), func(p *status.Pair) {
-		p.LastPoint, p.LastError, p.State = status.Point{Name: s.Name, Time: s.Created}, nil, status.OK
+		p.LastPoint, p.LastError, p.State = status.Point{Name: s.Name, Time: s.Created}, nil, status.StateOK
 	})
 	job := c.job.Load()
 	c.History.Record(ledger.Batch{Facts: []ledger.Fact{{
 		FactKey: ledger.FactKey{Side: ledger.Source, Job: job.ID, Dataset: path, Peer: c.Peer},
 		At:      c.Now(), Point: ledger.Point{Name: s.Name, ID: s.ID, Created: s.Created}, RPO: job.RPO,
-		State: string(status.OK),
+		State: string(status.StateOK),
 	}}})
 }
 

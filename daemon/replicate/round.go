@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"antipode/daemon/activate"
 	"antipode/daemon/board"
 	"antipode/daemon/plan"
 	"antipode/daemon/policy"
@@ -181,16 +182,16 @@ func (c *Courier) conflict(ctx context.Context, s side, err error) error {
 	var promoted *plan.Promoted
 	var split *plan.SplitBrain
 	var bad *plan.BadMark
-	state := status.Conflict
+	state := status.StateConflict
 	switch {
 	case errors.As(err, &promoted):
-		state = status.Fenced
+		state = status.StateFenced
 		if stepErr := c.stepDown(ctx, s, promoted.Theirs); stepErr != nil {
 			err = errors.Join(err, stepErr)
 		}
 		c.Alarm("demoted", string(path), err.Error())
 	case errors.As(err, &split):
-		state = status.SplitBrain
+		state = status.StateSplitBrain
 		c.Alarm("split-brain", string(path), err.Error())
 	case errors.As(err, &bad):
 		c.Alarm("mark-refused", string(path), err.Error())
@@ -209,7 +210,7 @@ func (c *Courier) stepDown(ctx context.Context, s side, theirs dataset.Mark) err
 	if err := c.Near.Fence(ctx, path); err != nil {
 		return fmt.Errorf("make %s read-only: %w", path, err)
 	}
-	c.Board.Dataset(c.job.Load().ID, path, func(d *status.Dataset) { d.Role, d.Generation = "fenced", theirs.Generation })
+	c.Board.Dataset(c.job.Load().ID, path, func(d *status.Dataset) { d.Role, d.Generation = activate.Fenced.String(), theirs.Generation })
 	return nil
 }
 

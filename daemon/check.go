@@ -1,0 +1,152 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"antipode/daemon/control"
+	"antipode/daemon/policy"
+	"antipode/fsdrivers"
+	"antipode/transport/wire"
+)
+
+// maxSkew is how far two clocks may be apart before it is worth a word: targets
+// clamp what is further ahead (prune.ClampAhead).
+const maxSkew = time.Minute
+
+// check looks at everything that the configuration in force names. It writes
+// nothing.
+func (d *Daemon) check(ctx context.Context, _ control.Nothing) (control.CheckResponse, error) {
+	c := checker{d: d, site: d.site()}
+	for _, p := range c.site.cfg.Warnings {
+		c.add(control.Warning, "configuration", p.String(), "")
+	}
+	hellos := c.peers(ctx)
+	for _, id := range slices.Sorted(maps.Keys(c.site.jobs)) {
+		c.job(ctx, c.site.jobs[id], hellos)
+	}
+	for _, s := range c.site.sources {
+		c.probe(s.Probe(ctx))
+	}
+	for key, r := range c.site.rooms {
+		c.probe(r.driver.Probe(ctx))
+		if offer := r.offer(ctx); offer.Problem != "" {
+			c.add(control.Fatal, "accept from "+key.from, offer.Problem, "make room, or lower min_free")
+		} else {
+			c.add(control.Good, "accept from "+key.from, "takes "+key.driver+" datasets into "+r.Accept.Into, "")
+		}
+	}
+	if len(c.site.cfg.Alert.Exec) == 0 {
+		c.add(control.Warning, "alert", "nobody is told when an rpo is missed", `set exec = ["/path/to/command"] in [alert]`)
+	}
+	severity := map[control.Severity]int{control.Fatal: 0, control.Warning: 1, control.Good: 2}
+	slices.SortStableFunc(c.found, func(a, b control.Finding) int { return severity[a.Severity] - severity[b.Severity] })
+	return control.CheckResponse{Findings: c.found}, ctx.Err()
+}
+
+// checker collects findings.
+type checker struct {
+	d     *Daemon
+	site  *site
+	found []control.Finding
+}
+
+func (c *checker) add(s control.Severity, object, what, cure string) {
+	c.found = append(c.found, control.Finding{Severity: s, Object: object, What: what, Cure: cure})
+}
+
+// peers asks every peer who it is: key, reachability, version, clock.
+func (c *checker) peers(ctx context.Context) map[string]wire.Hello {
+	hellos := map[string]wire.Hello{}
+	for _, p := range c.site.cfg.Peers {
+		object := "peer " + p.Name
+		call := c.site.calls[p.Name]
+		if call == nil {
+			c.add(control.Good, object, "has no address; it calls us", "")
+			continue
+		}
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		asked := c.d.Now()
+		hello, err := call.Hello(ctx)
+		cancel()
+		if err != nil {
+			c.add(control.Fatal, object, fmt.Sprintf("does not answer at %s: %v", p.Address, err),
+				"see that its daemon runs, that the address is right and the port open, and that both sides pin each other's key (antipode identity)")
+			continue
+		}
+		hellos[p.Name] = hello
+		c.hello(object, p, hello, asked)
+	}
+	return hellos
+}
+
+func (c *checker) hello(object string, p policy.Peer, h wire.Hello, asked time.Time) {
+	now := c.d.Now()
+	c.add(control.Good, object, fmt.Sprintf("answers at %s: node %s, %s, protocol %d, round trip %s",
+		p.Address, h.Node, h.Software, h.Version, now.Sub(asked).Round(100*time.Microsecond)), "")
+	if h.Node != p.Name {
+		c.add(control.Warning, object, "calls itself "+h.Node, "use one name in both files, so that marks and alerts name the same node")
+	}
+	// The peer read its clock somewhere between the question and the answer.
+	if skew := h.Now.Sub(asked.Add(now.Sub(asked) / 2)); skew.Abs() > maxSkew {
+		c.add(control.Warning, object, fmt.Sprintf("its clock is %s %s ours", skew.Abs().Round(time.Second), map[bool]string{true: "ahead of", false: "behind"}[skew > 0]),
+			"synchronise both clocks (chrony, systemd-timesyncd): retention and rpo go by them")
+	}
+}
+
+// job looks at a job's datasets and at what its targets would refuse.
+func (c *checker) job(ctx context.Context, w *work, hellos map[string]wire.Hello) {
+	object := "job " + w.job.ID
+	paths, err := c.d.find(ctx, w)
+	if err != nil {
+		c.add(control.Fatal, object, err.Error(), "correct the patterns, or make the dataset")
+	}
+	if len(paths) > 0 {
+		c.add(control.Good, object, fmt.Sprintf("selects %d datasets, the first is %s", len(paths), paths[0]), "")
+	}
+	for _, name := range w.job.ReplicateTo {
+		hello, ok := hellos[name]
+		if !ok {
+			continue // said above
+		}
+		at := slices.IndexFunc(hello.Offers, func(o wire.Offer) bool { return o.Driver == string(w.job.Driver) })
+		if at < 0 {
+			c.add(control.Fatal, object, fmt.Sprintf("%s accepts no %s datasets from %s", name, w.job.Driver, c.d.node()),
+				fmt.Sprintf("add [[accept]] with from = %q and driver = %q on %s", c.d.node(), w.job.Driver, name))
+			continue
+		}
+		c.offer(ctx, object, name, hello.Offers[at], w)
+	}
+}
+
+// offer compares what would be sent with what the target lets in.
+func (c *checker) offer(ctx context.Context, object, name string, o wire.Offer, w *work) {
+	if o.Problem != "" {
+		c.add(control.Fatal, object, name+" takes nothing in: "+o.Problem, "mend it on "+name)
+		return
+	}
+	var need int64
+	for _, path := range c.d.Board.Datasets(w.job.ID) {
+		snapshots, err := w.source.Snapshots(ctx, path)
+		if err != nil || len(snapshots) == 0 || heldBase(snapshots, w.job.ID, name) != "" {
+			continue
+		}
+		if usage, err := w.source.Space(ctx, path); err == nil {
+			need = max(need, usage.Size-usage.Free)
+		}
+	}
+	if room := o.Usage.Free - o.MinFree; need > room {
+		c.add(control.Warning, object, fmt.Sprintf("first copies may need up to %d bytes, and %s has %d above its min_free", need, name, room),
+			"make room there before the first copy begins; it would wait half-way")
+	}
+}
+
+// probe takes over what a driver found.
+func (c *checker) probe(findings []fsdrivers.Finding) {
+	for _, f := range findings {
+		c.found = append(c.found, control.FindingOf(f))
+	}
+}

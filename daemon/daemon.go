@@ -1,0 +1,214 @@
+// Package daemon puts the parts together: from a configuration, a listener, a
+// dialer, a clock and the drivers it makes a running node. New takes all of these,
+// so that a pair of daemons runs in memory under a test's clock. It parses and
+// formats nothing.
+//
+// job.go shows the source's data path, target.go the target's, watch.go who is
+// told when an objective is missed.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"antipode/daemon/board"
+	"antipode/daemon/config"
+	"antipode/daemon/ledger"
+	"antipode/daemon/policy"
+	"antipode/daemon/schedule"
+	"antipode/daemon/status"
+	"antipode/fsdrivers"
+	"antipode/transport/peer"
+	"antipode/transport/server"
+	"antipode/transport/shape"
+	"antipode/transport/wire"
+)
+
+// Drivers makes the drivers that a configuration names. A driver that this build
+// does not have is an error that says so.
+type Drivers interface {
+	Source(kind policy.Driver) (fsdrivers.Source, error)
+	Target(a policy.Accept) (fsdrivers.Target, error)
+}
+
+// Options is all that a daemon takes from the world. Every field is needed.
+type Options struct {
+	Config   *config.Config
+	Identity peer.Identity
+	Drivers  Drivers
+	Ledger   *ledger.Ledger
+	Listener net.Listener
+	Dial     func(ctx context.Context, address string) (net.Conn, error)
+	Now      func() time.Time
+	Log      zerolog.Logger
+	Version  string
+	// Reload reads the configuration anew; it is asked for by `antipode reload`,
+	// SIGHUP and pairing.
+	Reload func() (*config.Config, error)
+	// Tell runs the operator's alert command and reports what it answered.
+	Tell func(ctx context.Context, argv []string, timeout time.Duration, env map[string]string) error
+}
+
+// Daemon is one running node.
+type Daemon struct {
+	Options
+	Board *board.Board
+
+	ledger   *ledger.Ledger
+	schedule *schedule.Scheduler
+	server   *server.Server
+	host     *shape.Budget // the host's rate
+	watch    *watch
+	pairing  *pairingDesk
+	started  time.Time
+
+	ctx context.Context //nolint:containedctx // the life of Serve, for work that no caller waits for
+	end context.CancelFunc
+
+	reloading sync.Mutex // one configuration is put in place at a time
+	mu        sync.Mutex // guards below
+	current   *site
+	closed    map[board.ReplicaKey]bool      // no receive begins here: it is being promoted
+	paused    map[string]bool                // jobs
+	facts     map[ledger.FactKey]ledger.Fact // of the run before this one; not changed after Serve began
+	running   sync.WaitGroup
+}
+
+// New assembles a daemon that does nothing yet. The errors are those of drivers
+// that cannot be made.
+func New(o Options) (*Daemon, error) {
+	d := &Daemon{
+		Options: o, Board: board.New(), ledger: o.Ledger, host: shape.NewBudget(nil),
+		started: o.Now(), current: &site{}, closed: map[board.ReplicaKey]bool{},
+	}
+	if err := d.loadMemory(); err != nil {
+		return nil, err
+	}
+	d.ctx, d.end = context.WithCancel(context.Background())
+	d.watch = newWatch(d)
+	d.pairing = &pairingDesk{d: d}
+	d.schedule = schedule.New(schedule.Options{Now: o.Now, Run: d.runJob, Log: o.Log})
+	d.server = server.New(server.Options{
+		Identity: o.Identity, Peers: d.peerOf, Backend: target{d}, Pairing: d.pairing, Now: o.Now, Log: o.Log,
+		Window: int(o.Config.Transport.Window), WaitForLink: d.waitForLink,
+	})
+	if err := d.install(o.Config); err != nil {
+		d.end()
+		return nil, err
+	}
+	return d, nil
+}
+
+// Serve runs the daemon until ctx ends, then ends what is under way and waits for
+// it: streams stop, children are reaped, history is written.
+func (d *Daemon) Serve(ctx context.Context) error {
+	d.sweep(ctx)
+	d.recall()
+	parts := map[string]func(context.Context) error{
+		"schedule":  d.schedule.Serve,
+		"transport": func(ctx context.Context) error { return d.server.Serve(ctx, d.Listener) },
+		"watch":     d.watch.serve,
+		"upkeep":    d.upkeep,
+		"ledger": func(ctx context.Context) error {
+			return d.ledger.Serve(ctx, func(err error) { d.Log.Error().Err(err).Msg("history was not written") })
+		},
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	failed := make(chan error, len(parts))
+	for name, part := range parts {
+		go func() {
+			err := part(ctx)
+			if err != nil {
+				err = fmt.Errorf("%s: %w", name, err)
+			}
+			failed <- err
+		}()
+	}
+	var errs []error
+	for range parts {
+		errs = append(errs, <-failed)
+		stop() // one part that ends takes the others with it
+		d.end()
+	}
+	d.running.Wait()
+	return errors.Join(errs...)
+}
+
+// background runs work that nobody waits for, until Serve ends. After that it
+// does nothing.
+func (d *Daemon) background(work func(ctx context.Context)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ctx.Err() != nil {
+		return
+	}
+	d.running.Go(func() { work(d.ctx) })
+}
+
+// sweep lets every driver clean up after a crash before anything else is asked of
+// it. A source cleans the datasets that it has found.
+func (d *Daemon) sweep(ctx context.Context) {
+	for id, w := range d.site().jobs {
+		_, err := d.find(ctx, w)
+		d.Board.Job(id, func(j *status.Job) { j.Problem = d.problem(err) })
+	}
+	for name, s := range d.sweepers() {
+		if err := s.Sweep(ctx); err != nil {
+			d.Log.Error().Err(err).Str("driver", name).Msg("could not clean up after an earlier run")
+		}
+	}
+}
+
+// tendEvery is how often replicas are looked at and pruned without a new point.
+const tendEvery = 10 * time.Minute
+
+// upkeep does what has to be done from time to time, and once at the start.
+func (d *Daemon) upkeep(ctx context.Context) error {
+	tick := time.NewTicker(tendEvery)
+	defer tick.Stop()
+	d.finishPromotions(ctx)
+	for {
+		d.tendReplicas(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			d.sweep(ctx)
+		}
+	}
+}
+
+func (d *Daemon) node() string { return d.site().cfg.Node }
+
+// site is the configuration that is in force.
+func (d *Daemon) site() *site {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.current
+}
+
+// waitForLink is how long a receive waits for its sender.
+func (d *Daemon) waitForLink(open wire.Open) time.Duration {
+	return patience(d.site().cfg, policy.Driver(open.Driver))
+}
+
+// patience is how long a transfer waits for a lost link: as the file says, or
+// what the file system's way to go on makes sensible (decision 5). A ZFS receive has
+// its token to fall back on; on Btrfs a lost receive starts anew.
+func patience(cfg *config.Config, kind policy.Driver) time.Duration {
+	switch {
+	case cfg.Transport.WaitForLink > 0:
+		return cfg.Transport.WaitForLink
+	case kind == policy.ZFS:
+		return 15 * time.Minute
+	default:
+		return 24 * time.Hour
+	}
+}

@@ -1,0 +1,191 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"antipode/daemon/activate"
+	"antipode/daemon/ledger"
+	"antipode/daemon/prune"
+	"antipode/daemon/replicate"
+	"antipode/daemon/send"
+	"antipode/daemon/snapshot"
+	"antipode/daemon/status"
+	"antipode/fsdrivers/dataset"
+)
+
+// runJob is what a tick of the schedule does. The couriers are not waited for: a
+// first copy may take weeks.
+func (d *Daemon) runJob(ctx context.Context, id, cause string) error {
+	w, ok := d.site().jobs[id]
+	if !ok {
+		return fmt.Errorf("no job %q in the configuration", id)
+	}
+	_, err := d.snapshotJob(ctx, w, cause)
+	for _, c := range w.couriers {
+		d.background(func(ctx context.Context) { _, _ = c.Visit(ctx, cause == causeTrigger) }) // what fails is on the board
+	}
+	return err
+}
+
+// snapshotJob is the source's own part of the data path: find the datasets,
+// snapshot those that are primary here, prune by policy. It returns how many
+// snapshots it made. Runs of one job do not overlap.
+func (d *Daemon) snapshotJob(ctx context.Context, w *work, cause string) (int, error) {
+	w.running.Lock()
+	defer w.running.Unlock()
+	id, began := w.job.ID, d.Now()
+	d.Board.Job(id, func(j *status.Job) { j.Running, j.LastRun = true, began })
+	defer d.Board.Job(id, func(j *status.Job) { j.Running = false })
+
+	paths, err := d.find(ctx, w)
+	live, roleErr := d.primaries(ctx, w, paths)
+	taken, snapErr := snapshot.Take(ctx, w.source, id, live, began)
+	d.noteSnapshots(id, taken, live)
+	pruneErr := d.pruneSource(ctx, w, live)
+
+	err = errors.Join(err, roleErr, snapErr, pruneErr)
+	d.Board.Job(id, func(j *status.Job) { j.Problem = d.problem(err) })
+	run := ledger.Run{Job: id, Cause: cause, Started: began, Ended: d.Now(), Snapshots: len(taken)}
+	if err != nil {
+		run.Error = err.Error()
+		d.Log.Error().Err(err).Str("job", id).Msg("run ended with errors")
+	}
+	d.ledger.Record(ledger.Batch{Runs: []ledger.Run{run}})
+	return len(taken), err
+}
+
+// causeTrigger is the cause of a run that an operator asked for: it does not wait
+// for pauses after failures.
+const causeTrigger = "trigger"
+
+// find returns the datasets that the job's patterns select, sorted, and brings
+// the board in line with them. A root that cannot be read is an error, and its
+// datasets stay on the board.
+func (d *Daemon) find(ctx context.Context, w *work) ([]dataset.Path, error) {
+	var paths []dataset.Path
+	var errs []error
+	for _, root := range w.job.Datasets.Roots() {
+		found, err := w.source.Find(ctx, root.Path, root.Deep)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("look for datasets at %s: %w", root.Path, err))
+			continue
+		}
+		for _, f := range found {
+			if w.job.Datasets.Match(f.Path) {
+				paths = append(paths, f.Path)
+			}
+		}
+	}
+	slices.Sort(paths)
+	paths = slices.Compact(paths)
+	if len(errs) == 0 {
+		for _, known := range d.Board.Datasets(w.job.ID) {
+			if _, still := slices.BinarySearch(paths, known); !still {
+				d.Board.ForgetDataset(w.job.ID, known)
+			}
+		}
+	}
+	for _, p := range paths {
+		d.Board.Dataset(w.job.ID, p, func(*status.Dataset) {})
+	}
+	d.initPairs(w, paths)
+	if len(paths) == 0 && len(errs) == 0 {
+		errs = append(errs, fmt.Errorf("the patterns of job %s select no dataset", w.job.ID))
+	}
+	return paths, errors.Join(errs...)
+}
+
+// primaries returns the datasets that this node may snapshot: one that another
+// node was made primary of is fenced, and stays as it is.
+func (d *Daemon) primaries(ctx context.Context, w *work, paths []dataset.Path) ([]dataset.Path, error) {
+	var live []dataset.Path
+	var errs []error
+	for _, p := range paths {
+		mark, err := w.source.Mark(ctx, p)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("read mark of %s: %w", p, err))
+			continue
+		}
+		role := activate.SourceRole(mark, d.node())
+		d.Board.Dataset(w.job.ID, p, func(line *status.Dataset) { line.Role, line.Generation = role.String(), mark.Generation })
+		if role == activate.Primary {
+			live = append(live, p)
+		}
+	}
+	return live, errors.Join(errs...)
+}
+
+func (d *Daemon) noteSnapshots(job string, taken []dataset.Snapshot, paths []dataset.Path) {
+	for i, s := range taken {
+		d.Board.Dataset(job, paths[i], func(line *status.Dataset) {
+			line.Snapshot = status.Point{Name: s.Name, Time: s.Created}
+		})
+	}
+}
+
+// pruneSource applies the source's retention. What a target still needs carries
+// a durable hold; while a target is away, the rules thin what it has not got.
+func (d *Daemon) pruneSource(ctx context.Context, w *work, paths []dataset.Path) error {
+	var errs []error
+	for _, p := range paths {
+		points, err := w.source.Snapshots(ctx, p)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("list snapshots of %s: %w", p, err))
+			continue
+		}
+		destroyed, err := prune.Execute(ctx, p, d.judgeSource(w, points), w.source)
+		d.remember(ledger.Source, w.job.ID, p, destroyed)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("prune %s: %w", p, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// judgeSource is the very value that pruneSource executes and `plan` prints.
+func (d *Daemon) judgeSource(w *work, points []dataset.Snapshot) []prune.Verdict {
+	in := prune.Input{
+		Side: prune.Source, Points: points, Keep: w.job.Keep, Location: w.job.Location, Now: d.Now(),
+	}
+	for _, name := range w.job.ReplicateTo {
+		in.Peers = append(in.Peers, prune.Peer{Name: name, Base: heldBase(points, w.job.ID, name)})
+	}
+	return prune.Decide(in)
+}
+
+// heldBase is the newest point with the durable hold of a common base.
+func heldBase(points []dataset.Snapshot, job, peer string) dataset.ID {
+	for _, s := range slices.Backward(points) {
+		if slices.Contains(s.Holds, send.BaseTag(job, peer)) {
+			return s.ID
+		}
+	}
+	return ""
+}
+
+// remember writes what retention destroyed into history.
+func (d *Daemon) remember(side ledger.Side, job string, p dataset.Path, destroyed []prune.Verdict) {
+	var batch ledger.Batch
+	for _, v := range destroyed {
+		why := ""
+		if len(v.Reasons) > 0 {
+			why = v.Reasons[0].Text
+		}
+		batch.Destructions = append(batch.Destructions, ledger.Destruction{
+			Side: side, Job: job, Dataset: p, Snapshot: v.Snapshot.Name, ID: v.Snapshot.ID, Why: why, At: d.Now(),
+		})
+		d.Log.Info().Str("job", job).Stringer("dataset", p).Str("snapshot", v.Snapshot.Name).Str("why", why).Msg("destroyed")
+	}
+	d.ledger.Record(batch)
+}
+
+// problem words an error for the board; nil for none.
+func (d *Daemon) problem(err error) *status.Problem {
+	if err == nil {
+		return nil
+	}
+	return replicate.Problem(err, d.Now())
+}

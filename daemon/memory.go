@@ -1,0 +1,156 @@
+package daemon
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"antipode/daemon/board"
+	"antipode/daemon/control"
+	"antipode/daemon/ledger"
+	"antipode/daemon/status"
+)
+
+// pausedFile holds the paused jobs, so that a restart does not set going what an
+// operator stopped. It is a wish, not history, and so not in the ledger.
+const pausedFile = "paused.json"
+
+// recall puts on the board what the run before this one knew, until the disks and
+// the peers have answered.
+func (d *Daemon) recall() {
+	s := d.site()
+	for _, f := range d.facts {
+		if f.Side != ledger.Source || f.Point.Created.IsZero() {
+			continue
+		}
+		if w, ok := s.jobs[f.Job]; !ok || w.couriers[f.Peer] == nil {
+			continue
+		}
+		d.Board.Pair(board.PairKey{Job: f.Job, Dataset: f.Dataset, Peer: f.Peer}, func(p *status.Pair) {
+			if p.LastPoint.IsZero() {
+				p.LastPoint, p.RPO = status.Point{Name: f.Point.Name, Time: f.Point.Created}, f.RPO
+			}
+		})
+	}
+}
+
+// loadMemory reads what an earlier run left: its last facts and paused jobs.
+func (d *Daemon) loadMemory() error {
+	d.facts = map[ledger.FactKey]ledger.Fact{}
+	facts, err := d.ledger.Facts()
+	if err != nil {
+		return fmt.Errorf("read the ledger: %w", err)
+	}
+	for _, f := range facts {
+		d.facts[f.FactKey] = f
+	}
+	d.paused = map[string]bool{}
+	text, err := os.ReadFile(filepath.Join(d.Config.StateDir, pausedFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var jobs []string
+	if err == nil {
+		err = json.Unmarshal(text, &jobs)
+	}
+	if err != nil {
+		return fmt.Errorf("read which jobs are paused: %w; remove %s to go on with none", err, filepath.Join(d.Config.StateDir, pausedFile))
+	}
+	for _, id := range jobs {
+		d.paused[id] = true
+	}
+	return nil
+}
+
+// lastRuns is when each job began last, for the schedule to catch up by.
+func (d *Daemon) lastRuns() map[string]time.Time {
+	last := map[string]time.Time{}
+	runs, err := d.ledger.Runs(ledger.MaxRuns)
+	if err != nil {
+		d.Log.Error().Err(err).Msg("cannot read when jobs ran last; each runs now")
+		return last
+	}
+	for _, r := range runs {
+		if r.Started.After(last[r.Job]) {
+			last[r.Job] = r.Started
+		}
+	}
+	return last
+}
+
+func (d *Daemon) isPaused(job string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.paused[job]
+}
+
+// setPaused stops the schedule of a job and its couriers from beginning anything,
+// or lets them. It is durable.
+func (d *Daemon) setPaused(id string, paused bool) (control.PauseResponse, error) {
+	w, err := d.job(id)
+	if err != nil {
+		return control.PauseResponse{}, err
+	}
+	answer := control.PauseResponse{Job: id, Paused: paused}
+	d.mu.Lock()
+	answer.Before = d.paused[id]
+	wish := maps.Clone(d.paused)
+	d.mu.Unlock()
+	if paused {
+		wish[id] = true
+	} else {
+		delete(wish, id)
+	}
+	text, err := json.Marshal(slices.Sorted(maps.Keys(wish)))
+	if err != nil {
+		return answer, err
+	}
+	if err := writeFile(filepath.Join(d.Config.StateDir, pausedFile), text); err != nil {
+		return answer, fmt.Errorf("remember that job %s is paused: %w", id, err)
+	}
+	d.mu.Lock()
+	d.paused = wish
+	d.mu.Unlock()
+	return answer, d.applyPause(w)
+}
+
+// applyPause tells the parts that run a job whether it is paused.
+func (d *Daemon) applyPause(w *work) error {
+	paused := d.isPaused(w.job.ID)
+	for _, c := range w.couriers {
+		c.SetPaused(paused)
+	}
+	if paused {
+		return d.schedule.Pause(w.job.ID)
+	}
+	return d.schedule.Unpause(w.job.ID)
+}
+
+// writeFile replaces a small file durably.
+func writeFile(path string, text []byte) error {
+	temporary, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temporary.Name()) // gone after the rename
+	_, err = temporary.Write(text)
+	err = errors.Join(err, temporary.Sync(), temporary.Close())
+	if err == nil {
+		err = os.Rename(temporary.Name(), path)
+	}
+	if err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}

@@ -1,0 +1,124 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"antipode/daemon/config"
+	"antipode/daemon/control"
+	"antipode/daemon/ledger"
+	"antipode/daemon/policy"
+	"antipode/transport/client"
+	"antipode/transport/peer"
+	"antipode/transport/peer/pairing"
+)
+
+// pairingDesk holds the one token that may be outstanding (server.Pairing), and
+// writes what a pairing came to.
+type pairingDesk struct {
+	d *Daemon
+
+	mu    sync.Mutex // guards offer
+	offer *pairing.Offer
+}
+
+// issue makes a token; one that was outstanding is void from now on.
+func (p *pairingDesk) issue() (control.PairResponse, error) {
+	address := p.d.advertised()
+	if address == "" {
+		return control.PairResponse{}, &control.Error{
+			Kind: control.KindUsage, Object: "listen.address", Text: "it names no host that a peer could call",
+			Next: `set advertise = "this-host.example.net:8771" and reload`,
+		}
+	}
+	offer, err := pairing.NewOffer(p.d.Now(), p.d.Identity.Fingerprint(), p.d.node(), address)
+	if err != nil {
+		return control.PairResponse{}, err
+	}
+	p.mu.Lock()
+	p.offer = offer
+	p.mu.Unlock()
+	token := offer.Token()
+	return control.PairResponse{Token: token.String(), Expires: token.Expires}, nil
+}
+
+// Outstanding reports whether the pairing endpoint exists at this moment.
+func (p *pairingDesk) Outstanding() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.offer != nil && p.offer.Outstanding(p.d.Now())
+}
+
+// Accept judges a caller's proof and pins its key before it is answered.
+func (p *pairingDesk) Accept(exporter []byte, caller peer.Fingerprint, q pairing.Request) (pairing.Response, error) {
+	p.mu.Lock()
+	offer := p.offer
+	p.mu.Unlock()
+	if offer == nil {
+		return pairing.Response{}, pairing.ErrUsed
+	}
+	answer, err := offer.Accept(p.d.Now(), exporter, caller, q)
+	if err != nil {
+		p.d.Log.Warn().Err(err).Str("caller", caller.String()).Msg("a pairing was refused")
+		return pairing.Response{}, err
+	}
+	if _, err := p.pin(policy.Peer{Name: q.Node, Address: q.Address, Key: caller.String()}); err != nil {
+		return pairing.Response{}, err
+	}
+	return answer, nil
+}
+
+// redeem takes another node's token to it and pins that node.
+func (p *pairingDesk) redeem(ctx context.Context, r control.PairAcceptRequest) (control.PairAcceptResponse, error) {
+	token, err := pairing.ParseToken(strings.TrimSpace(r.Token))
+	if err != nil {
+		return control.PairAcceptResponse{}, err
+	}
+	c := client.New(client.Options{
+		Identity: p.d.Identity, Key: token.Issuer, Address: token.Address, Dial: p.d.Dial, Now: p.d.Now, Log: p.d.Log,
+	})
+	defer c.Close()
+	answer, err := c.Pair(ctx, token, p.d.node(), p.d.advertised())
+	if err != nil {
+		return control.PairAcceptResponse{}, fmt.Errorf("pair with %s: %w", token.Address, err)
+	}
+	pinned := policy.Peer{Name: answer.Node, Address: token.Address, Key: token.Issuer.String()}
+	file, err := p.pin(pinned)
+	return control.PairAcceptResponse{Peer: pinned.Name, Address: pinned.Address, Key: pinned.Key, File: file}, err
+}
+
+// pin writes the peer beside the operator's file, never into it, and puts it in
+// force.
+func (p *pairingDesk) pin(n policy.Peer) (string, error) {
+	cfg := p.d.site().cfg
+	if known, ok := cfg.Peer(n.Name); ok && known.Key == n.Key {
+		return cfg.Path, nil // the operator has written it already
+	}
+	dir := config.PeersPath(cfg.Path)
+	if err := config.WritePeer(dir, n); err != nil {
+		return "", fmt.Errorf("pin %s: %w", n.Name, err)
+	}
+	file := filepath.Join(dir, n.Name+".toml")
+	p.d.ledger.Record(ledger.Batch{Events: []ledger.Event{{At: p.d.Now(), Kind: "paired", Object: n.Name, Text: n.Key}}})
+	if _, err := p.d.ReloadConfig(); err != nil {
+		return file, fmt.Errorf("the peer is written to %s, but the configuration was not put in force: %w", file, err)
+	}
+	return file, nil
+}
+
+// advertised is the address that peers are told to call; "" if none can be told.
+func (d *Daemon) advertised() string {
+	cfg := d.site().cfg
+	if cfg.Advertise != "" {
+		return cfg.Advertise
+	}
+	host, _, err := net.SplitHostPort(d.Listener.Addr().String())
+	if ip := net.ParseIP(host); err != nil || ip == nil || ip.IsUnspecified() {
+		return ""
+	}
+	return d.Listener.Addr().String()
+}

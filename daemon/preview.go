@@ -1,0 +1,175 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"antipode/daemon/control"
+	"antipode/daemon/plan"
+	"antipode/daemon/policy"
+	"antipode/daemon/prune"
+	"antipode/daemon/replicate"
+	"antipode/fsdrivers/dataset"
+	"antipode/transport/wire"
+)
+
+// jobPreview is what the next run of one job would do.
+type jobPreview = control.JobPreview[plan.Plan, prune.Verdict]
+
+// unborn stands for the identity of a snapshot that does not exist yet.
+const unborn dataset.ID = "0"
+
+// previewer makes one job's preview. It reads and asks, and writes nothing.
+type previewer struct {
+	d   *Daemon
+	w   *work
+	out jobPreview
+	// sides are both what exists and, as the newest, what the run would make.
+	sides map[dataset.Path]previewSide
+}
+
+type previewSide struct {
+	dataset   dataset.Dataset
+	mark      dataset.Mark
+	snapshots []dataset.Snapshot
+}
+
+func (d *Daemon) previewJob(ctx context.Context, w *work) jobPreview {
+	p := previewer{d: d, w: w, sides: map[dataset.Path]previewSide{}, out: jobPreview{
+		Job: w.job.ID, Next: d.schedule.Next(w.job.ID), Paused: d.isPaused(w.job.ID),
+		Snapshots: []control.SnapshotPreview{}, Sends: []control.SendPreview[plan.Plan]{},
+		Prunes: []control.PrunePreview[prune.Verdict]{},
+	}}
+	paths, err := d.find(ctx, w)
+	p.problem(err)
+	p.snapshots(ctx, paths)
+	for _, name := range slices.Sorted(maps.Keys(w.couriers)) {
+		p.sends(ctx, name)
+	}
+	p.prunes()
+	return p.out
+}
+
+func (p *previewer) problem(err error) {
+	if err != nil {
+		p.out.Problems = append(p.out.Problems, *control.ErrorOf(p.d.worded(err)))
+	}
+}
+
+// snapshots reads every dataset and adds the snapshot that the run would make.
+func (p *previewer) snapshots(ctx context.Context, paths []dataset.Path) {
+	live, err := p.d.primaries(ctx, p.w, paths)
+	p.problem(err)
+	var newest time.Time
+	for _, path := range live {
+		side, err := p.read(ctx, path)
+		if err != nil {
+			p.problem(err)
+			continue
+		}
+		p.sides[path] = side
+		for _, s := range side.snapshots {
+			if s.Created.After(newest) {
+				newest = s.Created
+			}
+		}
+	}
+	at := policy.SnapshotTime(p.d.Now(), newest)
+	for _, path := range slices.Sorted(maps.Keys(p.sides)) {
+		side := p.sides[path]
+		made := dataset.Snapshot{Name: policy.SnapshotName(p.w.job.ID, at), ID: unborn, Created: at, Retain: at, Order: 1}
+		if n := len(side.snapshots); n > 0 {
+			made.Order = side.snapshots[n-1].Order + 1
+		}
+		side.snapshots = append(slices.Clone(side.snapshots), made)
+		p.sides[path] = side
+		p.out.Snapshots = append(p.out.Snapshots, control.SnapshotPreview{
+			Dataset: path, Name: made.Name, Why: "every run of the job makes one",
+		})
+	}
+}
+
+func (p *previewer) read(ctx context.Context, path dataset.Path) (previewSide, error) {
+	found, err := p.w.source.Find(ctx, path, false)
+	if err != nil || len(found) != 1 {
+		return previewSide{}, fmt.Errorf("look at %s: %w", path, err)
+	}
+	mark, err := p.w.source.Mark(ctx, path)
+	if err != nil {
+		return previewSide{}, fmt.Errorf("read mark of %s: %w", path, err)
+	}
+	snapshots, err := p.w.source.Snapshots(ctx, path)
+	if err != nil {
+		return previewSide{}, fmt.Errorf("list snapshots of %s: %w", path, err)
+	}
+	return previewSide{dataset: found[0], mark: mark, snapshots: snapshots}, nil
+}
+
+// sends plans every dataset to one peer, by the peer's own word.
+func (p *previewer) sends(ctx context.Context, name string) {
+	paths := slices.Sorted(maps.Keys(p.sides))
+	q := wire.InventoryRequest{Job: p.w.job.ID, Driver: string(p.w.job.Driver), MayPromote: p.w.job.MayPromote}
+	for _, path := range paths {
+		q.Datasets = append(q.Datasets, wire.InventoryAsk{Dataset: p.sides[path].dataset, Mark: p.sides[path].mark})
+	}
+	if len(paths) == 0 {
+		return
+	}
+	inventory, err := p.w.couriers[name].client.Inventory(ctx, q)
+	if err != nil {
+		p.problem(fmt.Errorf("ask %s what it holds: %w", name, err))
+		return
+	}
+	for i, path := range paths {
+		p.out.Sends = append(p.out.Sends, p.send(ctx, name, p.sides[path], inventory.Replicas[i]))
+	}
+}
+
+func (p *previewer) send(ctx context.Context, name string, side previewSide, r wire.Replica) control.SendPreview[plan.Plan] {
+	out := control.SendPreview[plan.Plan]{Dataset: side.dataset.Path, Peer: name}
+	if r.Problem != nil {
+		out.Conflict = control.ErrorOf(p.d.worded(r.Problem))
+		return out
+	}
+	planned, err := replicate.Decide(p.w.job, side.dataset, side.mark, side.snapshots, r)
+	if err != nil {
+		out.Conflict = control.ErrorOf(p.d.worded(err))
+		return out
+	}
+	out.Plan = &planned
+	for _, step := range planned.Steps {
+		out.Estimates = append(out.Estimates, p.estimate(ctx, step.Step))
+	}
+	if len(planned.Steps) > 0 {
+		out.Far = append(out.Far, fmt.Sprintf("%s receives into its own subtree of %s and prunes it by its own policy", name, p.d.node()))
+	}
+	if planned.Dropped != nil {
+		out.Far = append(out.Far, name+" drops an unfinished receive: "+planned.Dropped.Why)
+	}
+	return out
+}
+
+// estimate asks the file system about snapshots that exist. What a snapshot that
+// is not made yet will hold nobody knows.
+func (p *previewer) estimate(ctx context.Context, step dataset.Step) control.Estimate {
+	if step.To.ID == unborn || step.From.ID == unborn {
+		return control.Estimate{Kind: control.Unknown}
+	}
+	bytes, err := p.w.source.Estimate(ctx, step)
+	if err != nil {
+		return control.Estimate{Kind: control.Unknown}
+	}
+	return control.Estimate{Bytes: bytes, Kind: control.UpperBound}
+}
+
+// prunes judges what the run would find, the new snapshot included.
+func (p *previewer) prunes() {
+	for _, path := range slices.Sorted(maps.Keys(p.sides)) {
+		p.out.Prunes = append(p.out.Prunes, control.PrunePreview[prune.Verdict]{
+			Dataset: path, Verdicts: p.d.judgeSource(p.w, p.sides[path].snapshots),
+		})
+	}
+}

@@ -1,0 +1,65 @@
+package daemon
+
+import (
+	"time"
+
+	"antipode/daemon/status"
+	"antipode/transport/server"
+)
+
+// Status is the read model of this moment.
+func (d *Daemon) Status() status.Status {
+	s := d.Board.Read()
+	s.Node, s.Version, s.Now, s.Started, s.Listen = d.node(), d.Version, d.Now(), d.started, d.Listener.Addr().String()
+	for i := range s.Jobs {
+		j := &s.Jobs[i]
+		j.Paused, j.NextRun = d.isPaused(j.ID), d.schedule.Next(j.ID)
+		for k := range j.Datasets {
+			for l := range j.Datasets[k].Peers {
+				judgePair(s.Now, &j.Datasets[k].Peers[l])
+			}
+		}
+	}
+	transfers := d.server.Transfers()
+	for i := range s.Replicas {
+		r := &s.Replicas[i]
+		r.Lag, r.State = status.Judge(s.Now, r.LastPoint, r.RPO, r.State)
+		for _, t := range transfers {
+			if t.Peer == r.From && t.Open.Step.Dataset.Path == r.Path {
+				r.Receiving = d.receivingLine(s.Now, t)
+			}
+		}
+	}
+	return s
+}
+
+func judgePair(now time.Time, p *status.Pair) {
+	p.Lag, p.State = status.Judge(now, p.LastPoint, p.RPO, p.State)
+	if p.LastPoint.IsZero() {
+		p.Seeding = &status.Seeding{}
+		if m := p.Moving; m != nil {
+			p.Seeding = &status.Seeding{Done: m.Bytes, Estimate: m.Estimate, ETA: m.ETA}
+		}
+	}
+}
+
+// receivingLine shows a receive; the rate is its average since it began.
+func (d *Daemon) receivingLine(now time.Time, t server.TransferState) *status.Moving {
+	m := &status.Moving{
+		Step: t.Open.Step.ID(), Kind: "incremental", Snapshot: t.Open.Step.To.Name, Bytes: t.Received,
+		Estimate: t.Open.Estimate, Lanes: t.Lanes,
+	}
+	if t.Open.Step.IsFull() {
+		m.Kind = "full"
+	}
+	if passed := now.Sub(t.Started).Seconds(); passed >= 1 {
+		m.Rate = int64(float64(t.Received) / passed)
+	}
+	switch {
+	case t.Notice != "":
+		m.Waiting = status.WaitingSpace
+	case !t.WaitingSince.IsZero():
+		m.Waiting = status.WaitingLink
+	}
+	return m
+}

@@ -1,0 +1,179 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+
+	"antipode/daemon/config"
+	"antipode/daemon/control"
+	"antipode/daemon/hook"
+	"antipode/daemon/ledger"
+	"antipode/daemon/policy"
+	"antipode/fsdrivers"
+	"antipode/fsdrivers/btrfs"
+	"antipode/transport/client"
+	"antipode/transport/peer"
+)
+
+// stopPatience bounds a graceful stop. What hangs in the kernel is left behind
+// then, and the next daemon finds it by its lock.
+const stopPatience = 30 * time.Second
+
+// RunOptions is what a process knows that becomes a daemon.
+type RunOptions struct {
+	ConfigPath string
+	Version    string
+	// NewLog makes the log that the configuration asks for.
+	NewLog func(config.Log) zerolog.Logger
+}
+
+// ErrRunning: another daemon works on the same state directory.
+var ErrRunning = errors.New("another daemon runs on this state directory")
+
+// Run is `antipode daemon`: it makes everything that New wants out of the real
+// world and serves until ctx ends. SIGHUP reloads.
+func Run(ctx context.Context, o RunOptions) error {
+	cfg, err := config.Load(o.ConfigPath)
+	if err != nil {
+		return err
+	}
+	log := o.NewLog(cfg.Log)
+	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+		return fmt.Errorf("make the state directory: %w", err)
+	}
+	lock, err := lockState(cfg.StateDir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	identity, err := peer.LoadOrCreate(cfg.StateDir)
+	if err != nil {
+		return err
+	}
+	history, err := ledger.Open(ledger.Path(cfg.StateDir), time.Now)
+	if err != nil {
+		return fmt.Errorf("open the ledger: %w", err)
+	}
+	defer history.Close()
+	if aside := history.SetAside(); aside != "" {
+		log.Warn().Str("file", aside).Msg("the ledger was damaged and is set aside; history begins anew")
+	}
+	listener, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("listen for peers: %w", err)
+	}
+	defer listener.Close()
+	dialer := client.Dialer()
+	d, err := New(Options{
+		Config: cfg, Identity: identity, Drivers: realDrivers{log: log}, Ledger: history, Listener: listener,
+		Dial: func(ctx context.Context, address string) (net.Conn, error) { return dialer.DialContext(ctx, "tcp", address) },
+		Now:  time.Now, Log: log, Version: o.Version,
+		Reload: func() (*config.Config, error) { return config.Load(o.ConfigPath) }, Tell: tell,
+	})
+	if err != nil {
+		return err
+	}
+	return d.serveProcess(ctx, cfg.SocketPath)
+}
+
+// serveProcess serves peers and the control socket, and reloads on SIGHUP. A stop
+// is bounded by stopPatience.
+func (d *Daemon) serveProcess(ctx context.Context, socket string) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	door, err := control.Listen(socket)
+	if err != nil {
+		d.end()
+		return fmt.Errorf("open the control socket %s: %w", socket, err)
+	}
+	verbs := control.NewServer(d.Log)
+	d.Register(verbs)
+	ended := make(chan error, 2)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() { ended <- verbs.Serve(ctx, door) }()
+	go func() { ended <- d.Serve(ctx) }()
+	d.Log.Info().Str("node", d.node()).Str("listen", d.Listener.Addr().String()).Str("socket", socket).
+		Str("key", d.Identity.Fingerprint().String()).Str("version", d.Version).Msg("daemon is up")
+	var errs []error
+	for parts := 2; parts > 0; {
+		select {
+		case <-hup:
+			_, _ = d.ReloadConfig() // the log has it
+		case err := <-ended:
+			errs = append(errs, err)
+			parts--
+			stop()
+		case <-ctx.Done():
+			return d.stopProcess(ended, parts, errs)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// stopProcess waits for what is under way to end, within the bound.
+func (d *Daemon) stopProcess(ended <-chan error, parts int, errs []error) error {
+	d.Log.Info().Dur("at_most", stopPatience).Msg("daemon stops")
+	late := time.NewTimer(stopPatience)
+	defer late.Stop()
+	for ; parts > 0; parts-- {
+		select {
+		case err := <-ended:
+			errs = append(errs, err)
+		case <-late.C:
+			return fmt.Errorf("what was under way did not end within %s; the next daemon goes on from the disk", stopPatience)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// lockState keeps a second daemon off the state directory for as long as the
+// file is open.
+func lockState(dir string) (*os.File, error) {
+	path := filepath.Join(dir, "lock")
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the state directory: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%w: %s is locked (%v); stop that one, or give this one a state_dir of its own", ErrRunning, path, err)
+	}
+	return f, nil
+}
+
+// realDrivers makes the drivers that this build has.
+type realDrivers struct{ log zerolog.Logger }
+
+// Source makes the driver of the datasets of this host.
+func (r realDrivers) Source(kind policy.Driver) (fsdrivers.Source, error) {
+	if kind != policy.Btrfs {
+		return nil, fmt.Errorf("this build has no driver %q; it has %q", kind, policy.Btrfs)
+	}
+	return btrfs.NewSource(btrfs.Options{Log: r.log}), nil
+}
+
+// Target makes the driver of one `into`.
+func (r realDrivers) Target(a policy.Accept) (fsdrivers.Target, error) {
+	if a.Driver != policy.Btrfs {
+		return nil, fmt.Errorf("this build has no driver %q; it has %q", a.Driver, policy.Btrfs)
+	}
+	return btrfs.NewTarget(btrfs.TargetOptions{Into: a.Into, Live: a.Live, Now: time.Now, Log: r.log})
+}
+
+// tell runs the operator's alert command.
+func tell(ctx context.Context, argv []string, timeout time.Duration, env map[string]string) error {
+	_, err := hook.Run(ctx, hook.Command{Argv: argv, Timeout: timeout}, env)
+	return err
+}

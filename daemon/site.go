@@ -1,0 +1,281 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"antipode/daemon/board"
+	"antipode/daemon/config"
+	"antipode/daemon/policy"
+	"antipode/daemon/receive"
+	"antipode/daemon/replicate"
+	"antipode/daemon/status"
+	"antipode/fsdrivers"
+	"antipode/fsdrivers/dataset"
+	"antipode/transport/client"
+	"antipode/transport/peer"
+	"antipode/transport/shape"
+	"antipode/transport/wire"
+)
+
+// site is what one configuration became. It is not changed once it is in force;
+// a reload makes the next one, which takes over what stays the same.
+type site struct {
+	cfg     *config.Config
+	pins    map[peer.Fingerprint]string
+	calls   map[string]*client.Client // for questions, by peer
+	sources map[policy.Driver]fsdrivers.Source
+	jobs    map[string]*work
+	rooms   map[roomKey]*room
+}
+
+// work is one job with what it runs on.
+type work struct {
+	job      policy.Job
+	source   fsdrivers.Source
+	budget   *shape.Budget
+	running  *sync.Mutex          // held by a run; one job does not run twice at once
+	couriers map[string]*delivery // by peer
+}
+
+// delivery is a courier that runs, with the connection it uses.
+type delivery struct {
+	*replicate.Courier
+	peer   policy.Peer
+	client *client.Client
+	stop   context.CancelCauseFunc
+	done   chan struct{}
+}
+
+// errDropped ends what a reload took out of the configuration.
+var errDropped = errors.New("the configuration no longer names it")
+
+// install puts a configuration in force: all of the new is made before anything
+// of the old is touched, so that one that cannot be made changes nothing.
+func (d *Daemon) install(cfg *config.Config) error {
+	d.reloading.Lock()
+	defer d.reloading.Unlock()
+	old := d.site()
+	next, err := d.build(cfg, old)
+	if err != nil {
+		return err
+	}
+	d.host.SetRate(int64(cfg.RateLimit))
+	for id, w := range next.jobs {
+		w.budget.SetRate(int64(w.job.Rate))
+		for _, c := range w.couriers {
+			c.SetJob(w.job)
+			if c.done == nil {
+				d.launch(c)
+			}
+		}
+		d.Board.Job(id, func(j *status.Job) { j.Driver = string(w.job.Driver) })
+	}
+	for _, p := range cfg.Peers {
+		d.Board.Peer(p.Name, func(line *status.Peer) { line.Address = p.Address })
+	}
+	d.mu.Lock()
+	d.current = next
+	d.mu.Unlock()
+	d.dismiss(old, next)
+	d.Board.Retain(
+		func(name string) bool { _, ok := cfg.Peer(name); return ok },
+		func(k board.PairKey) bool { w, ok := next.jobs[k.Job]; return ok && w.couriers[k.Peer] != nil },
+		func(id string) bool { _, ok := next.jobs[id]; return ok },
+		func(k board.ReplicaKey) bool { return next.accepts(k.From) },
+	)
+	d.schedule.Set(cfg.Jobs, d.lastRuns())
+	for _, w := range next.jobs {
+		if err := d.applyPause(w); err != nil {
+			d.Log.Error().Err(err).Str("job", w.job.ID).Msg("cannot pause")
+		}
+	}
+	d.watch.configure(cfg)
+	return nil
+}
+
+// build makes the next site out of a configuration and of what the old one has
+// that still fits.
+func (d *Daemon) build(cfg *config.Config, old *site) (*site, error) {
+	next := &site{
+		cfg: cfg, pins: map[peer.Fingerprint]string{}, calls: map[string]*client.Client{},
+		sources: map[policy.Driver]fsdrivers.Source{}, jobs: map[string]*work{}, rooms: map[roomKey]*room{},
+	}
+	for _, p := range cfg.Peers {
+		key, err := peer.ParseFingerprint(p.Key)
+		if err != nil {
+			return nil, fmt.Errorf("peer %s: %w", p.Name, err)
+		}
+		next.pins[key] = p.Name
+		if was, ok := old.peer(p.Name); ok && was == p {
+			next.calls[p.Name] = old.calls[p.Name]
+		} else if p.Address != "" {
+			next.calls[p.Name] = d.newClient(cfg, p, key, client.Options{})
+		}
+	}
+	for _, a := range cfg.Accepts {
+		if err := d.buildRoom(next, old, a); err != nil {
+			return nil, err
+		}
+	}
+	for _, j := range cfg.Jobs {
+		if err := d.buildWork(next, old, j); err != nil {
+			return nil, err
+		}
+	}
+	return next, nil
+}
+
+func (d *Daemon) buildRoom(next, old *site, a policy.Accept) error {
+	key := roomKey{from: a.From, driver: string(a.Driver)}
+	r := &room{tending: new(sync.Mutex)}
+	if was, ok := old.rooms[key]; ok && was.Accept.Into == a.Into && was.Accept.Live == a.Live {
+		r.driver, r.tending = was.driver, was.tending
+	} else {
+		driver, err := d.Drivers.Target(a)
+		if err != nil {
+			return fmt.Errorf("accept from %s into %s: %w", a.From, a.Into, err)
+		}
+		r.driver = driver
+	}
+	r.Room = receive.Room{Node: next.cfg.Node, Accept: a, Driver: r.driver, Now: d.Now}
+	next.rooms[key] = r
+	return nil
+}
+
+func (d *Daemon) buildWork(next, old *site, j policy.Job) error {
+	w := &work{job: j, couriers: map[string]*delivery{}}
+	was := old.jobs[j.ID]
+	if driver, ok := old.sources[j.Driver]; ok {
+		next.sources[j.Driver] = driver
+	}
+	if next.sources[j.Driver] == nil {
+		driver, err := d.Drivers.Source(j.Driver)
+		if err != nil {
+			return fmt.Errorf("job %s: %w", j.ID, err)
+		}
+		next.sources[j.Driver] = driver
+	}
+	w.source, w.budget, w.running = next.sources[j.Driver], shape.NewBudget(d.host), new(sync.Mutex)
+	if was != nil {
+		w.budget, w.running = was.budget, was.running
+	}
+	for _, name := range j.ReplicateTo {
+		p, ok := next.cfg.Peer(name)
+		if !ok || p.Address == "" {
+			return fmt.Errorf("job %s: peer %q has no address to call", j.ID, name)
+		}
+		if was != nil && was.job.Driver == j.Driver && was.couriers[name] != nil && was.couriers[name].peer == p {
+			w.couriers[name] = was.couriers[name]
+			continue
+		}
+		key, err := peer.ParseFingerprint(p.Key)
+		if err != nil {
+			return fmt.Errorf("peer %s: %w", p.Name, err)
+		}
+		c := d.newClient(next.cfg, p, key, client.Options{Budget: w.budget, WaitForLink: patience(next.cfg, j.Driver)})
+		w.couriers[name] = &delivery{peer: p, client: c, Courier: replicate.New(replicate.Options{
+			Node: next.cfg.Node, Job: j, Peer: name, Near: w.source, Far: c, Board: d.Board, History: d.ledger,
+			Now: d.Now, Log: d.Log.With().Str("job", j.ID).Str("peer", name).Logger(), Alarm: d.alarm,
+		})}
+	}
+	next.jobs[j.ID] = w
+	return nil
+}
+
+// newClient fills in what every client of a peer has.
+func (d *Daemon) newClient(cfg *config.Config, p policy.Peer, key peer.Fingerprint, o client.Options) *client.Client {
+	o.Identity, o.Key, o.Address = d.Identity, key, p.Address
+	o.Dial, o.Now, o.Log = d.Dial, d.Now, d.Log.With().Str("peer", p.Name).Logger()
+	o.Lanes, o.Window = cfg.Transport.Lanes, int(cfg.Transport.Window)
+	return client.New(o)
+}
+
+// launch starts a courier; it lives until it is dismissed or the daemon ends.
+func (d *Daemon) launch(c *delivery) {
+	ctx, stop := context.WithCancelCause(d.ctx)
+	c.stop, c.done = stop, make(chan struct{})
+	d.running.Go(func() {
+		defer close(c.done)
+		defer c.client.Close()
+		_ = c.Serve(ctx) // always nil
+	})
+}
+
+// dismiss ends what the next site no longer has: couriers at once, and receives
+// that wait for a link that may never come back.
+func (d *Daemon) dismiss(old, next *site) {
+	for id, w := range old.jobs {
+		for name, c := range w.couriers {
+			if now, ok := next.jobs[id]; !ok || now.couriers[name] != c {
+				c.stop(errDropped)
+				<-c.done
+			}
+		}
+	}
+	for name, c := range old.calls {
+		if next.calls[name] != c {
+			c.Close()
+		}
+	}
+	// What cannot end in the server's bounds is logged there; the reload stands.
+	if err := d.server.EndTransfers(d.ctx, errDropped, func(from string, open wire.Open) bool {
+		_, still := next.rooms[roomKey{from, open.Driver}]
+		return !still
+	}); err != nil {
+		d.Log.Error().Err(err).Msg("a receive of a dropped peer did not end")
+	}
+}
+
+// initPairs puts a line on the board for each dataset and peer, so that one that
+// was never sent is seen as such.
+func (d *Daemon) initPairs(w *work, paths []dataset.Path) {
+	for name := range w.couriers {
+		for _, p := range paths {
+			d.Board.Pair(board.PairKey{Job: w.job.ID, Dataset: p, Peer: name}, func(line *status.Pair) { line.RPO = w.job.RPO })
+		}
+	}
+}
+
+func (s *site) peer(name string) (policy.Peer, bool) {
+	if s.cfg == nil {
+		return policy.Peer{}, false
+	}
+	return s.cfg.Peer(name)
+}
+
+func (s *site) accepts(from string) bool {
+	for key := range s.rooms {
+		if key.from == from {
+			return true
+		}
+	}
+	return false
+}
+
+// sweepers are the drivers of both sides, by a name for the log.
+func (d *Daemon) sweepers() map[string]fsdrivers.Sweeper {
+	s := d.site()
+	all := map[string]fsdrivers.Sweeper{}
+	for kind, source := range s.sources {
+		all["source "+string(kind)] = source
+	}
+	for key, r := range s.rooms {
+		all["target of "+key.from+" ("+key.driver+")"] = r.driver
+	}
+	return all
+}
+
+// peerOf names the peer that a key is pinned for (server.Options.Peers).
+func (d *Daemon) peerOf(key peer.Fingerprint) (string, bool) {
+	name, ok := d.site().pins[key]
+	return name, ok
+}
+
+// heard notes that a peer called.
+func (d *Daemon) heard(from string) {
+	now := d.Now()
+	d.Board.Peer(from, func(p *status.Peer) { p.LastContact = now })
+}

@@ -1,0 +1,263 @@
+package daemon
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"antipode/daemon/activate"
+	"antipode/daemon/board"
+	"antipode/daemon/ledger"
+	"antipode/daemon/policy"
+	"antipode/daemon/prune"
+	"antipode/daemon/receive"
+	"antipode/daemon/status"
+	"antipode/fsdrivers"
+	"antipode/fsdrivers/dataset"
+	"antipode/transport/wire"
+)
+
+// target answers what peers ask for (server.Backend). A peer reaches only the
+// rooms that an [[accept]] opens for it (G5, G8): the room is looked up by the
+// authenticated name, and the driver under it is bound to one `into`.
+type target struct{ d *Daemon }
+
+// roomKey names an [[accept]]: there is one for each peer and driver.
+type roomKey struct {
+	from   string
+	driver string
+}
+
+// room is one [[accept]] with the driver below it.
+type room struct {
+	receive.Room
+	driver  fsdrivers.Target
+	tending *sync.Mutex // held while retention runs
+}
+
+func (t target) room(from, driver string) (*room, error) {
+	if r, ok := t.d.site().rooms[roomKey{from, driver}]; ok {
+		return r, nil
+	}
+	return nil, fmt.Errorf("%w: %s accepts no %s datasets from %s", dataset.ErrRefused, t.d.node(), driver, from)
+}
+
+// Hello tells who this node is and what it would take in.
+func (t target) Hello(ctx context.Context, from string) (wire.Hello, error) {
+	t.d.heard(from)
+	h := wire.Hello{Version: wire.Version, Software: t.d.Version, Node: t.d.node(), Now: t.d.Now()}
+	for key, r := range t.d.site().rooms {
+		if key.from == from {
+			h.Offers = append(h.Offers, r.offer(ctx))
+		}
+	}
+	return h, nil
+}
+
+func (r *room) offer(ctx context.Context) wire.Offer {
+	o := wire.Offer{Driver: string(r.Accept.Driver), MaxBytes: r.Accept.MaxBytes, AllowDevices: r.Accept.AllowDevices}
+	usage, err := r.driver.Space(ctx, "/")
+	if err != nil {
+		o.Problem = err.Error()
+		return o
+	}
+	o.Usage = wire.Usage{Free: usage.Free, Size: usage.Size}
+	o.MinFree = r.Accept.MinFree.Of(usage.Size)
+	if lack := receive.Lack(usage, o.MinFree); lack != nil {
+		o.Problem = lack.Error()
+	}
+	return o
+}
+
+// Inventory tells what this node holds of the datasets that a job asks about.
+func (t target) Inventory(ctx context.Context, from string, q wire.InventoryRequest) (wire.Inventory, error) {
+	t.d.heard(from)
+	r, err := t.room(from, q.Driver)
+	if err != nil {
+		return wire.Inventory{}, err
+	}
+	answer := wire.Inventory{Now: t.d.Now(), Replicas: make([]wire.Replica, 0, len(q.Datasets))}
+	if usage, err := r.driver.Space(ctx, "/"); err == nil {
+		answer.Usage = wire.Usage{Free: usage.Free, Size: usage.Size}
+	}
+	held, err := r.driver.Find(ctx, "/", true)
+	if err != nil {
+		return wire.Inventory{}, fmt.Errorf("list replicas: %w", err)
+	}
+	ids := make(map[dataset.Path]dataset.ID, len(held))
+	for _, h := range held {
+		ids[h.Path] = h.ID
+	}
+	for _, ask := range q.Datasets {
+		answer.Replicas = append(answer.Replicas, r.replica(ctx, ask, ids[ask.Dataset.Path]))
+	}
+	return answer, nil
+}
+
+// replica reads one dataset's facts from the disk; what cannot be read is said
+// in the answer, so that it holds back no other dataset.
+func (r *room) replica(ctx context.Context, ask wire.InventoryAsk, id dataset.ID) wire.Replica {
+	path := ask.Dataset.Path
+	answer := wire.Replica{Path: path, ID: id}
+	var err error
+	if answer.Snapshots, err = r.driver.Snapshots(ctx, path); err != nil {
+		return wire.Replica{Path: path, Problem: wire.FromError(fmt.Errorf("list points of %s: %w", path, err))}
+	}
+	if answer.Checkpoint, err = r.driver.Pending(ctx, path); err != nil {
+		return wire.Replica{Path: path, Problem: wire.FromError(fmt.Errorf("look for a checkpoint of %s: %w", path, err))}
+	}
+	if answer.Mark, err = r.driver.Mark(ctx, path); err != nil {
+		return wire.Replica{Path: path, Problem: wire.FromError(fmt.Errorf("read mark of %s: %w", path, err))}
+	}
+	answer.Digest = digest(answer)
+	if answer.Digest == ask.Known {
+		answer.Snapshots, answer.Unchanged = nil, true
+	}
+	return answer
+}
+
+// digest names a replica's facts so that a source need not be told them twice.
+func digest(r wire.Replica) string {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return "" // never equal to what a source remembers
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:16])
+}
+
+// Receive takes one step in, and prunes the replica afterwards by this side's
+// own policy.
+func (t target) Receive(ctx context.Context, from string, open wire.Open, r io.Reader) (wire.Committed, error) {
+	t.d.heard(from)
+	room, err := t.room(from, open.Driver)
+	if err != nil {
+		return wire.Committed{}, err
+	}
+	path := open.Step.Dataset.Path
+	if t.d.isClosed(board.ReplicaKey{From: from, Dataset: path}) {
+		return wire.Committed{}, fmt.Errorf("%w: %w", dataset.ErrBusy, errPromoted)
+	}
+	log := t.d.Log.With().Str("peer", from).Stringer("dataset", path).Str("step", string(open.Step.ID())).Logger()
+	log.Info().Str("snapshot", open.Step.To.Name).Bool("full", open.Step.IsFull()).Msg("receive begins")
+	point, err := room.Receive(ctx, open.Step, r)
+	if err != nil {
+		log.Error().Err(err).Msg("receive failed")
+		t.d.receiveFailed(from, path, err)
+		return wire.Committed{}, err
+	}
+	log.Info().Str("snapshot", point.Name).Msg("point is durable and published")
+	t.d.arrived(from, path, room, point)
+	return wire.Committed{Published: true, Snapshot: point}, nil
+}
+
+// Committed answers from the disk whether a step is published.
+func (t target) Committed(ctx context.Context, from string, q wire.CommitQuery) (wire.Committed, error) {
+	room, err := t.room(from, q.Driver)
+	if err != nil {
+		return wire.Committed{}, err
+	}
+	point, published, err := room.Committed(ctx, q.Step)
+	return wire.Committed{Published: published, Snapshot: point}, err
+}
+
+// arrived notes a new point, and lets the replica's retention run beside the
+// answer.
+func (d *Daemon) arrived(from string, path dataset.Path, r *room, point dataset.Snapshot) {
+	d.Board.Replica(board.ReplicaKey{From: from, Dataset: path}, func(line *status.Replica) {
+		line.LastPoint = status.Point{Name: point.Name, Time: point.Retain}
+		line.LastError = nil
+		line.Points++
+	})
+	d.background(func(ctx context.Context) { d.tendReplica(ctx, from, path, r) })
+}
+
+func (d *Daemon) receiveFailed(from string, path dataset.Path, err error) {
+	if errors.Is(err, context.Canceled) {
+		return
+	}
+	d.Board.Replica(board.ReplicaKey{From: from, Dataset: path}, func(line *status.Replica) {
+		line.LastError = d.problem(err)
+	})
+}
+
+// tendReplicas prunes every replica and reads it anew from the disk: at the start,
+// and from time to time, so that what others did there is seen.
+func (d *Daemon) tendReplicas(ctx context.Context) {
+	for key, r := range d.site().rooms {
+		held, err := r.driver.Find(ctx, "/", true)
+		if err != nil {
+			d.Log.Error().Err(err).Str("peer", key.from).Msg("cannot list replicas")
+			continue
+		}
+		for _, h := range held {
+			d.tendReplica(ctx, key.from, h.Path, r)
+		}
+	}
+}
+
+// tendReplica applies the target's retention to one replica and puts what is
+// there on the board.
+func (d *Daemon) tendReplica(ctx context.Context, from string, path dataset.Path, r *room) {
+	r.tending.Lock() // two runs would destroy the same points twice
+	defer r.tending.Unlock()
+	log := d.Log.With().Str("peer", from).Stringer("dataset", path).Logger()
+	points, err := r.driver.Snapshots(ctx, path)
+	if err != nil {
+		log.Error().Err(err).Msg("cannot list points")
+		d.receiveFailed(from, path, err)
+		return
+	}
+	mark, err := r.driver.Mark(ctx, path)
+	if err != nil {
+		log.Error().Err(err).Msg("cannot read the mark")
+		d.receiveFailed(from, path, err)
+		return
+	}
+	destroyed, err := prune.Execute(ctx, path, r.verdicts(points, d), r.driver)
+	if err != nil {
+		log.Warn().Err(err).Msg("retention did not finish; it goes on with the next point")
+	}
+	d.remember(ledger.Target, from, path, destroyed)
+	gone := make(map[dataset.ID]bool, len(destroyed))
+	for _, v := range destroyed {
+		gone[v.Snapshot.ID] = true
+	}
+	d.Board.Replica(board.ReplicaKey{From: from, Dataset: path}, func(line *status.Replica) {
+		line.Points = len(points) - len(gone)
+		line.RPO = r.Accept.RPO
+		line.Role, line.Generation = activate.TargetRole(mark, d.node(), len(points) > 0).String(), mark.Generation
+		line.LastPoint = status.Point{}
+		if len(points) > 0 {
+			newest := points[len(points)-1]
+			line.LastPoint = status.Point{Name: newest.Name, Time: newest.Retain}
+		}
+	})
+}
+
+// verdicts judges the points of a replica by the target's policy alone.
+func (r *room) verdicts(points []dataset.Snapshot, d *Daemon) []prune.Verdict {
+	return prune.Decide(prune.Input{
+		Side: prune.Target, Points: points, Keep: r.Accept.Keep, Protect: r.Accept.Protect,
+		Location: r.Accept.Location, Now: d.Now(), InFlight: d.receiving(r.Accept),
+	})
+}
+
+// receiving lists the ends of the steps that come in now.
+func (d *Daemon) receiving(a policy.Accept) []dataset.ID {
+	var ids []dataset.ID
+	for _, t := range d.server.Transfers() {
+		if t.Peer == a.From && t.Open.Driver == string(a.Driver) {
+			ids = append(ids, t.Open.Step.To.ID)
+			if !t.Open.Step.IsFull() {
+				ids = append(ids, t.Open.Step.From.ID)
+			}
+		}
+	}
+	return ids
+}
