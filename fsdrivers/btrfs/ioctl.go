@@ -29,7 +29,8 @@ const (
 )
 
 const (
-	flagReadOnly  = 1 << 1 // BTRFS_SUBVOL_RDONLY
+	flagReadOnly  = 1 << 1 // BTRFS_SUBVOL_RDONLY, in what is asked
+	rootReadOnly  = 1 << 0 // BTRFS_ROOT_SUBVOL_RDONLY, in what infoArgs tells
 	flagByID      = 1 << 4 // BTRFS_SUBVOL_SPEC_BY_ID
 	rootInode     = 256    // BTRFS_FIRST_FREE_OBJECTID: the root directory of every subvolume
 	nameBytes     = 4040   // BTRFS_SUBVOL_NAME_MAX + 1

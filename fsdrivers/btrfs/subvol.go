@@ -76,7 +76,7 @@ func closeUnlessSubvolume(f *os.File, err error) (*subvolume, error) {
 	return s, nil
 }
 
-func (s *subvolume) isReadOnly() bool { return s.flags&flagReadOnly != 0 }
+func (s *subvolume) isReadOnly() bool { return s.flags&rootReadOnly != 0 }
 func (s *subvolume) isReceived() bool { return s.receivedUUID != uuid.Nil }
 
 // identity is the UUID that a stream of s announces: that of its origin, kept
