@@ -5,15 +5,17 @@ package client
 
 import (
 	"context"
-	"crypto/tls"
-	"io"
+	"fmt"
 	"net"
+	"net/http"
+	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/go-retryablehttp"
 	"github.com/rs/zerolog"
 
 	"antipode/transport/peer"
-	"antipode/transport/peer/pairing"
+	"antipode/transport/stripe"
 	"antipode/transport/wire"
 )
 
@@ -27,7 +29,7 @@ type Options struct {
 	Identity peer.Identity
 	Key      peer.Fingerprint // the peer's pinned key
 	Address  string           // host:port
-	// Dial makes the connection below TLS; nil is Dialer().DialContext.
+	// Dial makes the connection below TLS; nil is Dialer().
 	Dial func(ctx context.Context, address string) (net.Conn, error)
 	Now  func() time.Time
 	Log  zerolog.Logger
@@ -39,64 +41,101 @@ type Options struct {
 	WaitForLink time.Duration
 }
 
-// Progress is how far a Send is.
-type Progress struct {
-	Acked int64 // bytes of the stream that the target has
-	Wire  int64 // bytes given to TLS, repetitions and headers included
-	Lanes int   // connected now
-	// WaitingSince is when the link was lost; zero while it is up.
-	WaitingSince time.Time
-	// Notice is why the target takes nothing at the moment; nil if it does.
-	Notice error
-}
+const (
+	defaultLanes       = 4
+	defaultWindow      = 32 << 20
+	defaultWaitForLink = 24 * time.Hour
+
+	dialTimeout   = 15 * time.Second
+	answerTimeout = time.Minute // to the first byte of an answer to a call
+	callRetries   = 3
+)
 
 // Client talks to one peer. Its methods are safe for concurrent use.
 //
 // Errors that the peer answered with are a *wire.Error and unwrap to the
-// sentinels of dataset and wire. A *peer.MismatchError or *peer.RefusedError is
-// final and is not tried again.
+// sentinels of dataset and wire. A *peer.MismatchError, a *peer.RefusedError and
+// a wire.ErrVersion are final and not tried again.
 type Client struct {
 	opts Options
-	tls  *tls.Config
+	base string
+	pool *stripe.Pool
+	// Calls and lanes do not share connections: retryablehttp closes the idle
+	// ones when it gives up.
+	calls      *retryablehttp.Client // questions: a few attempts
+	steps      *retryablehttp.Client // what must arrive: until the context ends
+	lanes      *http.Client
+	congestion atomic.Pointer[string]
 }
 
 // New makes a client; it connects when it is asked something.
 func New(o Options) *Client {
-	return &Client{opts: o, tls: peer.ClientConfig(o.Identity, o.Key)}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Lanes <= 0 {
+		o.Lanes = defaultLanes
+	}
+	if o.Window <= 0 {
+		o.Window = defaultWindow
+	}
+	if o.WaitForLink <= 0 {
+		o.WaitForLink = defaultWaitForLink
+	}
+	if o.Dial == nil {
+		d := Dialer()
+		o.Dial = func(ctx context.Context, address string) (net.Conn, error) { return d.DialContext(ctx, "tcp", address) }
+	}
+	c := &Client{opts: o, base: "https://" + o.Address, pool: stripe.NewPool(o.Window / wire.MaxChunk)}
+	shared := c.transport()
+	shared.ResponseHeaderTimeout = answerTimeout
+	shared.MaxIdleConnsPerHost = 2
+	shared.IdleConnTimeout = time.Minute
+	c.calls = c.retrying(shared, callRetries)
+	c.steps = c.retrying(shared, 1<<30)
+	own := c.transport()
+	own.DisableKeepAlives = true
+	c.lanes = &http.Client{Transport: own, CheckRedirect: noRedirect}
+	return c
 }
 
-// Hello asks who the peer is. Errors: wire.ErrVersion.
-func (c *Client) Hello(ctx context.Context) (wire.Hello, error) { return wire.Hello{}, nil }
-
-// Inventory asks what the peer holds.
-func (c *Client) Inventory(ctx context.Context, q wire.InventoryRequest) (wire.Inventory, error) {
-	return wire.Inventory{}, nil
+// transport makes HTTP/1.1 connections to the pinned key.
+func (c *Client) transport() *http.Transport {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	return &http.Transport{
+		Protocols:           &protocols,
+		DialContext:         c.dial,
+		TLSClientConfig:     peer.ClientConfig(c.opts.Identity, c.opts.Key),
+		TLSHandshakeTimeout: dialTimeout,
+		DisableCompression:  true,
+	}
 }
 
-// Commit asks whether a step is published on the peer's disk.
-func (c *Client) Commit(ctx context.Context, q wire.CommitQuery) (wire.Committed, error) {
-	return wire.Committed{}, nil
+func (c *Client) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, dialTimeout, fmt.Errorf("no connection within %s", dialTimeout))
+	defer cancel()
+	conn, err := c.opts.Dial(ctx, c.opts.Address)
+	if err != nil {
+		return nil, err
+	}
+	if name, err := CongestionControl(conn); err == nil {
+		c.congestion.Store(&name)
+	}
+	return conn, nil
 }
 
-// Abort ends the peer's receive of an incarnation; one that is not there is
-// success.
-func (c *Client) Abort(ctx context.Context, incarnation string) error { return nil }
-
-// Pair proves the token to the node that issued it. Once it returns without an
-// error, either side may pin the other: the token's issuer under Response.Node.
-// Options.Key and Address are those of the token.
-func (c *Client) Pair(ctx context.Context, t pairing.Token, node, address string) (pairing.Response, error) {
-	return pairing.Response{}, nil
-}
-
-// Send sends src as the incarnation and returns what the target published.
-// It waits for a lost link for WaitForLink, and sends again only what was in
-// flight; src is read once. progress may be nil; it is called about once a
-// second and must not block. On any other end than success the target is told
-// to abort, so that it does not wait.
-func (c *Client) Send(ctx context.Context, open wire.Open, src io.Reader, progress func(Progress)) (wire.Committed, error) {
-	return wire.Committed{}, nil
+// Congestion is the algorithm that the kernel runs on the newest connection,
+// for status; "" if it is not known.
+func (c *Client) Congestion() string {
+	if name := c.congestion.Load(); name != nil {
+		return *name
+	}
+	return ""
 }
 
 // Close drops idle connections.
-func (c *Client) Close() {}
+func (c *Client) Close() {
+	c.calls.HTTPClient.CloseIdleConnections()
+	c.lanes.CloseIdleConnections()
+}

@@ -9,7 +9,11 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"time"
@@ -18,6 +22,7 @@ import (
 
 	"antipode/transport/peer"
 	"antipode/transport/peer/pairing"
+	"antipode/transport/stripe"
 	"antipode/transport/wire"
 )
 
@@ -71,11 +76,25 @@ type Options struct {
 	MaxTransfers int
 }
 
+const (
+	defaultWindow       = 32 << 20
+	defaultWaitForLink  = 24 * time.Hour
+	defaultMaxTransfers = 64
+
+	headerTimeout  = 10 * time.Second
+	idleTimeout    = 2 * time.Minute
+	maxHeaderBytes = 16 << 10
+	// reapTimeout is how long the end of Serve waits for receives: a child that
+	// hangs in the kernel must not keep the daemon from stopping.
+	reapTimeout     = 30 * time.Second
+	shutdownTimeout = 2 * time.Second
+)
+
 // TransferState is one running receive, for status.
 type TransferState struct {
 	Peer     string
 	Open     wire.Open
-	Received int64     // bytes taken in and handed to the driver
+	Received int64     // bytes of the stream taken in by this incarnation
 	Started  time.Time // of this incarnation
 	Lanes    int       // connected now
 	// WaitingSince is when the last connection of the sender ended; zero while
@@ -86,25 +105,118 @@ type TransferState struct {
 
 // Server serves any number of peers. Its methods are safe for concurrent use.
 type Server struct {
-	opts Options
+	opts      Options
+	pool      *stripe.Pool
+	transfers *table
+	handler   http.Handler
 }
 
 // New makes a server that does nothing yet.
-func New(o Options) *Server { return &Server{opts: o} }
+func New(o Options) *Server {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Window <= 0 {
+		o.Window = defaultWindow
+	}
+	if o.MaxTransfers <= 0 {
+		o.MaxTransfers = defaultMaxTransfers
+	}
+	if o.WaitForLink == nil {
+		o.WaitForLink = func(wire.Open) time.Duration { return defaultWaitForLink }
+	}
+	s := &Server{opts: o, pool: stripe.NewPool(o.Window / wire.MaxChunk), transfers: newTable()}
+	s.handler = s.routes()
+	return s
+}
 
-// Handler is all endpoints; the connection must be TLS by Serve's configuration.
-func (s *Server) Handler() http.Handler { return nil }
+// Handler is all endpoints; the connection must be TLS as Serve configures it.
+func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.authenticate) }
 
 // Serve answers on ln until ctx ends, then ends all transfers, waits for their
-// receives to return, and closes ln.
-func (s *Server) Serve(ctx context.Context, ln net.Listener) error { return nil }
+// receives to return, and closes ln. It returns nil after ctx has ended.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	h := &http.Server{
+		Handler:           s.Handler(),
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		Protocols:         &protocols,
+		ErrorLog:          log.New(debugLog{s.opts.Log}, "", 0),
+	}
+	served := make(chan error, 1)
+	go func() { served <- h.Serve(tls.NewListener(ln, s.tlsConfig())) }()
+	select {
+	case err := <-served:
+		s.stop()
+		return fmt.Errorf("serve %s: %w", ln.Addr(), err)
+	case <-ctx.Done():
+	}
+	s.stop()
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	if err := h.Shutdown(within); err != nil {
+		h.Close()
+	}
+	<-served
+	return nil
+}
+
+func (s *Server) tlsConfig() *tls.Config {
+	outstanding := func() bool { return s.opts.Pairing != nil && s.opts.Pairing.Outstanding() }
+	return peer.ServerConfig(s.opts.Identity, s.opts.Peers, outstanding)
+}
+
+// stop refuses new transfers and ends those that run.
+func (s *Server) stop() {
+	s.transfers.close()
+	within, cancel := context.WithTimeout(context.Background(), reapTimeout)
+	defer cancel()
+	cause := fmt.Errorf("%w: the daemon there stops; the next run goes on", wire.ErrAborted)
+	if err := s.EndTransfers(within, cause, func(string, wire.Open) bool { return true }); err != nil {
+		s.opts.Log.Error().Err(err).Msg("stop without waiting for all receives")
+	}
+}
 
 // EndTransfers ends every receive that match names, at once, also one that
 // waits for its link, and returns when Backend.Receive of each has returned or
 // ctx has ended. cause is what both sides are told; nil is wire.ErrAborted.
 func (s *Server) EndTransfers(ctx context.Context, cause error, match func(peer string, open wire.Open) bool) error {
-	return nil
+	if cause == nil {
+		cause = wire.ErrAborted
+	}
+	var ending []*transfer
+	for _, t := range s.transfers.list() {
+		if match(t.peer, t.open) {
+			t.end(cause)
+			ending = append(ending, t)
+		}
+	}
+	var late error
+	for _, t := range ending {
+		if err := t.wait(ctx); err != nil {
+			late = errors.Join(late, fmt.Errorf("end receive of %s from %s: %w", t.open.Step.Dataset.Path, t.peer, err))
+		}
+	}
+	return late
 }
 
 // Transfers lists what runs, oldest first.
-func (s *Server) Transfers() []TransferState { return nil }
+func (s *Server) Transfers() []TransferState {
+	running := s.transfers.list()
+	states := make([]TransferState, len(running))
+	for i, t := range running {
+		states[i] = t.state()
+	}
+	return states
+}
+
+// debugLog takes what net/http has to say, mostly about callers that hang up.
+type debugLog struct{ log zerolog.Logger }
+
+func (d debugLog) Write(p []byte) (int, error) {
+	d.log.Debug().Msg(string(p))
+	return len(p), nil
+}

@@ -209,3 +209,12 @@ func printable(s string, limit int) string {
 // isUnprintable holds for control and for format characters: the latter can
 // turn a line around (bidirectional overrides).
 func isUnprintable(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) }
+
+// Validate checks an error that came from a peer, and cleans its texts.
+func (e *Error) Validate() error {
+	if e == nil || e.Kind == "" {
+		return malformed("error", "it has no kind")
+	}
+	e.clean()
+	return nil
+}

@@ -11,7 +11,7 @@ type Range [2]uint64
 type Progress struct {
 	Next   uint64  `json:"next"`           // all below is received; chunks+1 once the end is
 	Have   []Range `json:"have,omitempty"` // received above Next, rising, at most MaxRanges
-	Credit uint64  `json:"credit"`         // chunks below may be sent; never falls, always above Next
+	Credit uint64  `json:"credit"`         // chunks below may be sent; never falls, never below Next
 	// Notice is why the target takes nothing at the moment, for people. The
 	// transfer goes on by itself.
 	Notice *Error `json:"notice,omitempty"`

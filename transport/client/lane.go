@@ -1,0 +1,188 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"antipode/fsdrivers/dataset"
+	"antipode/transport/stripe"
+	"antipode/transport/wire"
+)
+
+const (
+	// idleEvery keeps a lane without work alive; see wire.FrameIdle.
+	idleEvery = 5 * time.Second
+	// slice is what one wait for the budget is for, and the unit in which a
+	// lane's signs of life are counted.
+	slice = 128 << 10
+	// maxDigestErrors of one transfer: a bit that flips once is repeated, one
+	// that flips again and again is broken memory.
+	maxDigestErrors = 3
+)
+
+// runLane keeps lane n connected until the transfer ends.
+func (t *transfer) runLane(ctx context.Context, n int, fail func(error)) {
+	digests := 0
+	for attempt := 0; ; attempt++ {
+		began := t.c.opts.Now()
+		err := t.laneOnce(ctx, n)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if errors.Is(err, wire.ErrDigest) {
+			digests++
+		}
+		if t.isLaneFinal(err) || digests >= maxDigestErrors {
+			fail(fmt.Errorf("lane %d: %w", n, err))
+			return
+		}
+		if t.c.opts.Now().Sub(began) > maxBackoff {
+			attempt = 0
+		}
+		t.c.opts.Log.Debug().Err(err).Int("lane", n).Str("incarnation", t.open.Incarnation).Msg("lane lost")
+		if !sleep(ctx, backoff(minBackoff, maxBackoff, attempt, nil)) {
+			return
+		}
+	}
+}
+
+// isLaneFinal holds for what another connection would not heal. That the
+// transfer is over is for follow to say, which has the reason.
+func (t *transfer) isLaneFinal(err error) bool {
+	e, answered := errors.AsType[*wire.Error](err)
+	if !answered {
+		return t.c.isFinal(err)
+	}
+	switch e.Kind {
+	case wire.KindMalformed, wire.KindTooLarge, wire.KindBeyondCredit, wire.KindMismatch, wire.KindVersion:
+		return true
+	}
+	return false
+}
+
+// laneOnce is one connection: one PUT whose body carries frames until all is
+// acknowledged.
+func (t *transfer) laneOnce(ctx context.Context, n int) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	lane := t.tx.Lane()
+	defer lane.Close()
+	t.register(lane, cancel)
+	defer t.unregister(lane)
+	body := bodyFunc(func(w io.Writer) (int64, error) {
+		defer lane.Release()
+		return (&laneWriter{t: t, lane: lane, w: w}).run(ctx)
+	})
+	path := fmt.Sprintf("%s/%s%s/%d", wire.PathTransfers, t.open.Incarnation, wire.SubLanes, n)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, t.c.base+path, body)
+	if err != nil {
+		return err
+	}
+	setHeaders(req, wire.ContentFrames)
+	resp, err := t.c.lanes.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	return t.c.check(resp)
+}
+
+func (t *transfer) register(l *stripe.Lane, cancel context.CancelCauseFunc) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.active[l] = cancel
+}
+
+func (t *transfer) unregister(l *stripe.Lane) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.active, l)
+}
+
+// bodyFunc is a request body that writes itself, so that whole chunks go to
+// TLS without another copy: net/http uses WriteTo where there is one.
+type bodyFunc func(w io.Writer) (int64, error)
+
+func (f bodyFunc) WriteTo(w io.Writer) (int64, error) { return f(w) }
+
+// Read is there for the interface; net/http does not call it.
+func (bodyFunc) Read([]byte) (int, error) {
+	return 0, errors.New("a lane's body is written, not read")
+}
+
+func (bodyFunc) Close() error { return nil }
+
+// laneWriter writes the frames of one lane.
+type laneWriter struct {
+	t    *transfer
+	lane *stripe.Lane
+	w    io.Writer
+	n    int64
+	head [wire.HeaderBytes]byte
+}
+
+// run writes until everything is acknowledged. The idle frame in front brings
+// the request's head on its way.
+func (l *laneWriter) run(ctx context.Context) (int64, error) {
+	l.t.lanes.Add(1)
+	defer l.t.lanes.Add(-1)
+	if err := l.frame(ctx, stripe.Frame{Header: wire.Header{Type: wire.FrameIdle}}); err != nil {
+		return l.n, err
+	}
+	for {
+		f, err := l.next(ctx)
+		if err == io.EOF { //nolint:errorlint // Next's own
+			return l.n, nil
+		}
+		if err != nil {
+			return l.n, err
+		}
+		if err := l.frame(ctx, f); err != nil {
+			return l.n, err
+		}
+	}
+}
+
+// next is the next frame, or an idle one when there is none for a while.
+func (l *laneWriter) next(ctx context.Context) (stripe.Frame, error) {
+	within, cancel := context.WithTimeout(ctx, idleEvery)
+	defer cancel()
+	f, err := l.lane.Next(within)
+	if err != nil && within.Err() != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		return stripe.Frame{Header: wire.Header{Type: wire.FrameIdle}}, nil
+	}
+	return f, err
+}
+
+func (l *laneWriter) frame(ctx context.Context, f stripe.Frame) error {
+	if err := l.write(ctx, f.Header.Append(l.head[:0])); err != nil {
+		return err
+	}
+	return l.write(ctx, f.Payload)
+}
+
+func (l *laneWriter) write(ctx context.Context, b []byte) error {
+	for len(b) > 0 {
+		part := b[:min(len(b), slice)]
+		if budget := l.t.c.opts.Budget; budget != nil {
+			l.lane.Throttle()
+			if err := budget.Wait(ctx, len(part)); err != nil {
+				return err
+			}
+		}
+		l.lane.Touch()
+		k, err := l.w.Write(part)
+		l.n += int64(k)
+		l.t.sent.Add(int64(k))
+		if err != nil {
+			return fmt.Errorf("%w: lane: %w", dataset.ErrCut, err)
+		}
+		b = b[k:]
+	}
+	l.lane.Touch()
+	return nil
+}

@@ -1,0 +1,269 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"antipode/transport/stripe"
+	"antipode/transport/wire"
+)
+
+const (
+	// watchEvery is how often stalls and the wait for the link are looked at,
+	// and progress is told.
+	watchEvery = time.Second
+	// silence is when a progress stream without heartbeat, or a lane that owes
+	// acknowledgements without a sign of life, is taken for half-open.
+	silence      = 15 * time.Second
+	abortTimeout = 2 * time.Second
+)
+
+// Progress is how far a Send is.
+type Progress struct {
+	Acked int64 // bytes of the stream that the target has
+	Wire  int64 // bytes given to TLS, repetitions and headers included
+	Lanes int   // connected now
+	// WaitingSince is when the link was lost; zero while it is up.
+	WaitingSince time.Time
+	// Notice is why the target takes nothing at the moment; nil if it does.
+	Notice error
+}
+
+// Send sends src as the incarnation and returns what the target published.
+// It waits for a lost link for WaitForLink (then wire.ErrLinkWait), and sends
+// again only what was in flight; src is read once, to its bare io.EOF. progress
+// may be nil; it is called about once a second, from one goroutine at a time,
+// and must not block. On any other end than success the target is told to
+// abort, so that it does not wait, and src, if it is an io.Closer and a Read is
+// waiting, is closed to get that back.
+//
+// A wire.ErrUnknown means that the target knows nothing of the transfer and has
+// not published it (it was restarted): plan again.
+func (c *Client) Send(ctx context.Context, open wire.Open, src io.Reader, progress func(Progress)) (wire.Committed, error) {
+	if open.ChunkBytes == 0 {
+		open.ChunkBytes = wire.MaxChunk
+	}
+	if err := open.Validate(); err != nil {
+		return wire.Committed{}, fmt.Errorf("send to %s: %w", c.opts.Address, err)
+	}
+	if progress == nil {
+		progress = func(Progress) {}
+	}
+	t := c.newTransfer(open, progress)
+	done, err := t.send(ctx, src)
+	if err != nil && !t.isAnswered() {
+		t.abort(ctx)
+	}
+	return done, c.explain("send to", err)
+}
+
+// transfer is one Send.
+type transfer struct {
+	c     *Client
+	open  wire.Open
+	tell  func(Progress)
+	tx    *stripe.Sender
+	sent  atomic.Int64 // bytes given to TLS
+	lanes atomic.Int32
+
+	mu       sync.Mutex // guards what follows
+	heard    time.Time  // the target's last sign of life
+	up       bool       // the progress stream is connected
+	notice   error
+	answered bool // the target has said its last word
+	active   map[*stripe.Lane]context.CancelCauseFunc
+}
+
+func (c *Client) newTransfer(open wire.Open, tell func(Progress)) *transfer {
+	return &transfer{
+		c: c, open: open, tell: tell, heard: c.opts.Now(), active: map[*stripe.Lane]context.CancelCauseFunc{},
+		tx: stripe.NewSender(stripe.SenderOptions{
+			Pool: c.pool, ChunkBytes: open.ChunkBytes, Window: max(1, c.opts.Window/open.ChunkBytes), Now: c.opts.Now,
+		}),
+	}
+}
+
+// send reads the first chunk and chooses the way by whether that was all.
+func (t *transfer) send(ctx context.Context, src io.Reader) (wire.Committed, error) {
+	first := t.c.pool.Get()
+	stop := closeOn(ctx, src)
+	n, err := stripe.Fill(src, first[:t.open.ChunkBytes])
+	stop()
+	switch {
+	case ctx.Err() != nil:
+		return wire.Committed{}, context.Cause(ctx)
+	case err == io.EOF: //nolint:errorlint // only a bare io.EOF ends a stream
+		done, err := t.whole(ctx, first[:n])
+		if err == nil {
+			// Otherwise an abandoned request may still be reading it.
+			t.c.pool.Put(first)
+			t.tell(Progress{Acked: int64(n), Wire: t.sent.Load()})
+		}
+		return done, err
+	case err != nil:
+		return wire.Committed{}, fmt.Errorf("read stream: %w", err)
+	}
+	defer t.c.pool.Put(first)
+	return t.striped(ctx, io.MultiReader(bytes.NewReader(first[:n]), src), src)
+}
+
+// closeOn closes a source that can be closed when ctx ends, so that a Read of
+// it that waits returns.
+func closeOn(ctx context.Context, src io.Reader) (stop func() bool) {
+	return context.AfterFunc(ctx, func() {
+		if c, ok := src.(io.Closer); ok {
+			c.Close()
+		}
+	})
+}
+
+// striped sends over lanes.
+func (t *transfer) striped(parent context.Context, stream, src io.Reader) (wire.Committed, error) {
+	p, err := t.announce(parent)
+	if err != nil {
+		return wire.Committed{}, err
+	}
+	if p.IsFinal() {
+		return t.last(p)
+	}
+	if err := t.take(p); err != nil {
+		return wire.Committed{}, err
+	}
+	ctx, cancel := context.WithCancelCause(parent)
+	var parts sync.WaitGroup
+	fail := func(err error) { cancel(err); t.tx.Fail(err) }
+	parts.Go(func() {
+		defer closeOn(ctx, src)()
+		if err := t.tx.Run(ctx, stream); err != nil {
+			fail(err)
+		}
+	})
+	for n := range t.c.laneCount() {
+		parts.Go(func() { t.runLane(ctx, n, fail) })
+	}
+	parts.Go(func() { t.watch(ctx, fail) })
+	done, err := t.follow(ctx)
+	fail(errors.Join(errOver, err))
+	parts.Wait()
+	t.tell(t.progress())
+	if cause := context.Cause(ctx); err != nil && !errors.Is(cause, errOver) {
+		err = cause
+	}
+	return done, err
+}
+
+// errOver ends the parts of a transfer that has its answer.
+var errOver = errors.New("transfer is over")
+
+// laneCount is the policy of how many lanes a transfer gets. It is a fixed
+// number until lanes adapt to the path.
+func (c *Client) laneCount() int { return min(c.opts.Lanes, wire.MaxLanes) }
+
+// announce opens the transfer at the target; it may be repeated.
+func (t *transfer) announce(ctx context.Context) (wire.Progress, error) {
+	ctx, cancel := t.patiently(ctx)
+	defer cancel()
+	return askBy[wire.Progress](ctx, t.c, t.c.steps, http.MethodPost, wire.PathTransfers, t.open)
+}
+
+// patiently bounds what must get through by the wait for the link.
+func (t *transfer) patiently(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, t.c.opts.WaitForLink, t.linkWait())
+}
+
+func (t *transfer) linkWait() error {
+	return fmt.Errorf("%w: nothing was heard of %s for %s", wire.ErrLinkWait, t.c.opts.Address, t.c.opts.WaitForLink)
+}
+
+// take brings in what the target says.
+func (t *transfer) take(p wire.Progress) error {
+	t.mu.Lock()
+	t.heard, t.up, t.notice = t.c.opts.Now(), true, nil
+	if p.Notice != nil {
+		t.notice = p.Notice
+	}
+	t.mu.Unlock()
+	return t.tx.Acknowledge(p)
+}
+
+// last is the target's last word.
+func (t *transfer) last(p wire.Progress) (wire.Committed, error) {
+	t.mu.Lock()
+	t.answered = true
+	t.mu.Unlock()
+	_ = t.take(p) // for the progress; the last word counts whatever it acknowledges
+	switch {
+	case p.Error != nil:
+		return wire.Committed{}, p.Error
+	case !p.Committed.Published:
+		return *p.Committed, fmt.Errorf("%w: the target received %s and did not publish it", wire.ErrMalformed, t.open.Step.To.Name)
+	}
+	return *p.Committed, nil
+}
+
+func (t *transfer) isAnswered() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.answered
+}
+
+// abort tells the target that nothing more will come. It is a courtesy: if it
+// does not arrive the target waits, and the next incarnation ends that.
+func (t *transfer) abort(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
+	defer cancel()
+	if err := t.c.Abort(ctx, t.open.Incarnation); err != nil {
+		t.c.opts.Log.Debug().Err(err).Msg("target was not told of the abort")
+	}
+}
+
+// watch ends lanes that stall and the transfer that waited too long.
+func (t *transfer) watch(ctx context.Context, fail func(error)) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		t.tell(t.progress())
+		t.endStalled()
+		t.mu.Lock()
+		late := t.c.opts.Now().Sub(t.heard) >= t.c.opts.WaitForLink
+		t.mu.Unlock()
+		if late {
+			fail(t.linkWait())
+			return
+		}
+	}
+}
+
+var errStalled = fmt.Errorf("lane gave no sign of life for %s", silence)
+
+func (t *transfer) endStalled() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for lane, cancel := range t.active {
+		if lane.IsStalled(silence) {
+			cancel(errStalled)
+		}
+	}
+}
+
+func (t *transfer) progress() Progress {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := Progress{Acked: t.tx.Acked(), Wire: t.sent.Load(), Lanes: int(t.lanes.Load()), Notice: t.notice}
+	if !t.up {
+		p.WaitingSince = t.heard
+	}
+	return p
+}

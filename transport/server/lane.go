@@ -1,0 +1,180 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"antipode/fsdrivers/dataset"
+	"antipode/transport/stripe"
+	"antipode/transport/wire"
+)
+
+// laneTimeout is the longest silence on a lane; a sender without work sends an
+// idle frame every few seconds.
+const laneTimeout = 30 * time.Second
+
+// lane takes frames in until the sender ends the body or the transfer is over.
+// What is wrong with a frame ends this lane; the transfer goes on by another.
+func (s *Server) lane(w http.ResponseWriter, r *http.Request, peer string) (any, error) {
+	if n, err := strconv.ParseUint(r.PathValue("lane"), 10, 16); err != nil || n >= 1<<16 {
+		return nil, wire.Errorf(wire.KindMalformed, "lane %.20q is no number", r.PathValue("lane"))
+	}
+	c := http.NewResponseController(w)
+	// Without it an early answer would wait for the rest of the body.
+	if err := c.EnableFullDuplex(); err != nil {
+		return nil, fmt.Errorf("lane: %w", err)
+	}
+	w.Header().Set("Connection", "close")
+	t, err := s.transfers.find(peer, r.PathValue("incarnation"))
+	if err != nil {
+		return nil, err
+	}
+	leave, err := t.enter(true)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	defer s.interrupt(t, c)()
+	body := &liveBody{r: r.Body, c: c, now: s.opts.Now}
+	if err := (&frames{body: body, t: t, pool: s.pool}).read(false); err != nil {
+		s.opts.Log.Debug().Err(err).Str("peer", peer).Str("incarnation", t.open.Incarnation).Msg("lane ended")
+		return nil, err
+	}
+	p, _ := t.progress()
+	return p, nil
+}
+
+// interrupt ends a read that waits when the transfer ends. The returned
+// function must be called before the handler returns.
+func (s *Server) interrupt(t *transfer, c *http.ResponseController) (stop func()) {
+	left, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-t.ending:
+			_ = c.SetReadDeadline(s.opts.Now())
+		case <-left:
+		}
+	}()
+	return func() {
+		close(left)
+		<-done
+	}
+}
+
+// liveBody moves the deadline forward as long as bytes come.
+type liveBody struct {
+	r    io.Reader
+	c    *http.ResponseController
+	now  func() time.Time
+	last time.Time
+}
+
+func (b *liveBody) Read(p []byte) (int, error) {
+	if now := b.now(); now.Sub(b.last) >= time.Second {
+		if err := b.c.SetReadDeadline(now.Add(laneTimeout)); err != nil {
+			return 0, fmt.Errorf("lane: %w", err)
+		}
+		b.last = now
+	}
+	return b.r.Read(p)
+}
+
+// frames reads the frames of one body into a transfer.
+type frames struct {
+	body io.Reader
+	t    *transfer
+	pool *stripe.Pool
+}
+
+// read returns nil at the end of the body between two frames; with untilEnd
+// only behind the end frame, and nothing may follow that.
+func (f *frames) read(untilEnd bool) error {
+	for {
+		h, err := f.header()
+		switch {
+		case errors.Is(err, io.EOF) && !untilEnd:
+			return nil
+		case errors.Is(err, io.EOF):
+			return fmt.Errorf("%w: no end frame", wire.ErrMalformed)
+		case err != nil:
+			return err
+		}
+		if err := f.take(h); err != nil {
+			return err
+		}
+		if untilEnd && h.Type == wire.FrameEnd {
+			return f.nothing()
+		}
+	}
+}
+
+// header answers a bare io.EOF between two frames only.
+func (f *frames) header() (wire.Header, error) {
+	var b [wire.HeaderBytes]byte
+	switch _, err := io.ReadFull(f.body, b[:]); {
+	case err == io.EOF: //nolint:errorlint // the body's own end, and not a wrapped one
+		return wire.Header{}, io.EOF
+	case err != nil:
+		return wire.Header{}, f.cut(err)
+	}
+	return wire.ParseHeader(b[:])
+}
+
+func (f *frames) take(h wire.Header) error {
+	// The deadline may have been moved forward over the one that interrupt set.
+	if err := f.t.rx.Err(); err != nil || h.Type == wire.FrameIdle {
+		return err
+	}
+	isNew, err := f.t.rx.Admit(h)
+	if err != nil {
+		return err
+	}
+	if h.Type == wire.FrameEnd {
+		return f.t.rx.Put(h, nil)
+	}
+	if !isNew {
+		return f.repeated(h)
+	}
+	buf := f.pool.Get()
+	if _, err := io.ReadFull(f.body, buf[:h.Length]); err != nil {
+		f.pool.Put(buf)
+		return f.cut(err)
+	}
+	return f.t.rx.Put(h, buf[:h.Length])
+}
+
+// repeated reads a chunk that is there already, for its digest only.
+func (f *frames) repeated(h wire.Header) error {
+	d := xxhash.New()
+	if _, err := io.CopyN(d, f.body, int64(h.Length)); err != nil {
+		return f.cut(err)
+	}
+	if d.Sum64() != h.Digest {
+		return fmt.Errorf("%w: chunk %d", wire.ErrDigest, h.Number)
+	}
+	return f.t.rx.Repeat(h)
+}
+
+func (f *frames) nothing() error {
+	var b [1]byte
+	if n, _ := f.body.Read(b[:]); n > 0 {
+		return fmt.Errorf("%w: bytes behind the end frame", wire.ErrTooLarge)
+	}
+	return nil
+}
+
+// cut names the end of a lane; the transfer's own end goes before it. The text
+// of err may hold addresses, so only that it was cut is told.
+func (f *frames) cut(err error) error {
+	if over := f.t.rx.Err(); over != nil {
+		return over
+	}
+	return fmt.Errorf("%w: lane: %w", dataset.ErrCut, err)
+}

@@ -1,0 +1,157 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"antipode/fsdrivers/dataset"
+	"antipode/transport/stripe"
+	"antipode/transport/wire"
+)
+
+// transfer is one incarnation. Its states:
+//
+//	running -> ending   end: aborted, superseded, no link for too long
+//	running -> over     Backend.Receive returned
+//	ending  -> over     likewise
+//
+// An over one stays in the table for a while, for the sender that missed the
+// answer.
+type transfer struct {
+	peer    string
+	open    wire.Open
+	started time.Time
+	rx      *stripe.Receiver
+	patient time.Duration // wait_for_link
+	now     func() time.Time
+
+	cancel context.CancelCauseFunc
+	ending <-chan struct{} // closed by end and when it is over
+	over   chan struct{}   // closed once final is set
+	final  wire.Progress   // the last word; read it only after over
+
+	mu       sync.Mutex // guards what follows
+	contacts int        // connections of the sender
+	lanes    int        // those that are lanes
+	since    time.Time  // when contacts became 0, or the last opening
+	timer    *time.Timer
+}
+
+// key is what only one incarnation may receive into.
+type key struct {
+	peer, driver string
+	path         dataset.Path
+}
+
+func (t *transfer) key() key { return key{t.peer, t.open.Driver, t.open.Step.Dataset.Path} }
+
+// end stops the transfer; the first cause counts. It does not wait.
+func (t *transfer) end(cause error) {
+	t.rx.Fail(cause)
+	t.cancel(cause)
+}
+
+// wait returns when the receive has returned, its child reaped.
+func (t *transfer) wait(ctx context.Context) error {
+	select {
+	case <-t.over:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// run is the whole life of the receive, on a goroutine of its own, which closes
+// over next.
+func (t *transfer) run(ctx context.Context, b Backend) {
+	committed, err := b.Receive(ctx, t.peer, t.open, t.rx)
+	if cause := t.rx.Err(); err != nil && cause != nil {
+		err = cause // what the driver says then is only its echo
+	}
+	if err == nil {
+		err = committed.Validate()
+	}
+	if err != nil {
+		t.final.Error = wire.FromError(err)
+	} else {
+		t.final.Committed = &committed
+	}
+	t.end(fmt.Errorf("%w: %s", wire.ErrGone, t.open.Incarnation))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.timer.Stop()
+}
+
+// progress is what the sender should know now, and what closes when that has
+// changed.
+func (t *transfer) progress() (wire.Progress, <-chan struct{}) {
+	p, changed := t.rx.Progress()
+	select {
+	case <-t.over:
+		p.Error, p.Committed, p.Notice = t.final.Error, t.final.Committed, nil
+	default:
+	}
+	return p, changed
+}
+
+// enter notes a connection of the sender; the returned function notes its end.
+func (t *transfer) enter(isLane bool) (leave func(), err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := 0
+	if isLane {
+		n = 1
+	}
+	if t.lanes+n > wire.MaxLanes {
+		return nil, fmt.Errorf("%w: %d lanes of this transfer are connected", wire.ErrTooMany, t.lanes)
+	}
+	t.contacts, t.lanes = t.contacts+1, t.lanes+n
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.contacts, t.lanes = t.contacts-1, t.lanes-n
+		t.maybeWait()
+	}, nil
+}
+
+// heard starts the wait for the link anew: an opening is a sign of life.
+func (t *transfer) heard() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.maybeWait()
+}
+
+func (t *transfer) maybeWait() {
+	if t.contacts > 0 {
+		return
+	}
+	t.since = t.now()
+	if t.timer != nil {
+		t.timer.Stop()
+	}
+	t.timer = time.AfterFunc(t.patient, t.maybeExpire)
+}
+
+// maybeExpire ends the transfer unless somebody came back, or the stream is
+// whole and the driver needs nobody any more.
+func (t *transfer) maybeExpire() {
+	t.mu.Lock()
+	gone := t.contacts == 0 && t.now().Sub(t.since) >= t.patient
+	t.mu.Unlock()
+	if gone && !t.rx.IsComplete() {
+		t.end(fmt.Errorf("%w: nothing was heard of %s for %s", wire.ErrLinkWait, t.peer, t.patient))
+	}
+}
+
+func (t *transfer) state() TransferState {
+	received, notice := t.rx.Received()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := TransferState{Peer: t.peer, Open: t.open, Received: received, Started: t.started, Lanes: t.lanes, Notice: notice}
+	if t.contacts == 0 {
+		s.WaitingSince = t.since
+	}
+	return s
+}

@@ -1,0 +1,116 @@
+package stripe
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// Lane is one connection's part of a Sender. One goroutine, the writer, calls
+// Next and Release; anyone may call the others.
+type Lane struct {
+	s *Sender
+
+	// Guarded by s.mu.
+	writing   *chunk
+	unacked   int
+	active    time.Time // last sign of life
+	throttled bool
+	closed    bool
+}
+
+// Lane adds a lane.
+func (s *Sender) Lane() *Lane { return &Lane{s: s, active: s.opts.Now()} }
+
+// Next waits for the next frame, the lowest number inside the credit that no
+// lane has. io.EOF: everything is acknowledged. io.ErrClosedPipe: the lane was
+// closed. Else the error of Fail or ctx.
+func (l *Lane) Next(ctx context.Context) (Frame, error) {
+	s := l.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.release()
+	for {
+		switch {
+		case s.err != nil:
+			return Frame{}, s.err
+		case l.closed:
+			return Frame{}, io.ErrClosedPipe
+		case s.isDone():
+			return Frame{}, io.EOF
+		case len(s.queue) > 0 && s.queue[0].header.Number < s.credit:
+			return l.take(), nil
+		}
+		if err := s.waitLocked(ctx); err != nil {
+			return Frame{}, err
+		}
+	}
+}
+
+func (l *Lane) take() Frame {
+	c := l.s.queue[0]
+	l.s.queue = l.s.queue[1:]
+	c.lane, c.writers = l, c.writers+1
+	if l.unacked == 0 {
+		l.active = l.s.opts.Now()
+	}
+	l.unacked++
+	l.writing = c
+	return Frame{Header: c.header, Payload: c.payload}
+}
+
+// Release says that the writer has left the last frame's payload alone.
+func (l *Lane) Release() {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	l.release()
+}
+
+func (l *Lane) release() {
+	c := l.writing
+	if c == nil {
+		return
+	}
+	l.writing = nil
+	c.writers--
+	l.s.maybeFree(c)
+	l.s.signal.fire()
+}
+
+// Close gives what is not acknowledged to the other lanes. The writer may
+// still be in the middle of a frame.
+func (l *Lane) Close() {
+	s := l.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.closed = true
+	for _, c := range s.chunks {
+		if c.lane == l {
+			s.insert(c)
+		}
+	}
+	l.unacked = 0
+	s.signal.fire()
+}
+
+// Touch notes a sign of life: bytes that went out.
+func (l *Lane) Touch() { l.setThrottled(false) }
+
+// Throttle says that the writer waits for its own budget until it calls Touch.
+func (l *Lane) Throttle() { l.setThrottled(true) }
+
+func (l *Lane) setThrottled(t bool) {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	l.throttled = t
+	l.active = l.s.opts.Now()
+}
+
+// IsStalled reports whether the lane owes acknowledgements and gave no sign of
+// life for so long. Its connection should be ended, so that Close frees what it
+// holds.
+func (l *Lane) IsStalled(after time.Duration) bool {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	return l.unacked > 0 && !l.throttled && !l.closed && l.s.opts.Now().Sub(l.active) >= after
+}

@@ -1,0 +1,245 @@
+package stripe
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"antipode/transport/wire"
+)
+
+// SenderOptions is what a Sender is made of; all must be given.
+type SenderOptions struct {
+	Pool       *Pool
+	ChunkBytes int // wire.MinChunk to wire.MaxChunk
+	Window     int // chunks held at most, at least 1
+	Now        func() time.Time
+}
+
+// Sender cuts a stream and gives the chunks to lanes. One goroutine calls Run;
+// all else may be called concurrently.
+type Sender struct {
+	opts SenderOptions
+
+	mu     sync.Mutex // guards all below
+	signal signal
+	chunks map[uint64]*chunk // cut and not acknowledged, the end among them
+	queue  []*chunk          // those that no lane has, by rising number
+	cut    uint64            // number of the next one
+	held   int               // buffers in use
+	bytes  int64             // cut
+	acked  int64             // bytes acknowledged
+	next   uint64            // the target's watermark
+	credit uint64
+	ended  bool // the end was cut
+	err    error
+}
+
+// chunk is a frame on its way. Its buffer goes back when it is acknowledged and
+// no lane is in the middle of writing it.
+type chunk struct {
+	header  wire.Header
+	payload []byte
+	lane    *Lane // who has it; nil in the queue
+	writers int
+	acked   bool
+}
+
+// Frame is what a lane writes next. Payload may be read until the lane's next
+// call of Next or Release.
+type Frame struct {
+	Header  wire.Header
+	Payload []byte
+}
+
+// NewSender makes a sender that may send what progress allows: the target's
+// answer to the opening.
+func NewSender(o SenderOptions) *Sender {
+	return &Sender{opts: o, chunks: map[uint64]*chunk{}}
+}
+
+// Run cuts src until its io.EOF, its error or the end of ctx, and returns when
+// the last chunk has found room. Only a bare io.EOF ends the stream: anything
+// else, io.ErrUnexpectedEOF too, fails it.
+func (s *Sender) Run(ctx context.Context, src io.Reader) error {
+	for {
+		buf, err := s.room(ctx)
+		if err != nil {
+			return err
+		}
+		n, err := Fill(src, buf[:s.opts.ChunkBytes])
+		if n > 0 && (err == nil || err == io.EOF) { //nolint:errorlint // see Run
+			s.push(wire.ChunkHeader(0, buf[:n]), buf[:n])
+		} else {
+			s.giveBack(buf)
+		}
+		switch {
+		case err == io.EOF: //nolint:errorlint // see Run
+			s.finish()
+			return nil
+		case err != nil:
+			err = fmt.Errorf("read stream: %w", err)
+			s.Fail(err)
+			return err
+		}
+	}
+}
+
+// Fill is io.ReadFull without its io.ErrUnexpectedEOF, which could be the
+// source's own: a short n comes with the source's error, io.EOF too.
+func Fill(r io.Reader, b []byte) (n int, err error) {
+	for n < len(b) && err == nil {
+		var k int
+		k, err = r.Read(b[n:])
+		n += k
+	}
+	if n == len(b) && err == io.EOF { //nolint:errorlint // asked again next time
+		err = nil
+	}
+	return n, err
+}
+
+// room waits until another buffer may be held.
+func (s *Sender) room(ctx context.Context) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.err == nil && s.held >= s.opts.Window {
+		if err := s.waitLocked(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if s.err != nil {
+		return nil, s.err
+	}
+	s.held++
+	return s.opts.Pool.Get(), nil
+}
+
+// waitLocked lets the lock go until something changes.
+func (s *Sender) waitLocked(ctx context.Context) error {
+	changed := s.signal.wait()
+	s.mu.Unlock()
+	defer s.mu.Lock()
+	select {
+	case <-changed:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (s *Sender) push(h wire.Header, payload []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h.Number = s.cut
+	s.cut++
+	s.bytes += int64(len(payload))
+	s.enqueue(&chunk{header: h, payload: payload})
+}
+
+func (s *Sender) finish() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	s.enqueue(&chunk{header: wire.EndHeader(s.cut, uint64(s.bytes))})
+}
+
+func (s *Sender) enqueue(c *chunk) {
+	s.chunks[c.header.Number] = c
+	s.insert(c)
+	s.signal.fire()
+}
+
+// insert keeps the queue sorted: the chunk that the target needs next goes
+// first, also when it is a repetition.
+func (s *Sender) insert(c *chunk) {
+	c.lane = nil
+	i, _ := slices.BinarySearchFunc(s.queue, c.header.Number, func(q *chunk, n uint64) int {
+		return int(int64(q.header.Number - n))
+	})
+	s.queue = slices.Insert(s.queue, i, c)
+}
+
+func (s *Sender) giveBack(buf []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held--
+	s.opts.Pool.Put(buf)
+	s.signal.fire()
+}
+
+// Acknowledge takes in a line of progress. Older lines than one taken in
+// before do no harm. Errors wrap wire.ErrMalformed: the target acknowledges
+// what was never sent.
+func (s *Sender) Acknowledge(p wire.Progress) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sent := s.cut
+	if s.ended {
+		sent++
+	}
+	if n := len(p.Have); p.Next > sent || n > 0 && p.Have[n-1][1] > sent {
+		return fmt.Errorf("%w: the target acknowledges chunk %d, and %d were cut", wire.ErrMalformed, p.Next, sent)
+	}
+	s.next = max(s.next, p.Next)
+	s.credit = max(s.credit, p.Credit)
+	for number, c := range s.chunks {
+		if p.Has(number) {
+			s.acknowledge(c)
+		}
+	}
+	s.signal.fire()
+	return nil
+}
+
+func (s *Sender) acknowledge(c *chunk) {
+	delete(s.chunks, c.header.Number)
+	s.acked += int64(len(c.payload))
+	c.acked = true
+	if c.lane != nil {
+		c.lane.active = s.opts.Now()
+		c.lane.unacked--
+	} else {
+		s.queue = slices.DeleteFunc(s.queue, func(q *chunk) bool { return q == c })
+	}
+	s.maybeFree(c)
+}
+
+// maybeFree gives the buffer back once nobody needs it. The end has none.
+func (s *Sender) maybeFree(c *chunk) {
+	if c.acked && c.writers == 0 && c.payload != nil {
+		s.held--
+		s.opts.Pool.Put(c.payload)
+		c.payload = nil
+	}
+}
+
+// Fail ends all waiting with err; the first one counts.
+func (s *Sender) Fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.err = err
+	}
+	s.signal.fire()
+}
+
+// Acked is how many bytes of the stream the target has.
+func (s *Sender) Acked() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.acked
+}
+
+// Held is how many buffers are in use.
+func (s *Sender) Held() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held
+}
+
+// isDone: everything is acknowledged, the end too.
+func (s *Sender) isDone() bool { return s.ended && len(s.chunks) == 0 }

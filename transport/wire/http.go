@@ -1,0 +1,49 @@
+package wire
+
+import (
+	"fmt"
+	"strconv"
+)
+
+// What requests and answers have in common; PROTOCOL.md lists the endpoints.
+const (
+	// VersionHeader carries Version in every request and answer.
+	VersionHeader = "Antipode-Protocol"
+	ContentJSON   = "application/json"
+	// ContentFrames is the type of a lane's body.
+	ContentFrames = "application/vnd.antipode.frames"
+	// ContentStep is the type of a whole step in one body: a big-endian uint32
+	// length, that many bytes of JSON (Open), then frames up to the end frame.
+	ContentStep = "application/vnd.antipode.step"
+
+	PathHello     = "/v1/hello"
+	PathInventory = "/v1/inventory"
+	PathCommit    = "/v1/commit"
+	PathPair      = "/v1/pair"
+	PathSteps     = "/v1/steps"
+	PathTransfers = "/v1/transfers" // + "/{incarnation}" + ("" | SubLanes + "/{number}" | SubProgress)
+	SubLanes      = "/lanes"
+	SubProgress   = "/progress"
+
+	// MaxLanes is how many lanes of one transfer may be connected at once.
+	MaxLanes = 64
+	// MaxOpenBytes bounds an announcement in JSON.
+	MaxOpenBytes = 64 << 10
+	// MaxStepBytes bounds a whole step in one body.
+	MaxStepBytes = 4 + MaxOpenBytes + HeaderBytes + MaxChunk + HeaderBytes
+)
+
+// CheckVersion judges the other side's VersionHeader. The error says which side
+// is behind; who names the other one, for people.
+func CheckVersion(header, who string) error {
+	theirs, err := strconv.Atoi(header)
+	switch {
+	case err != nil || theirs < 1:
+		return fmt.Errorf("%w: %s names no protocol version: is it Antipode at that address?", ErrVersion, who)
+	case theirs > Version:
+		return fmt.Errorf("%w: %s speaks %d and this side %d: upgrade Antipode on this side", ErrVersion, who, theirs, Version)
+	case theirs < Version:
+		return fmt.Errorf("%w: %s speaks %d and this side %d: upgrade Antipode there", ErrVersion, who, theirs, Version)
+	}
+	return nil
+}
