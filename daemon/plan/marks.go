@@ -6,8 +6,10 @@ import (
 	"antipode/fsdrivers/dataset"
 )
 
-// Promoted says that the target was made primary, and may have been: the source
-// is the side that is out of date now. Nothing is sent (G3).
+// Promoted says that another node was made primary, and may have been: the
+// source is the side that is out of date now. Nothing is sent (G3). Where the
+// source has learned of it before, Theirs is its own mark: whoever steps down
+// for it once more repairs a step down that was cut off.
 type Promoted struct {
 	Evidence
 	Ours   dataset.Mark `json:"ours"`
@@ -16,8 +18,8 @@ type Promoted struct {
 
 // Error names who was promoted from what.
 func (c *Promoted) Error() string {
-	return sentence(c.Dataset, fmt.Sprintf("the target was promoted: %s is primary in generation %d, from the recovery point %s, and the source is of generation %d",
-		c.Theirs.Node, c.Theirs.Generation, c.Theirs.Base, c.Ours.Generation), c)
+	return sentence(c.Dataset, fmt.Sprintf("the target was promoted: %s is primary in generation %d, from the recovery point %s, and this side has to give way",
+		c.Theirs.Node, c.Theirs.Generation, c.Theirs.Base), c)
 }
 
 // Next tells the way out.
@@ -74,12 +76,13 @@ func (in Input) judgeMarks() error {
 		return &BadMark{Evidence: in.evidence(), Ours: ours, Theirs: theirs, Why: why}
 	}
 	switch {
-	case ours.Same(theirs) || theirs.IsZero():
+	case ours.Same(theirs) || theirs.IsZero() || ours.Descends(theirs):
+		if in.Node != "" && ours.IsForeign(in.Node) {
+			return &Promoted{Evidence: in.evidence(), Ours: ours, Theirs: ours}
+		}
 		return nil
 	case ours.Generation == theirs.Generation:
 		return &SplitBrain{Evidence: in.evidence(), Ours: ours, Theirs: theirs}
-	case ours.Descends(theirs):
-		return nil
 	case theirs.Generation < ours.Generation:
 		return bad("it is older than ours and not in our history, so both sides were promoted apart")
 	case theirs.Generation-ours.Generation > dataset.MaxMarkRise:

@@ -24,6 +24,10 @@ type Input struct {
 	// Checkpoint is the target's unfinished receive; zero for none.
 	Checkpoint             dataset.Checkpoint
 	SourceMark, TargetMark dataset.Mark
+	// Node is the source's own, as marks name it. With it, a source whose own
+	// mark says that another node is primary sends nothing; "" leaves that to
+	// the caller.
+	Node string
 	// MayPromote says that this target may fence the source.
 	MayPromote bool
 	// Initial says what a first copy sends; "" is policy.InitialLatest.

@@ -268,6 +268,16 @@ func TestConflictsCarryBothListsSorted(t *testing.T) {
 			want: &Promoted{},
 		},
 		{
+			name: "this side gave way already", source: "@a,1 @b,2", target: "@a,1",
+			change: func(in *Input) { in.Node, in.SourceMark, in.TargetMark = "fra1", mark("sin1"), mark("sin1") },
+			want:   &Promoted{}, says: []string{"sin1 is primary in generation 1", "this side has to give way"},
+		},
+		{
+			name: "this side gave way to another target", source: "@a,1 @b,2", target: "@a,1",
+			change: func(in *Input) { in.Node, in.SourceMark = "fra1", mark("sin1") },
+			want:   &Promoted{},
+		},
+		{
 			name: "the target may not be promoted", source: "@a,1", target: "@a,1",
 			change: func(in *Input) { in.TargetMark = mark("sin1") },
 			want:   &BadMark{}, says: []string{"may not promote"},
@@ -369,7 +379,7 @@ func TestTargetsThatHaveToLearnAreSentTo(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			in := input("@a,1 @b,2", "@a,1")
-			in.SourceMark, in.TargetMark = tt.ours, tt.theirs
+			in.Node, in.SourceMark, in.TargetMark = tt.ours.Node, tt.ours, tt.theirs
 			p, err := Decide(in)
 			if err != nil {
 				t.Fatalf("Decide: %v", err)
