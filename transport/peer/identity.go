@@ -139,7 +139,7 @@ func parseKey(text []byte) (ed25519.PrivateKey, error) {
 // create writes a new key. The link fails if another process was faster, whose
 // key is then as good as ours.
 func create(stateDir string) error {
-	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+	if err := makeDir(stateDir); err != nil {
 		return err
 	}
 	text, err := newKeyText()
@@ -155,6 +155,24 @@ func create(stateDir string) error {
 		return err
 	}
 	return syncDir(stateDir)
+}
+
+// makeDir makes dir and what is missing above it, each durable in its parent.
+func makeDir(dir string) error {
+	err := os.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := makeDir(filepath.Dir(dir)); err != nil {
+			return err
+		}
+		err = os.Mkdir(dir, 0o700)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(dir))
 }
 
 func newKeyText() ([]byte, error) {

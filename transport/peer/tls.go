@@ -77,7 +77,7 @@ func ClientConfig(id Identity, want Fingerprint) *tls.Config {
 		if err != nil {
 			return err
 		}
-		if shown != want || want.IsZero() {
+		if shown != want {
 			return &MismatchError{Shown: shown, Want: want}
 		}
 		return nil

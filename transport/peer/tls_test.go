@@ -158,7 +158,7 @@ func TestOldProtocolsAndMissingKeysAreRefused(t *testing.T) {
 
 func TestOtherErrorsAreNotExplainedAway(t *testing.T) {
 	for _, err := range []error{nil, io.EOF} {
-		if got := peer.ExplainRefusal(err, "ap1:x"); got != err {
+		if got := peer.ExplainRefusal(err, "ap1:x"); got != err { //nolint:errorlint // the very same value
 			t.Errorf("ExplainRefusal(%v): got %v, want it as it is", err, got)
 		}
 	}

@@ -71,6 +71,18 @@ func TestTwoNodesPairOnce(t *testing.T) {
 	}
 }
 
+// A token that was changed to name another listener is worth nothing.
+func TestProofCoversTheIssuer(t *testing.T) {
+	o := newOffer(t)
+	tok := o.Token()
+	tok.Issuer = key("mallory")
+	q, err := pairing.NewRequest(tok, exporter("conn"), key("sin1"), "sin1", "")
+	must(t, err)
+	if _, err := o.Accept(now, exporter("conn"), key("sin1"), q); !errors.Is(err, pairing.ErrProof) {
+		t.Errorf("got %v, want ErrProof", err)
+	}
+}
+
 // What the proof covers: each change alone makes it worthless.
 func TestProofCoversEverything(t *testing.T) {
 	tests := []struct {
