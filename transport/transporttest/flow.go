@@ -26,7 +26,7 @@ type flow struct {
 
 	queue     []packet
 	held      int       // bytes in queue
-	last      time.Time // when the newest packet, end or hang-up arrives; never falls
+	last      time.Time // when the newest packet, or the end, arrives
 	written   int64
 	delivered int64
 
@@ -159,14 +159,9 @@ func (f *flow) put(p []byte) int {
 
 // arrival returns when what is sent now arrives, and has the reader look then.
 func (f *flow) arrival() time.Time {
-	now := time.Now()
-	at := now.Add(f.link.net.latency)
-	if at.Before(f.last) {
-		at = f.last
-	}
-	f.last = at
-	f.wakeAt(at.Sub(now))
-	return at
+	f.last = time.Now().Add(f.link.net.latency)
+	f.wakeAt(f.link.net.latency)
+	return f.last
 }
 
 func (f *flow) wakeAt(wait time.Duration) {
