@@ -1,0 +1,242 @@
+package fake
+
+import (
+	"fmt"
+	"strings"
+
+	"antipode/fsdrivers/dataset"
+)
+
+// What people, programs and fate do to a disk, past any driver.
+
+// Make makes a live dataset, or returns the one that is there.
+func (d *Disk) Make(path dataset.Path) dataset.Dataset {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if v := d.live[path]; v != nil {
+		return v.Dataset
+	}
+	v := &volume{Dataset: dataset.Dataset{Path: path, ID: d.newID()}, files: content{}}
+	d.live[path] = v
+	return v.Dataset
+}
+
+// MakeDir makes a directory, which is no dataset.
+func (d *Disk) MakeDir(path dataset.Path) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.dirs[path] = true
+}
+
+// Write writes a file of a live dataset. Errors: ErrNotFound, ErrRefused where
+// the dataset is read-only, ErrNoSpace.
+func (d *Disk) Write(path dataset.Path, file string, data []byte) error {
+	return d.change(path, file, &blob{size: int64(len(data)), data: append([]byte{}, data...)})
+}
+
+// Delete removes a file of a live dataset; one that is gone is success.
+func (d *Disk) Delete(path dataset.Path, file string) error { return d.change(path, file, nil) }
+
+// Grow adds a file of that many bytes to a live dataset. They are always the
+// same for the same history of the disk, and nobody holds them in memory.
+func (d *Disk) Grow(path dataset.Path, bytes int64) error {
+	d.mu.Lock()
+	seed := mix(d.next()) | 1
+	file := fmt.Sprintf("grown-%d", d.txg)
+	d.mu.Unlock()
+	return d.change(path, file, &blob{size: bytes, seed: seed})
+}
+
+func (d *Disk) change(path dataset.Path, file string, b *blob) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	v := d.live[path]
+	if v == nil {
+		return fmt.Errorf("write %s on %s: dataset %s: %w", file, d.name, path, dataset.ErrNotFound)
+	}
+	// Case: "a fenced dataset cannot be written".
+	if v.readonly {
+		return fmt.Errorf("write %s on %s: dataset %s is read-only: %w", file, d.name, path, dataset.ErrRefused)
+	}
+	if b == nil {
+		delete(v.files, file)
+		d.next()
+		return nil
+	}
+	if err := d.reserve(b.size); err != nil {
+		return err
+	}
+	v.files[file] = b
+	d.next()
+	return nil
+}
+
+// Files returns the content of a live dataset; Activated.Live is a path too.
+func (d *Disk) Files(path dataset.Path) (map[string][]byte, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if v := d.live[path]; v != nil {
+		return v.files.files(), nil
+	}
+	return nil, fmt.Errorf("read %s on %s: %w", path, d.name, dataset.ErrNotFound)
+}
+
+// SnapshotFiles returns the content of a snapshot: of a live dataset where
+// into is "", of a replica otherwise.
+func (d *Disk) SnapshotFiles(into string, path dataset.Path, name string) (map[string][]byte, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if s := d.shelfOf(into, path); s != nil && s.snaps[name] != nil {
+		return s.snaps[name].files.files(), nil
+	}
+	return nil, fmt.Errorf("read snapshot %s of %s on %s: %w", name, path, d.name, dataset.ErrNotFound)
+}
+
+// Remove destroys a live dataset with its snapshots, as a person would. Sends
+// that run break.
+func (d *Disk) Remove(path dataset.Path) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if v := d.live[path]; v != nil {
+		for name := range v.snaps {
+			v.remove(name)
+		}
+	}
+	delete(d.live, path)
+	d.next()
+}
+
+// RemoveSnapshot destroys a snapshot as a person would, past every hold; into
+// is as in SnapshotFiles.
+func (d *Disk) RemoveSnapshot(into string, path dataset.Path, name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if s := d.shelfOf(into, path); s != nil {
+		s.remove(name)
+	}
+	d.next()
+}
+
+// ForeignCopy makes what somebody's own snapshot of a received snapshot is on
+// Btrfs: a read-only duplicate at path to, which is not ours.
+func (d *Disk) ForeignCopy(into string, path dataset.Path, name string, to dataset.Path) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.shelfOf(into, path)
+	if s == nil || s.snaps[name] == nil {
+		return fmt.Errorf("copy snapshot %s of %s on %s: %w", name, path, d.name, dataset.ErrNotFound)
+	}
+	d.live[to] = &volume{
+		Dataset: dataset.Dataset{Path: to, ID: d.newID()},
+		files:   s.snaps[name].files, readonly: true, foreign: true,
+	}
+	return nil
+}
+
+// Datasets lists the paths of all live datasets, activated and foreign ones
+// too, in no order.
+func (d *Disk) Datasets() []dataset.Path {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	paths := make([]dataset.Path, 0, len(d.live))
+	for p := range d.live {
+		paths = append(paths, p)
+	}
+	return paths
+}
+
+// Fill takes all the room that is left, until Drain.
+func (d *Disk) Fill() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ballast += d.free()
+}
+
+// Drain gives back what Fill took.
+func (d *Disk) Drain() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ballast = 0
+}
+
+// SetRate slows each stream to that many bytes per second; 0 is no bound.
+func (d *Disk) SetRate(bytesPerSecond int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.rate = bytesPerSecond
+}
+
+// Stick makes the disk hang: streams stop, and what is started answers
+// ErrStuck. A stream whose context ends meanwhile answers ErrStuck too.
+func (d *Disk) Stick() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stuck == nil {
+		d.stuck = make(chan struct{})
+	}
+}
+
+// Unstick ends Stick.
+func (d *Disk) Unstick() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stuck != nil {
+		close(d.stuck)
+		d.stuck = nil
+	}
+}
+
+// Resumable makes targets keep what a broken receive took in, to go on from.
+// Off, Pending is always zero and a broken receive leaves nothing.
+func (d *Disk) Resumable(on bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.resumable = on
+}
+
+// Crash ends every stream that runs, at whatever point it is and without any
+// cleaning up, as kill -9 of the daemon and its children does.
+func (d *Disk) Crash() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	close(d.crash)
+	d.crash = make(chan struct{})
+	for _, r := range d.replicas {
+		if r.partial != nil { // a copy: what still runs keeps the old one
+			dec := *r.partial.dec
+			r.partial = &partial{step: r.partial.step, dec: &dec}
+		}
+	}
+	for _, v := range d.live {
+		for _, s := range v.snaps {
+			s.sends = 0
+		}
+	}
+}
+
+// Litter counts the unfinished receives that lie about in into.
+func (d *Disk) Litter(into string) (n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for k, r := range d.replicas {
+		if k.into == strings.TrimSuffix(into, "/") && r.partial != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// shelfOf finds the snapshots of a live dataset (into "") or a replica; nil for
+// none.
+func (d *Disk) shelfOf(into string, path dataset.Path) *shelf {
+	if into == "" {
+		if v := d.live[path]; v != nil {
+			return &v.shelf
+		}
+		return nil
+	}
+	if r := d.replicas[replicaKey{strings.TrimSuffix(into, "/"), path}]; r != nil {
+		return &r.shelf
+	}
+	return nil
+}

@@ -1,0 +1,238 @@
+package fake
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"antipode/fsdrivers"
+	"antipode/fsdrivers/dataset"
+)
+
+// Source is the driver for the live datasets of a Disk.
+type Source struct{ side }
+
+var _ fsdrivers.Source = (*Source)(nil)
+
+// volumeShelf is locate for a source.
+func (d *Disk) volumeShelf(path dataset.Path) (*shelf, error) {
+	v, err := d.volume(path)
+	if err != nil {
+		return nil, err
+	}
+	return &v.shelf, nil
+}
+
+// volume finds a dataset of ours.
+//
+// Case: "what is no dataset is told from what is not there".
+func (d *Disk) volume(path dataset.Path) (*volume, error) {
+	switch v := d.live[path]; {
+	case v != nil && !v.foreign:
+		return v, nil
+	case v != nil || d.exists(path):
+		return nil, dataset.ErrNotDataset
+	}
+	return nil, dataset.ErrNotFound
+}
+
+// exists reports whether there is a directory, at least, at path.
+func (d *Disk) exists(path dataset.Path) bool {
+	for p := range d.dirs {
+		if path.Contains(p) {
+			return true
+		}
+	}
+	for p := range d.live {
+		if path.Contains(p) {
+			return true
+		}
+	}
+	return false
+}
+
+// Find implements fsdrivers.Lister.
+//
+// Cases: "a deep search finds what is below, sorted", "a source does not find
+// read-only datasets".
+func (s *Source) Find(ctx context.Context, root dataset.Path, deep bool) ([]dataset.Dataset, error) {
+	leave, err := s.disk.enter(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("find datasets at %s: %w", root, err)
+	}
+	defer leave()
+	var all []dataset.Dataset
+	for path, v := range s.disk.live {
+		if !v.readonly && (path == root || deep && root.Contains(path)) {
+			all = append(all, v.Dataset)
+		}
+	}
+	slices.SortFunc(all, func(a, b dataset.Dataset) int { return strings.Compare(string(a.Path), string(b.Path)) })
+	if _, err := s.disk.volume(root); errors.Is(err, dataset.ErrNotFound) || err != nil && !deep {
+		return nil, fmt.Errorf("find datasets at %s: %w", root, err)
+	}
+	return all, nil
+}
+
+// Snapshot implements fsdrivers.Snapshotter.
+//
+// Cases: "a snapshot that exists is returned as it is", "several datasets are
+// snapshotted in the order given". All are made or none.
+func (s *Source) Snapshot(ctx context.Context, name string, created time.Time, ds []dataset.Path) ([]dataset.Snapshot, error) {
+	if _, err := dataset.ParseName(name); err != nil {
+		return nil, fmt.Errorf("make snapshot: %w", err)
+	}
+	leave, err := s.disk.enter(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("make snapshot %s: %w", name, err)
+	}
+	defer leave()
+	var vs []*volume
+	for _, path := range ds {
+		v, err := s.disk.volume(path)
+		if err != nil {
+			return nil, fmt.Errorf("make snapshot %s of %s: %w", name, path, err)
+		}
+		vs = append(vs, v)
+	}
+	if err := s.disk.reserve(1); err != nil {
+		return nil, fmt.Errorf("make snapshot %s: %w", name, err)
+	}
+	var all []dataset.Snapshot
+	for _, v := range vs {
+		if v.snaps[name] == nil {
+			v.put(s.disk.snapshotOf(v, name, created.UTC()))
+		}
+		all = append(all, v.snaps[name].view())
+	}
+	return all, nil
+}
+
+// snapshotOf makes the snapshot of a live dataset.
+func (d *Disk) snapshotOf(v *volume, name string, created time.Time) *snapshot {
+	id := d.newID()
+	return &snapshot{
+		Snapshot: dataset.Snapshot{Name: name, ID: id, Order: d.txg, Created: created, Retain: created},
+		files:    v.files.clone(), holds: map[dataset.Tag]bool{},
+	}
+}
+
+// Send implements fsdrivers.Sender. The context ends the stream too.
+//
+// Cases: "what is gone cannot be sent", "without its base nothing is sent",
+// "a checkpoint that does not fit is recognised".
+func (s *Source) Send(ctx context.Context, step dataset.Step, from dataset.Checkpoint) (io.ReadCloser, error) {
+	leave, err := s.disk.enter(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("send %s of %s: %w", step.To.Name, step.Dataset.Path, err)
+	}
+	defer leave()
+	enc, to, err := s.encode(step)
+	if err == nil {
+		err = skip(enc, step, from)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("send %s of %s: %w", step.To.Name, step.Dataset.Path, err)
+	}
+	to.sends++
+	ctx, cancel := context.WithCancel(ctx)
+	return &sending{ctx: ctx, cancel: cancel, disk: s.disk, crash: s.disk.crash, snap: to, enc: enc}, nil
+}
+
+// Estimate implements fsdrivers.Estimator.
+//
+// Case: "an estimate is a number of bytes".
+func (s *Source) Estimate(ctx context.Context, step dataset.Step) (int64, error) {
+	leave, err := s.disk.enter(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("estimate %s of %s: %w", step.To.Name, step.Dataset.Path, err)
+	}
+	defer leave()
+	enc, _, err := s.encode(step)
+	if err != nil {
+		return 0, fmt.Errorf("estimate %s of %s: %w", step.To.Name, step.Dataset.Path, err)
+	}
+	return enc.size(), nil
+}
+
+// encode opens the stream of a step.
+func (s *Source) encode(step dataset.Step) (*encoder, *snapshot, error) {
+	v, err := s.disk.volume(step.Dataset.Path)
+	if err != nil {
+		return nil, nil, err
+	}
+	to := v.byID(step.To.ID)
+	if to == nil {
+		return nil, nil, fmt.Errorf("snapshot %s: %w", step.To.ID, dataset.ErrNotFound)
+	}
+	if step.IsFull() {
+		return newEncoder("", to.ID, nil, to.files), to, nil
+	}
+	base := s.disk.snapshotByID(v, step.From.ID)
+	if base == nil {
+		return nil, nil, fmt.Errorf("base %s: %w", step.From.ID, dataset.ErrBaseMissing)
+	}
+	return newEncoder(base.ID, to.ID, base.files, to.files), to, nil
+}
+
+// snapshotByID prefers v's own; after an activation the base is one that was
+// received on this disk.
+func (d *Disk) snapshotByID(v *volume, id dataset.ID) *snapshot {
+	if s := v.byID(id); s != nil {
+		return s
+	}
+	for _, r := range d.replicas {
+		if s := r.byID(id); s != nil {
+			return s
+		}
+	}
+	return nil
+}
+
+// skip goes to the byte after the checkpoint, and proves the prefix.
+func skip(enc *encoder, step dataset.Step, from dataset.Checkpoint) error {
+	if from.IsZero() {
+		return nil
+	}
+	if from.Kind != checkpointKind || from.Step != step.ID() || len(from.Opaque) != crcBytes {
+		return fmt.Errorf("checkpoint %s of step %s: %w", from.Kind, from.Step, dataset.ErrStaleCheckpoint)
+	}
+	for enc.off < from.Done && enc.next() != nil {
+	}
+	if enc.off != from.Done || enc.crc != binary.BigEndian.Uint32(from.Opaque) {
+		return fmt.Errorf("checkpoint at byte %d: the stream differs: %w", from.Done, dataset.ErrStaleCheckpoint)
+	}
+	return nil
+}
+
+// Sweep implements fsdrivers.Sweeper; a source leaves nothing.
+func (s *Source) Sweep(ctx context.Context) error {
+	leave, err := s.disk.enter(ctx)
+	if err != nil {
+		return fmt.Errorf("sweep: %w", err)
+	}
+	leave()
+	return nil
+}
+
+// Fence implements fsdrivers.Fencer.
+//
+// Case: "a fenced dataset cannot be written".
+func (s *Source) Fence(ctx context.Context, d dataset.Path) error {
+	leave, err := s.disk.enter(ctx)
+	if err != nil {
+		return fmt.Errorf("fence %s: %w", d, err)
+	}
+	defer leave()
+	v, err := s.disk.volume(d)
+	if err != nil {
+		return fmt.Errorf("fence %s: %w", d, err)
+	}
+	v.readonly = true
+	return nil
+}
