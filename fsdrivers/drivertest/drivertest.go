@@ -1,0 +1,117 @@
+// Package drivertest is the contract suite of fsdrivers.Source and
+// fsdrivers.Target: each sentence of each comment there is a case here. Every
+// driver runs it, the fake always, real file systems from integration.
+//
+// It must not know which driver it runs.
+package drivertest
+
+import (
+	"testing"
+	"time"
+
+	"antipode/fsdrivers"
+	"antipode/fsdrivers/dataset"
+)
+
+// Harness is a pair of drivers on separate file systems, and the hands of a
+// user on both. What cannot be done fails the test that the Harness was made
+// for, unless the method returns an error.
+type Harness interface {
+	Source() fsdrivers.Source
+	Target() fsdrivers.Target
+	// Now is what the target's clock says; it stands still.
+	Now() time.Time
+	// Reopen throws the driver values away and makes new ones on the same
+	// disks, as a daemon that starts again does.
+	Reopen()
+
+	// Path is what the source's dataset of that name is called. A name is a
+	// clean relative path; all names of a Harness are below Path("").
+	Path(name string) dataset.Path
+	// Make makes a live dataset on the source.
+	Make(name string) dataset.Dataset
+	// MakeDir makes a directory on the source that is no dataset.
+	MakeDir(name string) dataset.Path
+
+	// Write writes a file of a live dataset on the source.
+	Write(d dataset.Path, file string, data []byte) error
+	// Read reads a file of a published snapshot on the target. Errors:
+	// fs.ErrNotExist or dataset.ErrNotFound where it has no such file.
+	Read(d dataset.Path, snapshot, file string) ([]byte, error)
+	// WriteAt and ReadAt do the same where Activated says that data are.
+	WriteAt(where, file string, data []byte) error
+	ReadAt(where, file string) ([]byte, error)
+}
+
+// What a Harness may be able to do beyond that. A case that needs what a
+// Harness cannot is skipped.
+
+// Filler takes all room on the target's file system, and gives it back.
+type Filler interface {
+	Fill()
+	Drain()
+}
+
+// Remover destroys snapshots past the drivers, as a person would.
+type Remover interface {
+	RemoveSent(d dataset.Path, snapshot string)
+	RemoveReceived(d dataset.Path, snapshot string)
+}
+
+// Vanisher destroys a live dataset on the source with all its snapshots.
+type Vanisher interface {
+	Vanish(d dataset.Path)
+}
+
+// Copier makes somebody's read-only duplicate of a received snapshot, on the
+// target's file system. It is older than the received one where it can be.
+type Copier interface {
+	ForeignCopy(d dataset.Path, snapshot string)
+}
+
+// Litterer leaves on the target what a daemon leaves that is killed when it has
+// taken in the first part of a stream. The driver values stay usable only for
+// Reopen.
+type Litterer interface {
+	Litter(in dataset.Incoming, part []byte)
+	// Leftovers names what lies about of unfinished receives.
+	Leftovers() []string
+}
+
+// Guard lists what is on the target's file system outside of what the driver is
+// bound to, in any text that changes when any of it does.
+type Guard interface {
+	Outside() []string
+}
+
+// testCase is one sentence of the contract.
+type testCase struct {
+	name string // the sentence; fakes cite it
+	run  func(w *world)
+}
+
+// Run runs every case. newHarness gives each a fresh one, which cleans up with
+// t.Cleanup.
+func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
+	for _, group := range []struct {
+		name  string
+		cases []testCase
+	}{
+		{"list", listCases()},
+		{"snapshot", snapshotCases()},
+		{"transfer", transferCases()},
+		{"refuse", refuseCases()},
+		{"interrupt", interruptCases()},
+		{"crash", crashCases()},
+		{"keep", onBothSides(keepCases())},
+		{"mark", markCases()},
+		{"activate", activateCases()},
+		{"bounds", boundsCases()},
+	} {
+		t.Run(group.name, func(t *testing.T) {
+			for _, c := range group.cases {
+				t.Run(c.name, func(t *testing.T) { c.run(newWorld(t, newHarness(t))) })
+			}
+		})
+	}
+}
