@@ -35,7 +35,7 @@ func (s *Server) lane(w http.ResponseWriter, r *http.Request, peer string) (any,
 	if err != nil {
 		return nil, err
 	}
-	leave, err := t.enter(true)
+	leave, err := t.enter()
 	if err != nil {
 		return nil, err
 	}

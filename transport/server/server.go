@@ -97,7 +97,7 @@ type TransferState struct {
 	Received int64     // bytes of the stream taken in by this incarnation
 	Started  time.Time // of this incarnation
 	Lanes    int       // connected now
-	// WaitingSince is when the last connection of the sender ended; zero while
+	// WaitingSince is when the last lane ended or was found dead; zero while
 	// there is one.
 	WaitingSince time.Time
 	Notice       string // why nothing is taken at the moment; "" if it is

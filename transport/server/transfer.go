@@ -32,11 +32,10 @@ type transfer struct {
 	over   chan struct{}   // closed once final is set
 	final  wire.Progress   // the last word; read it only after over
 
-	mu       sync.Mutex // guards what follows
-	contacts int        // connections of the sender
-	lanes    int        // those that are lanes
-	since    time.Time  // when contacts became 0, or the last opening
-	timer    *time.Timer
+	mu    sync.Mutex // guards what follows
+	lanes int        // connected
+	since time.Time  // when the last one ended, or the last other request
+	timer *time.Timer
 }
 
 // key is what only one incarnation may receive into.
@@ -96,27 +95,24 @@ func (t *transfer) progress() (wire.Progress, <-chan struct{}) {
 	return p, changed
 }
 
-// enter notes a connection of the sender; the returned function notes its end.
-func (t *transfer) enter(isLane bool) (leave func(), err error) {
+// enter notes a lane; the returned function notes its end. Only lanes count as
+// a link that is up: bytes come on them, so that a half-open one is found out.
+func (t *transfer) enter() (leave func(), err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n := 0
-	if isLane {
-		n = 1
-	}
-	if t.lanes+n > wire.MaxLanes {
+	if t.lanes >= wire.MaxLanes {
 		return nil, fmt.Errorf("%w: %d lanes of this transfer are connected", wire.ErrTooMany, t.lanes)
 	}
-	t.contacts, t.lanes = t.contacts+1, t.lanes+n
+	t.lanes++
 	return func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		t.contacts, t.lanes = t.contacts-1, t.lanes-n
+		t.lanes--
 		t.maybeWait()
 	}, nil
 }
 
-// heard starts the wait for the link anew: an opening is a sign of life.
+// heard starts the wait for the link anew: every request is a sign of life.
 func (t *transfer) heard() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -124,7 +120,7 @@ func (t *transfer) heard() {
 }
 
 func (t *transfer) maybeWait() {
-	if t.contacts > 0 {
+	if t.lanes > 0 {
 		return
 	}
 	t.since = t.now()
@@ -138,7 +134,7 @@ func (t *transfer) maybeWait() {
 // whole and the driver needs nobody any more.
 func (t *transfer) maybeExpire() {
 	t.mu.Lock()
-	gone := t.contacts == 0 && t.now().Sub(t.since) >= t.patient
+	gone := t.lanes == 0 && t.now().Sub(t.since) >= t.patient
 	t.mu.Unlock()
 	if gone && !t.rx.IsComplete() {
 		t.end(fmt.Errorf("%w: nothing was heard of %s for %s", wire.ErrLinkWait, t.peer, t.patient))
@@ -150,7 +146,7 @@ func (t *transfer) state() TransferState {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := TransferState{Peer: t.peer, Open: t.open, Received: received, Started: t.started, Lanes: t.lanes, Notice: notice}
-	if t.contacts == 0 {
+	if t.lanes == 0 {
 		s.WaitingSince = t.since
 	}
 	return s

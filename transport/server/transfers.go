@@ -63,11 +63,7 @@ func (s *Server) progress(w http.ResponseWriter, r *http.Request, peer string) (
 	if err != nil {
 		return nil, err
 	}
-	leave, err := t.enter(false)
-	if err != nil {
-		return nil, err
-	}
-	defer leave()
+	t.heard()
 	w.Header().Set("Content-Type", wire.ContentJSON)
 	c := http.NewResponseController(w)
 	out := json.NewEncoder(w)
@@ -115,11 +111,7 @@ func (s *Server) step(w http.ResponseWriter, r *http.Request, peer string) (any,
 	if err != nil {
 		return nil, err
 	}
-	leave, err := t.enter(false)
-	if err != nil {
-		return nil, err
-	}
-	defer leave()
+	t.heard()
 	if err := (&frames{body: body, t: t, pool: s.pool}).read(true); err != nil && !isOver(t) {
 		return nil, bodyError(err)
 	}
