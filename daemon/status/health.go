@@ -165,4 +165,4 @@ func count(n int, thing string) string {
 
 // oneLine keeps what a monitoring system shows on one line, and what a peer
 // wrote from steering a terminal.
-func oneLine(s string) string { return strings.Join(strings.Fields(printable(s)), " ") }
+func oneLine(s string) string { return strings.Join(strings.Fields(Printable(s)), " ") }

@@ -111,7 +111,7 @@ func (p *page) moving(t *table, m *Moving, verb string) {
 	if share, ok := percent(m.Bytes, m.Estimate); ok {
 		done = fmt.Sprintf("%s %d %%  %s of %s", p.bar(share), share, Bytes(m.Bytes), Bytes(m.Estimate))
 	}
-	parts = append(parts, printable(m.Kind), done)
+	parts = append(parts, Printable(m.Kind), done)
 	if m.Waiting == "" {
 		parts = append(parts, Rate(m.Rate))
 	}
@@ -128,7 +128,7 @@ func (p *page) moving(t *table, m *Moving, verb string) {
 }
 
 // unbroken is a blank that line does not break at. None comes from outside:
-// printable makes a plain one of every space.
+// Printable makes a plain one of every space.
 const unbroken = "\u00a0"
 
 // bar draws a share of 0..100.

@@ -8,7 +8,7 @@ type cell struct {
 	colour colour
 }
 
-func text(s string) cell { return cell{text: printable(s)} }
+func text(s string) cell { return cell{text: Printable(s)} }
 
 // table is rows of cells with notes below a row.
 type table struct {

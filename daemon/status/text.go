@@ -34,14 +34,14 @@ func Text(w io.Writer, s Status, style Style) error {
 }
 
 func (p *page) head(s Status) {
-	left := p.bold(printable(s.Node))
+	left := p.bold(Printable(s.Node))
 	switch {
 	case s.Started.IsZero():
 		left += "  " + p.paint(yellow, "no daemon runs; last known")
 	default:
-		left += fmt.Sprintf("  antipode %s, up %s", printable(s.Version), Duration(s.Now.Sub(s.Started)))
+		left += fmt.Sprintf("  antipode %s, up %s", Printable(s.Version), Duration(s.Now.Sub(s.Started)))
 		if s.Listen != "" {
-			left += ", listens on " + printable(s.Listen)
+			left += ", listens on " + Printable(s.Listen)
 		}
 	}
 	p.ends(left, stamp(s.Now))
@@ -55,9 +55,9 @@ func (p *page) alerts(s Status) {
 	}
 	p.title("ALERTS")
 	for _, a := range s.Alerts {
-		p.line(2, fmt.Sprintf("%s  %s  %s", stamp(a.At), p.paint(red, printable(a.Object)), printable(a.Text)))
+		p.line(2, fmt.Sprintf("%s  %s  %s", stamp(a.At), p.paint(red, Printable(a.Object)), Printable(a.Text)))
 		if a.Error != "" {
-			p.line(4, p.paint(yellow, "telling failed: ")+printable(a.Error))
+			p.line(4, p.paint(yellow, "telling failed: ")+Printable(a.Error))
 		}
 	}
 }
@@ -75,7 +75,7 @@ func (p *page) peers(s Status) {
 		}
 		t.add(text(x.Name), text(address), linkCell(s.Now, x), skewCell(x), text(dash(x.CongestionControl)))
 		if x.Problem != "" {
-			t.note(p.paint(red, "! ") + printable(x.Problem))
+			t.note(p.paint(red, "! ") + Printable(x.Problem))
 		}
 	}
 	p.table(t)
@@ -108,8 +108,11 @@ func skewCell(x Peer) cell {
 }
 
 func (p *page) job(now time.Time, j Job) {
-	facts := "JOB " + printable(j.ID)
-	p.title(facts, printable(j.Driver)+", "+p.rhythm(now, j))
+	facts := p.rhythm(now, j)
+	if j.Driver != "" { // the ledger does not know it
+		facts = Printable(j.Driver) + ", " + facts
+	}
+	p.title("JOB "+Printable(j.ID), facts)
 	if j.Problem != nil {
 		p.problem(2, now, j.Problem)
 	}
@@ -136,7 +139,7 @@ func (p *page) rhythm(now time.Time, j Job) string {
 	case j.Paused:
 		return s + ", " + p.paint(yellow, "paused")
 	case j.NextRun.IsZero():
-		return s + ", runs when triggered"
+		return s + ", no next run"
 	case j.NextRun.After(now):
 		return s + ", next in " + Duration(j.NextRun.Sub(now))
 	}
@@ -144,9 +147,9 @@ func (p *page) rhythm(now time.Time, j Job) string {
 }
 
 func (p *page) dataset(t *table, now time.Time, d Dataset) {
-	name := printable(string(d.Path))
+	name := Printable(string(d.Path))
 	if d.Role != "" && d.Role != "primary" {
-		name += " (" + printable(d.Role) + ")"
+		name += " (" + Printable(d.Role) + ")"
 	}
 	if len(d.Peers) == 0 {
 		t.add(text(name), text("-"), text("-"), text("-"), text("-"), pointCell(d.Snapshot))
@@ -175,9 +178,9 @@ func (p *page) replicas(s Status) {
 	p.title("HELD FOR OTHERS")
 	t := table{head: []string{"dataset", "from", "state", "lag", "rpo", "last recovery point", "points"}, indent: 2}
 	for _, r := range s.Replicas {
-		name := printable(string(r.Path))
+		name := Printable(string(r.Path))
 		if r.Role != "" && r.Role != "standby" && r.Role != string(r.State) {
-			name += " (" + printable(r.Role) + ")"
+			name += " (" + Printable(r.Role) + ")"
 		}
 		seeding := ""
 		if r.LastPoint.IsZero() {

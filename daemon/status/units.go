@@ -108,9 +108,9 @@ func seedingText(s *Seeding, m *Moving) string {
 	return strings.Join(parts, ", ")
 }
 
-// printable replaces control characters: names and errors come from disks and
+// Printable replaces control characters: names and errors come from disks and
 // peers, and must not steer a terminal.
-func printable(s string) string {
+func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsSpace(r):
