@@ -1,0 +1,102 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"antipode/daemon/ledger"
+	"antipode/daemon/status"
+	"antipode/fsdrivers/dataset"
+)
+
+// lastKnown makes a status of what the ledger remembers, judged by the clock of
+// now.
+func (a *app) lastKnown() (status.Status, error) {
+	c, err := a.load()
+	if err != nil {
+		return status.Status{}, err
+	}
+	path := ledger.Path(c.StateDir)
+	l, err := ledger.OpenReadOnly(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return status.Status{}, fmt.Errorf("none has run yet: there is no ledger %s", path)
+	case errors.Is(err, ledger.ErrLocked):
+		return status.Status{}, fmt.Errorf("a process holds the ledger %s and does not answer; look at the daemon's log", path)
+	case err != nil:
+		return status.Status{}, err
+	}
+	defer l.Close()
+	facts, err := l.Facts()
+	if err != nil {
+		return status.Status{}, err
+	}
+	runs, err := l.Runs(ledger.MaxRuns)
+	if err != nil {
+		return status.Status{}, err
+	}
+	s := status.Status{Node: c.Node, Version: Version(), Now: a.now()}
+	for _, f := range facts {
+		remember(&s, f)
+	}
+	for i := range s.Jobs {
+		s.Jobs[i].LastRun = lastRun(runs, s.Jobs[i].ID)
+	}
+	return s, nil
+}
+
+// lastRun looks through runs, newest first.
+func lastRun(runs []ledger.Run, job string) (at time.Time) {
+	for _, x := range runs {
+		if x.Job == job {
+			return x.Started
+		}
+	}
+	return at
+}
+
+// remember adds a fact. Facts come ordered by side and job.
+func remember(s *status.Status, f ledger.Fact) {
+	point := status.Point{Name: f.Point.Name, Time: f.Point.Created}
+	lag, state := status.Judge(s.Now, point, f.RPO, status.State(f.State))
+	var problem *status.Problem
+	if f.Error != nil {
+		problem = &status.Problem{Text: f.Error.Text, Next: f.Error.Next, At: f.Error.At}
+	}
+	if f.Side == ledger.Target {
+		s.Replicas = append(s.Replicas, status.Replica{
+			From: f.Peer, Path: f.Dataset, State: state, RPO: f.RPO, Lag: lag, LastPoint: point, LastError: problem,
+		})
+		return
+	}
+	j := jobOf(s, f.Job)
+	j.Paused = j.Paused || f.Paused
+	d := datasetOf(j, f.Dataset)
+	if f.Peer == "" { // the job only snapshots
+		d.Snapshot, d.Problem = point, problem
+		return
+	}
+	d.Peers = append(d.Peers, status.Pair{Peer: f.Peer, State: state, RPO: f.RPO, Lag: lag, LastPoint: point, LastError: problem})
+}
+
+func jobOf(s *status.Status, id string) *status.Job {
+	for i := range s.Jobs {
+		if s.Jobs[i].ID == id {
+			return &s.Jobs[i]
+		}
+	}
+	s.Jobs = append(s.Jobs, status.Job{ID: id})
+	return &s.Jobs[len(s.Jobs)-1]
+}
+
+func datasetOf(j *status.Job, path dataset.Path) *status.Dataset {
+	for i := range j.Datasets {
+		if j.Datasets[i].Path == path {
+			return &j.Datasets[i]
+		}
+	}
+	j.Datasets = append(j.Datasets, status.Dataset{Path: path})
+	return &j.Datasets[len(j.Datasets)-1]
+}
