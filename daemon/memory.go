@@ -90,9 +90,9 @@ func (d *Daemon) isPaused(job string) bool {
 	return d.paused[job]
 }
 
-// setPaused stops the schedule of a job and its couriers from beginning anything,
+// SetPaused stops the schedule of a job and its couriers from beginning anything,
 // or lets them. It is durable.
-func (d *Daemon) setPaused(id string, paused bool) (control.PauseResponse, error) {
+func (d *Daemon) SetPaused(id string, paused bool) (control.PauseResponse, error) {
 	w, err := d.job(id)
 	if err != nil {
 		return control.PauseResponse{}, err

@@ -43,7 +43,8 @@ func (p *pairingDesk) issue() (control.PairResponse, error) {
 	p.offer = offer
 	p.mu.Unlock()
 	token := offer.Token()
-	return control.PairResponse{Token: token.String(), Expires: token.Expires}, nil
+	text, err := token.Text()
+	return control.PairResponse{Token: text, Expires: token.Expires}, err
 }
 
 // Outstanding reports whether the pairing endpoint exists at this moment.

@@ -31,9 +31,9 @@ type promotion struct {
 	role   activate.Role
 }
 
-// promote makes this node primary of a dataset that it holds for a peer. It is
+// Promote makes this node primary of a dataset that it holds for a peer. It is
 // answered when the dataset is live; see activate.Execute for what a crash leaves.
-func (d *Daemon) promote(ctx context.Context, r control.PromoteRequest) (control.PromoteResponse, error) {
+func (d *Daemon) Promote(ctx context.Context, r control.PromoteRequest) (control.PromoteResponse, error) {
 	p, err := d.lookUpReplica(ctx, r)
 	if err != nil {
 		return control.PromoteResponse{}, err

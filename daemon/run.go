@@ -76,8 +76,10 @@ func Run(ctx context.Context, o RunOptions) error {
 	dialer := client.Dialer()
 	d, err := New(Options{
 		Config: cfg, Identity: identity, Drivers: realDrivers{log: log}, Ledger: history, Listener: listener,
-		Dial: func(ctx context.Context, address string) (net.Conn, error) { return dialer.DialContext(ctx, "tcp", address) },
-		Now:  time.Now, Log: log, Version: o.Version,
+		Dial: func(ctx context.Context, address string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "tcp", address)
+		},
+		Now: time.Now, Log: log, Version: o.Version,
 		Reload: func() (*config.Config, error) { return config.Load(o.ConfigPath) }, Tell: tell,
 	})
 	if err != nil {

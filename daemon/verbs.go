@@ -24,17 +24,17 @@ func (d *Daemon) Register(s *control.Server) {
 	})
 	control.Handle(s, control.Trigger, d.trigger)
 	control.Handle(s, control.Pause, func(_ context.Context, r control.JobRequest) (control.PauseResponse, error) {
-		return d.setPaused(r.Job, true)
+		return d.SetPaused(r.Job, true)
 	})
 	control.Handle(s, control.Unpause, func(_ context.Context, r control.JobRequest) (control.PauseResponse, error) {
-		return d.setPaused(r.Job, false)
+		return d.SetPaused(r.Job, false)
 	})
 	control.Handle(s, control.Abort, d.abort)
 	control.Handle(s, control.Check, d.check)
 	control.Handle(s, control.Plan, func(ctx context.Context, r control.PlanRequest) (control.Preview[plan.Plan, prune.Verdict], error) {
 		return d.preview(ctx, r)
 	})
-	control.Handle(s, control.Promote, d.promote)
+	control.Handle(s, control.Promote, d.Promote)
 	control.Handle(s, control.Pair, func(context.Context, control.Nothing) (control.PairResponse, error) { return d.pairing.issue() })
 	control.Handle(s, control.PairAccept, d.pairing.redeem)
 	control.Handle(s, control.Reload, func(context.Context, control.Nothing) (control.ReloadResponse, error) { return d.ReloadConfig() })

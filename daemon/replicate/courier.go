@@ -77,6 +77,7 @@ type Courier struct {
 	Options
 	job    atomic.Pointer[policy.Job] // as the newest configuration has it
 	visits chan visit
+	nudge  chan struct{} // a pause began: look again when the next one ends
 	full   *slots
 	small  *slots
 
@@ -114,14 +115,14 @@ type errand struct {
 
 // pause is how long a dataset is left alone after failures.
 type pause struct {
-	failures int
-	until    time.Time
+	failures int       // in a row
+	until    time.Time // zero: it is over
 }
 
 // New returns a courier; Serve runs it.
 func New(o Options) *Courier {
 	c := &Courier{
-		Options: o, visits: make(chan visit), full: newSlots(fullSlots), small: newSlots(incrementSlots),
+		Options: o, visits: make(chan visit), nudge: make(chan struct{}, 1), full: newSlots(fullSlots), small: newSlots(incrementSlots),
 		errands: map[dataset.Path]*errand{}, backoff: map[dataset.Path]pause{},
 	}
 	c.job.Store(&o.Job)
@@ -156,6 +157,7 @@ func (c *Courier) Serve(ctx context.Context) error {
 			// What failed is on the board; who wants the errors visits.
 			started, _ := c.round(ctx, false)
 			running.Go(func() { _, _ = outcomes(started) })
+		case <-c.nudge:
 		}
 	}
 }
@@ -215,8 +217,8 @@ func (c *Courier) retry() <-chan time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var first time.Time
-	for path, p := range c.backoff {
-		if _, busy := c.errands[path]; !busy && (first.IsZero() || p.until.Before(first)) {
+	for _, p := range c.backoff {
+		if !p.until.IsZero() && (first.IsZero() || p.until.Before(first)) {
 			first = p.until
 		}
 	}
@@ -234,7 +236,23 @@ func (c *Courier) failed(d dataset.Path) time.Time {
 	wait := min(retryFirst<<min(p.failures, 10), retryMost)
 	p = pause{failures: p.failures + 1, until: c.Now().Add(wait)}
 	c.backoff[d] = p
+	select {
+	case c.nudge <- struct{}{}:
+	default: // it is on its way already
+	}
 	return p.until
+}
+
+// expire ends the pauses that are over, so that they ask for no further round:
+// what they were for may have gone meanwhile.
+func (c *Courier) expire() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for path, p := range c.backoff {
+		if !c.Now().Before(p.until) {
+			c.backoff[path] = pause{failures: p.failures}
+		}
+	}
 }
 
 func (c *Courier) succeeded(d dataset.Path) {

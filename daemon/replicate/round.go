@@ -56,6 +56,7 @@ func (c *Courier) round(ctx context.Context, force bool) ([]*errand, error) {
 // look reads this side of every dataset that may be worked on now. A dataset
 // that cannot be read is put on the board and left out.
 func (c *Courier) look(ctx context.Context, job policy.Job, force bool) ([]side, error) {
+	c.expire()
 	var sides []side
 	var errs []error
 	for _, path := range c.Board.Datasets(job.ID) {
