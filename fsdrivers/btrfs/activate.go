@@ -34,16 +34,17 @@ type activation struct {
 // an incremental way back (FIELD-NOTES B.7, B.4).
 //
 // With TargetOptions.Live several datasets may live side by side, so aside is
-// put behind the dataset's own name there.
+// put behind the dataset's own name there. Activate an outer dataset before the
+// ones below it: what is live in it is set aside with it.
 func (t *Target) Activate(_ context.Context, d dataset.Path, snap dataset.Snapshot, aside string) (done fsdrivers.Activated, err error) {
 	if _, err := dataset.ParseName(aside); err != nil || strings.HasPrefix(aside, NamePrefix) {
 		return done, fmt.Errorf("activate %s: cannot set aside as %q: want one path component that does not begin with %q", d, aside, NamePrefix)
 	}
-	err = t.withReplica(d, func(_ *into, r *replica) error {
+	err = t.withReplica(d, func(in *into, r *replica) error {
 		if r == nil || r.dir == nil {
 			return fmt.Errorf("activate %s: nothing was received of it: %w", d, dataset.ErrNotFound)
 		}
-		done, err = t.activate(r, snap, aside)
+		done, err = t.activate(in, r, snap, aside)
 		if err != nil {
 			return fmt.Errorf("activate %s of %s: %w", snap.Name, d, err)
 		}
@@ -52,7 +53,7 @@ func (t *Target) Activate(_ context.Context, d dataset.Path, snap dataset.Snapsh
 	return done, err
 }
 
-func (t *Target) activate(r *replica, snap dataset.Snapshot, aside string) (fsdrivers.Activated, error) {
+func (t *Target) activate(in *into, r *replica, snap dataset.Snapshot, aside string) (fsdrivers.Activated, error) {
 	point, err := r.find(snap.ID)
 	if err != nil {
 		return fsdrivers.Activated{}, err
@@ -61,7 +62,7 @@ func (t *Target) activate(r *replica, snap dataset.Snapshot, aside string) (fsdr
 		return fsdrivers.Activated{}, dataset.ErrNotFound
 	}
 	defer point.Close()
-	place, err := t.livePlace(r, aside)
+	place, err := t.livePlace(in, r, aside)
 	if err != nil {
 		return fsdrivers.Activated{}, err
 	}
@@ -79,10 +80,13 @@ type place struct {
 	aside string // in dir
 }
 
-func (t *Target) livePlace(r *replica, aside string) (*place, error) {
+func (t *Target) livePlace(in *into, r *replica, aside string) (*place, error) {
 	if t.opts.Live == "" {
 		dir, err := openBelow(r.dir, "")
 		return &place{dir: dir, name: LiveName, aside: aside}, err
+	}
+	if err := t.probeLive(in); err != nil {
+		return nil, fmt.Errorf("live data go below %s: %w", t.opts.Live, err)
 	}
 	root, err := openDir(t.opts.Live)
 	if err != nil {
@@ -136,8 +140,12 @@ func (p *place) activate(r *replica, point *subvolume, id dataset.ID) error {
 func (p *place) begin(r *replica, want activation) (activation, error) {
 	var st unix.Stat_t
 	err := unix.Fstatat(int(p.dir.Fd()), p.aside, &st, unix.AT_SYMLINK_NOFOLLOW)
-	if !errors.Is(err, unix.ENOENT) {
-		return want, errors.Join(err, fmt.Errorf("%s is there: %w", filepath.Join(p.dir.Name(), p.aside), dataset.ErrExists))
+	path := filepath.Join(p.dir.Name(), p.aside)
+	switch {
+	case err == nil:
+		return want, fmt.Errorf("%s is there; choose another name to set aside: %w", path, dataset.ErrExists)
+	case !errors.Is(err, unix.ENOENT):
+		return want, fmt.Errorf("look at %s: %w", path, err)
 	}
 	return want, writeSidecar(r.facts.dir, activationFile, kindActivation, want)
 }
@@ -145,9 +153,6 @@ func (p *place) begin(r *replica, want activation) (activation, error) {
 // copy makes the writable snapshot, with the base for the way back in it.
 func (p *place) copy(r *replica, point *subvolume, have activation) (activation, error) {
 	if err := createSnapshot(point.File, p.dir, p.aside, false); err != nil && !errors.Is(err, unix.EEXIST) {
-		if errors.Is(err, unix.EXDEV) {
-			return have, fmt.Errorf("%s is on another file system than the replica: %w", p.dir.Name(), dataset.ErrNotDataset)
-		}
 		return have, spaceError(p.dir, fmt.Errorf("make a writable snapshot: %w", err))
 	}
 	sub, err := openSubvolumeBelow(p.dir, p.aside)
