@@ -71,7 +71,7 @@ func newRoot(a *app) *cobra.Command {
 
 func commands(a *app) []*cobra.Command {
 	all := []*cobra.Command{
-		a.checkCommand(), a.planCommand(), a.triggerCommand(), a.pauseCommand(), a.unpauseCommand(),
+		a.daemonCommand(), a.checkCommand(), a.planCommand(), a.triggerCommand(), a.pauseCommand(), a.unpauseCommand(),
 		a.abortCommand(), a.statusCommand(), a.healthCommand(), a.identityCommand(), a.pairCommand(),
 		a.promoteCommand(), a.reloadCommand(), a.versionCommand(),
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -224,6 +225,58 @@ func TestVersionAndCompletionNeedNoDaemon(t *testing.T) {
 	if code, out, _ := h.run(t, "completion", "bash"); code != exitOK || !strings.Contains(out, "__start_antipode") {
 		t.Errorf("completion: got %d and %d bytes", code, len(out))
 	}
+}
+
+func TestADaemonWithABadFileDoesNotStart(t *testing.T) {
+	h := newHost(t)
+	h.configure(t, "nonsense = 1\n")
+	if code, _, errOut := h.run(t, "daemon"); code != exitFail || !strings.Contains(errOut, `antipode.toml:4: unknown key "nonsense"`) {
+		t.Errorf("got %d %q, want 1 with the file and the line", code, errOut)
+	}
+}
+
+// The real daemon behind the real socket, with nothing to do.
+func TestADaemonRunsUntilItIsStopped(t *testing.T) {
+	h := newHost(t)
+	// A loopback address of this process's own: no other test can have the port.
+	pid := os.Getpid()
+	h.configure(t, fmt.Sprintf("[listen]\naddress = \"127.%d.%d.%d:8771\"\n", 1+pid>>16&127, pid>>8&255, pid&255))
+	ctx, cancel := context.WithCancel(t.Context())
+	up, log := make(chan struct{}), &firstWrite{}
+	log.then = func() { close(up) }
+	ended := make(chan int, 1)
+	go func() {
+		ended <- Run(ctx, []string{"daemon", "--config", filepath.Join(h.dir, "antipode.toml")}, nil, log, log)
+	}()
+	select {
+	case <-up:
+	case code := <-ended:
+		t.Fatalf("the daemon ended with %d: %s", code, log.all.String())
+	}
+	if code, out, errOut := h.run(t, "status"); code != exitOK || !strings.Contains(out, "Nothing to show yet") {
+		t.Errorf("status: got %d %q %q", code, out, errOut)
+	}
+	if code, out, _ := h.run(t, "health"); code != status.HealthUnknown || !strings.Contains(out, "no job runs here") {
+		t.Errorf("health: got %d %q", code, out)
+	}
+	cancel()
+	if code := <-ended; code != exitOK {
+		t.Errorf("the daemon ended with %d, want 0", code)
+	}
+}
+
+// firstWrite tells when the first line was logged that says the daemon is up.
+type firstWrite struct {
+	once sync.Once
+	then func()
+	all  bytes.Buffer
+}
+
+func (w *firstWrite) Write(b []byte) (int, error) {
+	if bytes.Contains(b, []byte("daemon is up")) {
+		w.once.Do(w.then)
+	}
+	return w.all.Write(b)
 }
 
 func TestIdentityNeedsNoDaemonAndStaysTheSame(t *testing.T) {

@@ -28,7 +28,7 @@ func (a *app) lastKnown() (status.Status, error) {
 	case err != nil:
 		return status.Status{}, err
 	}
-	defer l.Close()
+	defer l.Close() //nolint:errcheck // it was read only
 	facts, err := l.Facts()
 	if err != nil {
 		return status.Status{}, err

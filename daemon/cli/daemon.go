@@ -1,0 +1,22 @@
+package cli
+
+import (
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"antipode/daemon"
+	"antipode/daemon/config"
+)
+
+func (a *app) daemonCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "daemon", Short: "Run the daemon, in the foreground; SIGHUP reloads its configuration, SIGTERM stops it", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return daemon.Run(cmd.Context(), daemon.RunOptions{
+				ConfigPath: a.configPath,
+				Version:    Version(),
+				NewLog:     func(c config.Log) zerolog.Logger { return Logger(cmd.ErrOrStderr(), c) },
+			})
+		},
+	}
+}
