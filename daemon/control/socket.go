@@ -88,7 +88,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		if uid, err := peerUID(c); err == nil && mayCommand(uid, l.uid) {
 			return c, nil
 		}
-		c.Close()
+		c.Close() //nolint:errcheck // nothing was said on it
 	}
 }
 

@@ -80,7 +80,7 @@ func dropOldest(bucket *bolt.Bucket, limit uint64) error {
 		return nil
 	}
 	c := bucket.Cursor()
-	for k, _ := c.First(); k != nil && len(k) == 8 && binary.BigEndian.Uint64(k) <= newest-limit; k, _ = c.First() {
+	for k, _ := c.First(); len(k) == 8 && binary.BigEndian.Uint64(k) <= newest-limit; k, _ = c.First() {
 		if err := c.Delete(); err != nil {
 			return fmt.Errorf("drop the oldest: %w", err)
 		}
