@@ -5,6 +5,7 @@ package client
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -19,8 +20,12 @@ const (
 
 // control sets what a socket can do better before it connects. Nothing of it is
 // necessary, so nothing of it may fail the connection: a kernel without BBR or
-// a user who may not choose it (tcp_allowed_congestion_control) is common.
-func control(_, _ string, raw syscall.RawConn) error {
+// a user who may not choose it (tcp_allowed_congestion_control) is common. On
+// the loopback there is nothing to be gained, and pacing costs.
+func control(_, address string, raw syscall.RawConn) error {
+	if a, err := netip.ParseAddrPort(address); err == nil && a.Addr().Unmap().IsLoopback() {
+		return nil
+	}
 	return raw.Control(func(fd uintptr) {
 		_ = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, "bbr")
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, userTimeoutMilliseconds)
