@@ -91,13 +91,22 @@ func decodeText(f *findings, in namedText) (*table, bool) {
 	if _, err := toml.Decode(in.text, &values); err != nil {
 		p := Problem{File: in.file, Text: "not TOML: " + err.Error()}
 		if bad, ok := errors.AsType[toml.ParseError](err); ok {
-			p.Line, p.Text = bad.Position.Line, "not TOML: "+bad.Message
+			p.Line, p.Text = badLine(in.text, bad.Position), "not TOML: "+bad.Message
 		}
 		f.problems = append(f.problems, p)
 		return nil, false
 	}
 	doc := &document{file: in.file, lines: positions(in.text), found: f, known: map[string]bool{}}
 	return &table{doc: doc, values: values}, true
+}
+
+// badLine is where the library stopped understanding. Where that is the end of a
+// line it has counted the next one already, and its offset tells the truth.
+func badLine(text string, at toml.Position) int {
+	if at.Start <= 0 || at.Start > len(text) {
+		return at.Line
+	}
+	return min(at.Line, 1+strings.Count(text[:at.Start], "\n"))
 }
 
 // readFile reads a regular file that nobody but its owner can write: whoever

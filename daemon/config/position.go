@@ -200,11 +200,23 @@ func (s *scanner) quoted() {
 	s.skip(len(end) + body + len(end))
 }
 
+// maxPath bounds paths: a megabyte of nesting would take the square of that.
+// None of our keys comes near it.
+const maxPath = 256
+
 func join(prefix, part string) string {
-	if prefix == "" {
-		return part
+	switch {
+	case prefix == "":
+		return part[:min(len(part), maxPath)]
+	case len(prefix)+len(part) > maxPath:
+		return prefix
 	}
 	return prefix + "." + part
 }
 
-func element(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
+func element(path string, i int) string {
+	if len(path) > maxPath {
+		return path
+	}
+	return path + "[" + strconv.Itoa(i) + "]"
+}

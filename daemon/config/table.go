@@ -26,8 +26,11 @@ type table struct {
 
 // line returns where a key stands, or the table if the key is not there.
 func (t *table) line(key string) int {
-	if n, ok := t.doc.lines[join(t.path, key)]; ok {
-		return n
+	path := join(t.path, key)
+	for _, p := range []string{path, element(path, 0)} { // [[key]] stands only as its elements
+		if n, ok := t.doc.lines[p]; ok {
+			return n
+		}
 	}
 	return t.doc.lines[t.path]
 }
