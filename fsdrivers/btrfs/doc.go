@@ -23,7 +23,9 @@
 //	INTO/.antipode/<dataset uuid>/           the sidecars of a replica
 //	    replica                              which source path it is bound to
 //	    mark, holds/                         as above
+//	    activation                           what the newest activation wants, and how far it came
 //	    points/<snapshot uuid>               times and name, written before publishing
+//	INTO/<source path>/.incoming-<step>      on its way to its name
 //	INTO/.antipode/incoming/<step>/          work in progress
 //	    lock, record                         who owns it, what it belongs to
 //	    base, received                       the minted base, what `receive` makes

@@ -34,7 +34,6 @@ var diagnoses = [...]diagnosis{
 	{"Read-only file system", errDevice, "look at `dmesg`: Btrfs turns read-only after an error; mount it writable again"},
 	{"unreachable from", dataset.ErrRefused, "a clone source lies outside of the replica"},
 	{"Operation not permitted", dataset.ErrRefused, "run the daemon as root with CAP_SYS_ADMIN"},
-	{"No such file or directory", dataset.ErrNotFound, "it is planned again"},
 }
 
 var errDevice = errors.New("the file system reports an error")

@@ -2,6 +2,7 @@ package btrfs
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"runtime"
 	"time"
@@ -206,7 +207,7 @@ func childRefs(f *os.File) ([]rootRef, error) {
 	a := rootRefArgs{}
 	for {
 		err := ioctl(f, iocRootRefs, unsafe.Pointer(&a))
-		if err != nil && err != unix.EOVERFLOW { // EOVERFLOW: the buffer is full and there are more
+		if err != nil && !errors.Is(err, unix.EOVERFLOW) { // EOVERFLOW: the buffer is full and there are more
 			return nil, err
 		}
 		n := min(int(a.count), maxRootRefs)

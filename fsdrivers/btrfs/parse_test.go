@@ -95,7 +95,6 @@ func TestExplain(t *testing.T) {
 		"ERROR: subvolume /x is not read-only":                    dataset.ErrChanged,
 		"ERROR: unexpected EOF in stream":                         dataset.ErrCut,
 		"ERROR: send ioctl failed with -5: Input/output error":    errDevice,
-		"ERROR: cannot open '/x': No such file or directory":      dataset.ErrNotFound,
 		"ERROR: something that nobody knows":                      exit,
 		"ERROR: clone: source subvol path a/b unreachable from c": dataset.ErrRefused,
 		"ERROR: failed: Operation not permitted":                  dataset.ErrRefused,

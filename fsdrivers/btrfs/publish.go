@@ -12,8 +12,7 @@ import (
 	"antipode/fsdrivers/dataset"
 )
 
-// stamp makes a read-only snapshot of from in dir and gives it an identity,
-// durably.
+// stamp makes a read-only snapshot of from in dir and gives it an identity.
 func stamp(from *subvolume, dir *os.File, name string, id uuid.UUID, ctransid uint64) (*subvolume, error) {
 	path := filepath.Join(dir.Name(), name)
 	if err := createSnapshot(from.File, dir, name, false); err != nil {
@@ -26,9 +25,6 @@ func stamp(from *subvolume, dir *os.File, name string, id uuid.UUID, ctransid ui
 	err = setReceived(sub.File, id, ctransid)
 	if err == nil {
 		err = setReadOnly(sub.File)
-	}
-	if err == nil {
-		err = commit(dir)
 	}
 	if err != nil {
 		sub.Close()
@@ -75,6 +71,9 @@ func (r *replica) name(temp string, to dataset.Snapshot, seg segment) (err error
 		return err
 	}
 	defer sub.Close()
+	if err := commit(r.dir); err != nil { // the identity, before the name
+		return spaceError(r.dir, fmt.Errorf("commit %s: %w", sub.Name(), err))
+	}
 	if err := renameIn(r.dir, temp, to.Name); err != nil {
 		return err
 	}

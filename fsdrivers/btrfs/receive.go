@@ -37,7 +37,7 @@ func (t *Target) receive(ctx context.Context, in dataset.Incoming, r io.Reader) 
 	if err := checkStep(in.Step); err != nil {
 		return dataset.Snapshot{}, err
 	}
-	release, err := t.claim(in.Step.Dataset.ID)
+	release, err := t.claim(in.Step.Dataset)
 	if err != nil {
 		return dataset.Snapshot{}, err
 	}

@@ -88,15 +88,23 @@ func (s *subvolume) identity() dataset.ID {
 	return dataset.ID(s.uuid.String())
 }
 
-// destroy removes s, durably. It does not wait for the cleaner, which may take
-// minutes to give the space back (FIELD-NOTES B.6).
-func (s *subvolume) destroy(in *os.File) error {
+// remove removes s; a crash may bring it back. It does not wait for the cleaner,
+// which may take minutes to give the space back (FIELD-NOTES B.6).
+func (s *subvolume) remove(in *os.File) error {
 	switch err := destroySubvolume(in, s.treeID); {
 	case err == nil, errors.Is(err, unix.ENOENT):
+		return nil
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EBUSY):
 		return fmt.Errorf("destroy %s: a send of it runs, or something is mounted on it: %w", s.Name(), dataset.ErrHeld)
 	default:
 		return spaceError(in, fmt.Errorf("destroy %s: %w", s.Name(), err))
+	}
+}
+
+// destroy is remove, durably.
+func (s *subvolume) destroy(in *os.File) error {
+	if err := s.remove(in); err != nil {
+		return err
 	}
 	if err := commit(in); err != nil {
 		return fmt.Errorf("destroy %s: commit: %w", s.Name(), err)

@@ -16,7 +16,7 @@ func (t *Target) Abort(ctx context.Context, d dataset.Path) error {
 		if r == nil {
 			return nil
 		}
-		release, err := t.claim(r.ID)
+		release, err := t.claim(r.Dataset)
 		if err != nil {
 			return err
 		}
@@ -74,7 +74,7 @@ func (t *Target) sweepStep(ctx context.Context, in *into, step string) error {
 		return err
 	}
 	if found {
-		release, err := t.claim(r.Dataset.ID)
+		release, err := t.claim(r.Dataset)
 		if err != nil {
 			return err
 		}

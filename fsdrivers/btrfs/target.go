@@ -49,7 +49,7 @@ type Target struct {
 
 	mu    sync.Mutex                  // guards paths and busy
 	paths map[dataset.Path]dataset.ID // where a replica was last found; a guess, checked when used
-	busy  map[dataset.ID]bool         // replicas that a receive or a sweep owns
+	busy  map[string]bool             // identities and paths of replicas that a receive or a sweep owns
 }
 
 var _ fsdrivers.Target = (*Target)(nil)
@@ -66,7 +66,7 @@ func NewTarget(o TargetOptions) (*Target, error) {
 		}
 	}
 	o.Binary = orBtrfs(o.Binary)
-	t := &Target{opts: o, paths: make(map[dataset.Path]dataset.ID), busy: make(map[dataset.ID]bool)}
+	t := &Target{opts: o, paths: make(map[dataset.Path]dataset.ID), busy: make(map[string]bool)}
 	if err := t.prepare(); err != nil {
 		return nil, fmt.Errorf("target %s: %w", o.Into, err)
 	}
@@ -153,18 +153,20 @@ func (t *Target) open() (_ *into, err error) {
 	return nil, err
 }
 
-// claim makes the caller the only one that works on a replica.
-func (t *Target) claim(id dataset.ID) (release func(), err error) {
+// claim makes the caller the only one that works on a replica: on its identity
+// and, since a binding may be about to change, on its path.
+func (t *Target) claim(d dataset.Dataset) (release func(), err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.busy[id] {
-		return nil, fmt.Errorf("a receive into replica %s runs: %w", id, dataset.ErrBusy)
+	if t.busy[string(d.ID)] || t.busy[string(d.Path)] {
+		return nil, fmt.Errorf("a receive into the replica of %s runs: %w", d.Path, dataset.ErrBusy)
 	}
-	t.busy[id] = true
+	t.busy[string(d.ID)], t.busy[string(d.Path)] = true, true
 	return func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		delete(t.busy, id)
+		delete(t.busy, string(d.ID))
+		delete(t.busy, string(d.Path))
 	}, nil
 }
 

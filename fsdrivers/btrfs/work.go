@@ -140,7 +140,8 @@ func (w *work) removeAll() error {
 	return nil
 }
 
-// removeSubvolume destroys the intermediate subvolume name in dir, if it is there.
+// removeSubvolume removes the intermediate subvolume name in dir, if it is there.
+// One that a crash brings back is removed again.
 func removeSubvolume(dir *os.File, name string) error {
 	sub, err := openSubvolumeBelow(dir, name)
 	if errors.Is(err, dataset.ErrNotFound) {
@@ -150,7 +151,7 @@ func removeSubvolume(dir *os.File, name string) error {
 		return err
 	}
 	defer sub.Close()
-	return sub.destroy(dir)
+	return sub.remove(dir)
 }
 
 // readRecord reads what a step's directory belongs to; found is false in one
