@@ -17,6 +17,7 @@ func activateCases() []testCase {
 		{"a name that is taken is not overwritten", activateTaken},
 		{"what is not there cannot be activated", activateNothing},
 		{"an earlier point can be activated", activateEarlier},
+		{"an activated dataset has its base for the way back", activateReturn},
 		{"a fenced dataset cannot be written", fence},
 		{"a fenced dataset can still be sent", fenceSend},
 		{"what is not there cannot be fenced", fenceNothing},
@@ -145,6 +146,28 @@ func activateEarlier(w *world) {
 	w.transfer(step(d, s1, s2))
 	w.wantAt(w.activate(d, s1, "aside-1").Live, "a", "one")
 	w.wantPublished(d, s1, s2)
+}
+
+// activateReturn finds on the target's host a dataset that is an ordinary
+// source's, and whose base the former source has too.
+func activateReturn(w *world) {
+	back := ability[Returner](w).SourceAtTarget()
+	d, base := w.sent("db", "one")
+	a := w.activate(d, base, "aside-1")
+	found, err := back.Find(w.Context(), dataset.Path(a.Live), false)
+	w.must(err, "find what is live")
+	if len(found) != 1 || found[0].ID == d.ID || found[0].ID == base.ID {
+		w.Fatalf("find what is live: got %v, want one with an identity of its own", found)
+	}
+	w.must(w.WriteAt(a.Live, "b", []byte("two")), "write")
+	made, err := back.Snapshot(w.Context(), namePrefix+"back", created(9), []dataset.Path{found[0].Path})
+	w.must(err, "make snapshot")
+	list, err := back.Snapshots(w.Context(), found[0].Path)
+	w.must(err, "list")
+	if len(list) != 2 || list[0].ID != base.ID || list[1].ID != made[0].ID {
+		w.Errorf("listed: got %v, want the base %s and then %s", list, base.ID, made[0].ID)
+	}
+	w.must(sendFrom(w, back, step(found[0], base, made[0]), dataset.Checkpoint{}), "send on top of the base")
 }
 
 func fence(w *world) {

@@ -84,6 +84,11 @@ type Guard interface {
 	Outside() []string
 }
 
+// Returner gives the source on the target's host, for the way back.
+type Returner interface {
+	SourceAtTarget() fsdrivers.Source
+}
+
 // testCase is one sentence of the contract.
 type testCase struct {
 	name string // the sentence; fakes cite it

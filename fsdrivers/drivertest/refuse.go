@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing/iotest"
 
+	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
 )
 
@@ -29,9 +30,13 @@ func refuseCases() []testCase {
 	}
 }
 
-// sendErr opens a stream and reads it to its error.
+// sendErr opens a stream and reads it to its end or error.
 func sendErr(w *world, s dataset.Step, from dataset.Checkpoint) error {
-	r, err := w.Source().Send(w.Context(), s, from)
+	return sendFrom(w, w.Source(), s, from)
+}
+
+func sendFrom(w *world, source fsdrivers.Sender, s dataset.Step, from dataset.Checkpoint) error {
+	r, err := source.Send(w.Context(), s, from)
 	if err != nil {
 		return err
 	}

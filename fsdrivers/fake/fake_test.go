@@ -37,6 +37,8 @@ func (h *harness) Source() fsdrivers.Source { return h.source }
 func (h *harness) Target() fsdrivers.Target { return h.target }
 func (h *harness) Now() time.Time           { return time.Date(2026, 4, 1, 0, 0, 0, 0, time.UTC) }
 
+func (h *harness) SourceAtTarget() fsdrivers.Source { return h.received.Source() }
+
 func (h *harness) Reopen() {
 	h.source, h.target = h.sent.Source(), h.received.Target(into, h.Now)
 }

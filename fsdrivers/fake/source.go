@@ -173,25 +173,11 @@ func (s *Source) encode(step dataset.Step) (*encoder, *snapshot, error) {
 	if step.IsFull() {
 		return newEncoder("", to.ID, nil, to.files), to, nil
 	}
-	base := s.disk.snapshotByID(v, step.From.ID)
+	base := v.byID(step.From.ID)
 	if base == nil {
 		return nil, nil, fmt.Errorf("base %s: %w", step.From.ID, dataset.ErrBaseMissing)
 	}
 	return newEncoder(base.ID, to.ID, base.files, to.files), to, nil
-}
-
-// snapshotByID prefers v's own; after an activation the base is one that was
-// received on this disk.
-func (d *Disk) snapshotByID(v *volume, id dataset.ID) *snapshot {
-	if s := v.byID(id); s != nil {
-		return s
-	}
-	for _, r := range d.replicas {
-		if s := r.byID(id); s != nil {
-			return s
-		}
-	}
-	return nil
 }
 
 // skip goes to the byte after the checkpoint, and proves the prefix.

@@ -137,7 +137,8 @@ func (t *Target) Sweep(ctx context.Context) error {
 // Activate implements fsdrivers.Activator.
 //
 // Cases: "an activated standby can be written", "activating again is success",
-// "what was live is set aside".
+// "what was live is set aside", "a name that is taken is not overwritten", "an
+// activated dataset has its base for the way back".
 func (t *Target) Activate(ctx context.Context, d dataset.Path, s dataset.Snapshot, aside string) (fsdrivers.Activated, error) {
 	leave, err := t.disk.enter(ctx)
 	if err != nil {
@@ -159,8 +160,8 @@ func (t *Target) activate(d dataset.Path, s dataset.Snapshot, aside string) (fsd
 	if _, err := dataset.ParseName(aside); err != nil {
 		return fsdrivers.Activated{}, fmt.Errorf("aside: %w: %w", err, dataset.ErrRefused)
 	}
-	r := t.disk.replicas[k]
-	if r == nil || r.byID(s.ID) == nil {
+	point := t.disk.pointOf(k, s.ID)
+	if point == nil {
 		return fsdrivers.Activated{}, fmt.Errorf("snapshot %s: %w", s.ID, dataset.ErrNotFound)
 	}
 	dir := t.into + "/" + strings.TrimPrefix(string(d), "/")
@@ -173,7 +174,8 @@ func (t *Target) activate(d dataset.Path, s dataset.Snapshot, aside string) (fsd
 	case was != nil && t.disk.live[away] != nil:
 		return fsdrivers.Activated{}, fmt.Errorf("set aside as %s: %w", away, dataset.ErrExists)
 	}
-	now := &volume{Dataset: dataset.Dataset{Path: live, ID: t.disk.newID()}, files: r.byID(s.ID).files.clone(), origin: origin}
+	now := &volume{Dataset: dataset.Dataset{Path: live, ID: t.disk.newID()}, files: point.files.clone(), origin: origin}
+	now.put(&snapshot{Snapshot: point.Snapshot, files: point.files, holds: map[dataset.Tag]bool{}})
 	if was != nil {
 		was.Path, now.setAside = away, string(away)
 		was.readonly = true
@@ -181,4 +183,12 @@ func (t *Target) activate(d dataset.Path, s dataset.Snapshot, aside string) (fsd
 	}
 	t.disk.live[live] = now
 	return fsdrivers.Activated{Live: string(live), SetAside: now.setAside}, nil
+}
+
+// pointOf finds a published snapshot; nil for none.
+func (d *Disk) pointOf(k replicaKey, id dataset.ID) *snapshot {
+	if r := d.replicas[k]; r != nil {
+		return r.byID(id)
+	}
+	return nil
 }
