@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
@@ -103,7 +104,7 @@ func TestEveryKeyOfTheExampleIsExplained(t *testing.T) {
 func TestNearest(t *testing.T) {
 	known := []string{"address", "advertise", "every", "cron", "id"}
 	for in, want := range map[string]string{
-		"adress": "address", "evry": "every", "crom": "cron", "ids": "id", "advertize": "advertise", "zzzzzzz": "", strings.Repeat("a", 100): "",
+		"addres": "address", "evry": "every", "crom": "cron", "ids": "id", "advertize": "advertise", "zzzzzzz": "", strings.Repeat("a", 100): "",
 	} {
 		if got := nearest(in, known); got != want {
 			t.Errorf("%s: got %q, want %q", in, got, want)
@@ -127,7 +128,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := Parse("FILE", text)
-		if bad, isError := err.(*Error); err != nil && (!isError || len(bad.Problems) == 0 || c != nil) {
+		if bad, isError := errors.AsType[*Error](err); err != nil && (!isError || len(bad.Problems) == 0 || c != nil) {
 			t.Fatalf("got %v with a configuration %v, want an *Error alone", err, c)
 		}
 		at := positions(text)

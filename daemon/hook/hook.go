@@ -30,9 +30,9 @@ const (
 const Prefix = "ANTIPODE_"
 
 var (
-	// ErrTimeout: the command did not end in time and was killed, with what it had started.
+	// ErrTimeout means that the command did not end in time and was killed, with what it had started.
 	ErrTimeout = errors.New("did not end in time and was killed")
-	// ErrStuck: it could not even be killed; it hangs in the kernel.
+	// ErrStuck means that it could not even be killed: it hangs in the kernel.
 	ErrStuck = errors.New("cannot be killed, it hangs in the kernel")
 )
 
@@ -128,7 +128,7 @@ func await(done <-chan error, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
-	case <-done:
+	case _ = <-done: // how it ended under a signal says nothing
 		return true
 	case <-t.C:
 		return false

@@ -95,9 +95,19 @@ func TestScheduleValidate(t *testing.T) {
 // schedules draws a valid schedule and a zone with its own idea of time.
 func schedules(t *rapid.T) (policy.Schedule, *time.Location) {
 	s := rapid.SampledFrom([]policy.Schedule{
-		{Every: 10 * time.Second}, {Every: time.Hour}, {Every: policy.Week}, {Every: 7 * time.Minute},
-		{Cron: "0 * * * *"}, {Cron: "*/7 * * * *"}, {Cron: "30 2 * * *"}, {Cron: "0 0 * * 1"}, {Cron: "15,45 1-3 * * *"},
-		{Cron: "0 0 1 1 *"}, {Cron: "*/20 * * * * *"}, {Cron: "59 23 31 12 *"}, {Cron: "0 0 29 2 *"},
+		{Every: 10 * time.Second},
+		{Every: time.Hour},
+		{Every: policy.Week},
+		{Every: 7 * time.Minute},
+		{Cron: "0 * * * *"},
+		{Cron: "*/7 * * * *"},
+		{Cron: "30 2 * * *"},
+		{Cron: "0 0 * * 1"},
+		{Cron: "15,45 1-3 * * *"},
+		{Cron: "0 0 1 1 *"},
+		{Cron: "*/20 * * * * *"},
+		{Cron: "59 23 31 12 *"},
+		{Cron: "0 0 29 2 *"},
 	}).Draw(t, "schedule")
 	loc := zone(t, rapid.SampledFrom([]string{"UTC", "Europe/Berlin", "Australia/Lord_Howe", "America/Sao_Paulo", "Asia/Kathmandu", "Pacific/Apia"}).Draw(t, "zone"))
 	return s, loc

@@ -28,7 +28,7 @@ const (
 // The work of a job at its time is small: what is long is sent beside it.
 const DefaultConcurrency = 4
 
-// ErrUnknown: no job has that id.
+// ErrUnknown means that no job has that id.
 var ErrUnknown = errors.New("no such job")
 
 // Options is what a scheduler takes from the world.
