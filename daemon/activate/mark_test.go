@@ -75,6 +75,9 @@ func TestAccept(t *testing.T) {
 			if reflect.TypeOf(err) != reflect.TypeOf(tt.err) {
 				t.Fatalf("error %T (%v), want %T", err, err, tt.err)
 			}
+			if is := new(BadMark); errors.As(err, &is) && !errors.Is(err, dataset.ErrRefused) {
+				t.Errorf("%v is not ErrRefused", err)
+			}
 			if err != nil && (!strings.Contains(err.Error(), tt.says) || !strings.Contains(err.Error(), "next: ")) {
 				t.Errorf("%q does not say %q and what next", err, tt.says)
 			}

@@ -204,6 +204,9 @@ func TestAStandbyThatFrozeIsPromotedByForce(t *testing.T) {
 	if got, want := outcome(Step(s, Asked{Base: "b", ID: activation("x")})), "standby 0 frozen !Lost"; got != want {
 		t.Errorf("without force %q, want %q", got, want)
 	}
+	if text, want := s.MayReceive().Error(), "the peer knows that sin1 was promoted in generation 1"; !strings.Contains(text, want) {
+		t.Errorf("%q does not say %q", text, want)
+	}
 	next, _, err := Step(s, Asked{Base: "b", ID: activation("x"), Force: true})
 	if err != nil || !next.Mark.Descends(lost) {
 		t.Errorf("forced: generation %d, %v; want one that the peer accepts", next.Mark.Generation, err)

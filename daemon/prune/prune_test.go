@@ -118,6 +118,16 @@ func TestProtectIsTheTargetsAlone(t *testing.T) {
 	}
 }
 
+func TestProtectEndsOnTime(t *testing.T) {
+	for age, want := range map[time.Duration]int{oneDay - 1: 2, oneDay: 1} {
+		points := every(time.Hour, 2, start)
+		in := Input{Side: Target, Points: points, Keep: policy.Keep{Last: 1}, Now: start.Add(age), Protect: oneDay}
+		if got := len(survivors(Decide(in))); got != want {
+			t.Errorf("received %s ago under protect = 24h: %d points stay, want %d", age, got, want)
+		}
+	}
+}
+
 func TestEveryReasonIsGiven(t *testing.T) {
 	points := every(time.Hour, 2, start)
 	points[0].Holds = []dataset.Tag{"base.db.sin1", "step.db.sin1"}
