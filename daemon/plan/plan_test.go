@@ -329,8 +329,9 @@ func TestConflictsCarryBothListsSorted(t *testing.T) {
 					t.Errorf("%q does not say %q", err, want)
 				}
 			}
-			if c := err.(Conflict); !strings.HasSuffix(err.Error(), c.Next()) || c.Next() == "" {
-				t.Errorf("%q does not end with the next step %q", err, c.Next())
+			var c Conflict
+			if !errors.As(err, &c) || c.Next() == "" || !strings.HasSuffix(err.Error(), c.Next()) {
+				t.Errorf("%q does not end with its next step", err)
 			}
 		})
 	}
