@@ -155,7 +155,7 @@ func TestRefused(t *testing.T) {
 		{"malformed", "[[job]\n", `6: not TOML`},
 		{"malformed value", "rate_limit = \n", `6: not TOML`},
 		{"key twice", "name = \"a\"\n", `6: not TOML`},
-		{"unknown key", "[listen]\naddres = \"0.0.0.0:1\"\n", `7: unknown key "addres" in listen; did you mean "address"?`},
+		{"unknown key", "[listen]\naddrss = \"0.0.0.0:1\"\n", `7: unknown key "addrss" in listen; did you mean "address"?`},
 		{"unknown key far from all", "[log]\nzzzzzzzzzz = 1\n", `7: unknown key "zzzzzzzzzz" in log; known are format, level`},
 		{"unknown section", "[allert]\nexec = []\n", `6: unknown key "allert"; did you mean "alert"?`},
 		{"unknown key in the second job", job + "[[job]]\nid = \"b\"\ndriver = \"btrfs\"\ndatasets = [\"/b\"]\nevery = \"1h\"\nkep = { last = 1 }\n", `17: unknown key "kep" in job; did you mean "keep"?`},

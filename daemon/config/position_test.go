@@ -104,7 +104,7 @@ func TestEveryKeyOfTheExampleIsExplained(t *testing.T) {
 func TestNearest(t *testing.T) {
 	known := []string{"address", "advertise", "every", "cron", "id"}
 	for in, want := range map[string]string{
-		"addres": "address", "evry": "every", "crom": "cron", "ids": "id", "advertize": "advertise", "zzzzzzz": "", strings.Repeat("a", 100): "",
+		"addrss": "address", "evry": "every", "crom": "cron", "ids": "id", "advertize": "advertise", "zzzzzzz": "", strings.Repeat("a", 100): "",
 	} {
 		if got := nearest(in, known); got != want {
 			t.Errorf("%s: got %q, want %q", in, got, want)

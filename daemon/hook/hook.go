@@ -96,18 +96,22 @@ func (c Command) withDefaults() Command {
 // supervise waits for the command, and ends its process group when its time is up
 // or ctx ends. It returns within Timeout + 2 * Grace, whatever the command does.
 func (c Command) supervise(ctx context.Context, cmd *exec.Cmd) error {
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }() // outlives us only if the command hangs in the kernel
+	var exit error // written before done is closed
+	done := make(chan struct{})
+	go func() { // outlives us only if the command hangs in the kernel
+		defer close(done)
+		exit = cmd.Wait()
+	}()
 	limit := time.NewTimer(c.Timeout)
 	defer limit.Stop()
 
 	var cause error
 	select {
-	case err := <-done:
-		if errors.Is(err, exec.ErrWaitDelay) {
+	case <-done:
+		if errors.Is(exit, exec.ErrWaitDelay) {
 			return nil // it succeeded, and left something behind that holds its output
 		}
-		return err
+		return exit
 	case <-limit.C:
 		cause = fmt.Errorf("%w (limit %s)", ErrTimeout, c.Timeout)
 	case <-ctx.Done():
@@ -124,11 +128,11 @@ func (c Command) supervise(ctx context.Context, cmd *exec.Cmd) error {
 }
 
 // await reports whether the command ended within d.
-func await(done <-chan error, d time.Duration) bool {
+func await(done <-chan struct{}, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
-	case _ = <-done: // how it ended under a signal says nothing
+	case <-done:
 		return true
 	case <-t.C:
 		return false
