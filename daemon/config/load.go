@@ -115,7 +115,7 @@ func readFile(path string) (string, error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "", fmt.Errorf("does not exist; start from config.example.toml")
+		return "", fmt.Errorf("%w; start from config.example.toml", fs.ErrNotExist)
 	case err != nil:
 		return "", fmt.Errorf("cannot be looked at: %w", err)
 	case !info.Mode().IsRegular():
