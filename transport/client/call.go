@@ -2,6 +2,7 @@ package client
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -241,15 +242,15 @@ func oneCall(ctx context.Context, tc *tls.Conn, base string, q pairing.Request) 
 	if err != nil {
 		return nil, err
 	}
-	req, err := retryablehttp.NewRequestWithContext(ctx, http.MethodPost, base+wire.PathPair, body)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base+wire.PathPair, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
-	setHeaders(req.Request, wire.ContentJSON)
+	setHeaders(req, wire.ContentJSON)
 	if err := req.Write(tc); err != nil {
 		return nil, err
 	}
-	return readAnswer(tc, req.Request)
+	return readAnswer(tc, req)
 }
 
 func readAnswer(tc io.Reader, req *http.Request) ([]byte, error) {
