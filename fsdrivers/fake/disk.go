@@ -168,21 +168,19 @@ func (d *Disk) pace(ctx context.Context, crash <-chan struct{}, n int) error {
 			return fmt.Errorf("disk %s: %w: %w", d.name, dataset.ErrStuck, context.Cause(ctx))
 		}
 	}
-	var elapsed <-chan time.Time
 	if rate > 0 {
 		timer := time.NewTimer(time.Duration(float64(n) / float64(rate) * float64(time.Second)))
 		defer timer.Stop()
-		elapsed = timer.C
-	} else {
-		done := make(chan time.Time)
-		close(done)
-		elapsed = done
+		select {
+		case <-timer.C:
+		case <-crash:
+		case <-ctx.Done():
+		}
 	}
 	select {
-	case <-elapsed:
 	case <-crash:
 		return errCrashed
-	case <-ctx.Done():
+	default:
+		return ctx.Err()
 	}
-	return ctx.Err()
 }

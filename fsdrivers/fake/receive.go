@@ -20,7 +20,10 @@ type partial struct {
 func (r *replica) running() bool { return r.partial != nil && r.partial.running }
 
 // Receive implements fsdrivers.Receiver. It returns when ctx ends even while
-// r.Read waits; what Read then brings is dropped.
+// r.Read waits; what Read then brings is dropped, so after an error nobody else
+// may read r.
+//
+// Case: "a receive ends with its context".
 func (t *Target) Receive(ctx context.Context, in dataset.Incoming, r io.Reader) (dataset.Snapshot, error) {
 	done, rep, crash, err := t.begin(ctx, in)
 	if err != nil || !done.ID.IsZero() {
