@@ -6,13 +6,12 @@ GOLANGCI_VERSION := v2.15.0
 GOFUMPT_VERSION := v0.12.0
 GOLANGCI := $(CACHE)/tools/golangci-lint-$(GOLANGCI_VERSION)/golangci-lint
 GOFUMPT := $(CACHE)/tools/gofumpt-$(GOFUMPT_VERSION)/gofumpt
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 60s
 export CGO_ENABLED := 0
 
 .PHONY: build
 build: ## bin/antipode, one static binary
-	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/antipode ./daemon/cmd/antipode
+	go build -trimpath -buildvcs=auto -ldflags "-s -w" -o bin/antipode ./daemon/cmd/antipode
 
 .PHONY: demo
 demo: deps build ## the main job, on two real file systems, with two daemons

@@ -21,9 +21,6 @@ const maxSkew = time.Minute
 // nothing.
 func (d *Daemon) check(ctx context.Context, _ control.Nothing) (control.CheckResponse, error) {
 	c := checker{d: d, site: d.site()}
-	for _, p := range c.site.cfg.Warnings {
-		c.add(control.Warning, "configuration", p.String(), "")
-	}
 	hellos := c.peers(ctx)
 	for _, id := range slices.Sorted(maps.Keys(c.site.jobs)) {
 		c.job(ctx, c.site.jobs[id], hellos)

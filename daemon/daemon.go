@@ -24,6 +24,7 @@ import (
 	"antipode/daemon/schedule"
 	"antipode/daemon/status"
 	"antipode/fsdrivers"
+	"antipode/fsdrivers/dataset"
 	"antipode/transport/peer"
 	"antipode/transport/server"
 	"antipode/transport/shape"
@@ -74,9 +75,10 @@ type Daemon struct {
 	reloading sync.Mutex // one configuration is put in place at a time
 	mu        sync.Mutex // guards below
 	current   *site
-	closed    map[board.ReplicaKey]bool      // no receive begins here: it is being promoted
-	paused    map[string]bool                // jobs
-	facts     map[ledger.FactKey]ledger.Fact // of the run before this one; not changed after Serve began
+	closed    map[board.ReplicaKey]bool         // no receive begins here: it is being promoted
+	rivals    map[board.ReplicaKey]dataset.Mark // what a source shows against our mark: split brain
+	paused    map[string]bool                   // jobs
+	facts     map[ledger.FactKey]ledger.Fact    // of the run before this one; not changed after Serve began
 	running   sync.WaitGroup
 }
 
@@ -85,7 +87,7 @@ type Daemon struct {
 func New(o Options) (*Daemon, error) {
 	d := &Daemon{
 		Options: o, Board: board.New(), ledger: o.Ledger, host: shape.NewBudget(nil),
-		started: o.Now(), current: &site{}, closed: map[board.ReplicaKey]bool{},
+		started: o.Now(), current: &site{}, closed: map[board.ReplicaKey]bool{}, rivals: map[board.ReplicaKey]dataset.Mark{},
 	}
 	if err := d.loadMemory(); err != nil {
 		return nil, err

@@ -78,6 +78,9 @@ func (d *Daemon) find(ctx context.Context, w *work) ([]dataset.Path, error) {
 				paths = append(paths, f.Path)
 			}
 		}
+		if len(found) == 0 && d.isFenced(ctx, w, root.Path) {
+			paths = append(paths, root.Path)
+		}
 	}
 	slices.Sort(paths)
 	paths = slices.Compact(paths)
@@ -98,8 +101,16 @@ func (d *Daemon) find(ctx context.Context, w *work) ([]dataset.Path, error) {
 	return paths, errors.Join(errs...)
 }
 
-// primaries returns the datasets that this node may snapshot: one that another
-// node was made primary of is fenced, and stays as it is.
+// isFenced reports whether the dataset, which a driver does not find because it
+// is read-only, is so because another node was made primary of it.
+func (d *Daemon) isFenced(ctx context.Context, w *work, path dataset.Path) bool {
+	mark, err := w.source.Mark(ctx, path)
+	return err == nil && mark.IsForeign(d.node())
+}
+
+// primaries returns the datasets that this node may snapshot. One that another
+// node was made primary of is fenced here; it is made read-only again each time,
+// since a crash may have come between the mark and that.
 func (d *Daemon) primaries(ctx context.Context, w *work, paths []dataset.Path) ([]dataset.Path, error) {
 	var live []dataset.Path
 	var errs []error
@@ -110,6 +121,13 @@ func (d *Daemon) primaries(ctx context.Context, w *work, paths []dataset.Path) (
 			continue
 		}
 		role := activate.SourceRole(mark, d.node())
+		if role != activate.Primary {
+			if err := w.source.Fence(ctx, p); err != nil {
+				errs = append(errs, fmt.Errorf("make %s read-only: %w", p, err))
+			} else {
+				role = activate.Fenced
+			}
+		}
 		d.Board.Dataset(w.job.ID, p, func(line *status.Dataset) { line.Role, line.Generation = role.String(), mark.Generation })
 		if role == activate.Primary {
 			live = append(live, p)
@@ -136,7 +154,7 @@ func (d *Daemon) pruneSource(ctx context.Context, w *work, paths []dataset.Path)
 			errs = append(errs, fmt.Errorf("list snapshots of %s: %w", p, err))
 			continue
 		}
-		destroyed, err := prune.Execute(ctx, p, d.judgeSource(w, points), w.source)
+		destroyed, err := prune.Execute(ctx, p, d.retain(w, points), w.source)
 		d.remember(ledger.Source, w.job.ID, p, destroyed)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("prune %s: %w", p, err))
@@ -145,8 +163,8 @@ func (d *Daemon) pruneSource(ctx context.Context, w *work, paths []dataset.Path)
 	return errors.Join(errs...)
 }
 
-// judgeSource is the very value that pruneSource executes and `plan` prints.
-func (d *Daemon) judgeSource(w *work, points []dataset.Snapshot) []prune.Verdict {
+// retain is the very value that pruneSource executes and `plan` prints.
+func (d *Daemon) retain(w *work, points []dataset.Snapshot) []prune.Verdict {
 	in := prune.Input{
 		Side: prune.Source, Points: points, Keep: w.job.Keep, Location: w.job.Location, Now: d.Now(),
 	}

@@ -169,7 +169,7 @@ func (p *previewer) estimate(ctx context.Context, step dataset.Step) control.Est
 func (p *previewer) prunes() {
 	for _, path := range slices.Sorted(maps.Keys(p.sides)) {
 		p.out.Prunes = append(p.out.Prunes, control.PrunePreview[prune.Verdict]{
-			Dataset: path, Verdicts: p.d.judgeSource(p.w, p.sides[path].snapshots),
+			Dataset: path, Verdicts: p.d.retain(p.w, p.sides[path].snapshots),
 		})
 	}
 }

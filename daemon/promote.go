@@ -69,9 +69,13 @@ func (d *Daemon) Promote(ctx context.Context, r control.PromoteRequest) (control
 func (d *Daemon) execute(ctx context.Context, p promotion, lister activate.Lister, force bool) (activate.Facts, error) {
 	d.closeReplica(p.key, true)
 	defer d.closeReplica(p.key, false)
+	d.mu.Lock()
+	rival := d.rivals[p.key]
+	d.mu.Unlock()
 	return activate.Execute(ctx, activate.Promotion{
-		Dataset: p.key.Dataset, State: activate.State{Role: p.role, Node: d.node(), Mark: p.mark},
-		ID: dataset.NewActivationID(), Force: force,
+		Dataset: p.key.Dataset,
+		State:   activate.State{Role: p.role, Node: d.node(), Mark: p.mark, Rival: rival, RivalPeer: p.key.From},
+		ID:      dataset.NewActivationID(), Force: force,
 	}, activate.Parts{
 		Lister: lister, Marker: p.room.driver, Activator: p.room.driver, Now: d.Now,
 		EndReceives: func(ctx context.Context, path dataset.Path) error {

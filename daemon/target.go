@@ -94,7 +94,11 @@ func (t target) Inventory(ctx context.Context, from string, q wire.InventoryRequ
 		ids[h.Path] = h.ID
 	}
 	for _, ask := range q.Datasets {
-		answer.Replicas = append(answer.Replicas, r.replica(ctx, ask, ids[ask.Dataset.Path]))
+		replica := r.replica(ctx, ask, ids[ask.Dataset.Path])
+		if replica.Problem == nil {
+			t.d.judgeSource(board.ReplicaKey{From: from, Dataset: ask.Dataset.Path}, replica.Mark, ask.Mark)
+		}
+		answer.Replicas = append(answer.Replicas, replica)
 	}
 	return answer, nil
 }
@@ -119,6 +123,26 @@ func (r *room) replica(ctx context.Context, ask wire.InventoryAsk, id dataset.ID
 		answer.Snapshots, answer.Unchanged = nil, true
 	}
 	return answer
+}
+
+// judgeSource compares the mark that a source shows with that of the replica. Two
+// activations of one generation are split brain: the source sends nothing then,
+// and both sides tell their operators.
+func (d *Daemon) judgeSource(key board.ReplicaKey, ours, theirs dataset.Mark) {
+	_, err := activate.Accept(ours, theirs, !ours.IsZero() && ours.Node != d.node())
+	var split *activate.SplitBrain
+	d.mu.Lock()
+	delete(d.rivals, key)
+	if errors.As(err, &split) {
+		d.rivals[key] = theirs
+	}
+	d.mu.Unlock()
+	switch {
+	case split != nil:
+		d.alarm("split-brain", string(key.Dataset), err.Error())
+	case err != nil:
+		d.alarm("mark-refused", string(key.Dataset), err.Error())
+	}
 }
 
 // digest names a replica's facts so that a source need not be told them twice.
@@ -219,7 +243,7 @@ func (d *Daemon) tendReplica(ctx context.Context, from string, path dataset.Path
 		d.receiveFailed(from, path, err)
 		return
 	}
-	destroyed, err := prune.Execute(ctx, path, r.verdicts(points, d), r.driver)
+	destroyed, err := prune.Execute(ctx, path, r.verdicts(points, mark, d), r.driver)
 	if err != nil {
 		log.Warn().Err(err).Msg("retention did not finish; it goes on with the next point")
 	}
@@ -240,11 +264,12 @@ func (d *Daemon) tendReplica(ctx context.Context, from string, path dataset.Path
 	})
 }
 
-// verdicts judges the points of a replica by the target's policy alone.
-func (r *room) verdicts(points []dataset.Snapshot, d *Daemon) []prune.Verdict {
+// verdicts judges the points of a replica by the target's policy alone. The point
+// that a promotion started from stays: finishing that promotion needs it.
+func (r *room) verdicts(points []dataset.Snapshot, mark dataset.Mark, d *Daemon) []prune.Verdict {
 	return prune.Decide(prune.Input{
 		Side: prune.Target, Points: points, Keep: r.Accept.Keep, Protect: r.Accept.Protect,
-		Location: r.Accept.Location, Now: d.Now(), InFlight: d.receiving(r.Accept),
+		Location: r.Accept.Location, Now: d.Now(), InFlight: append(d.receiving(r.Accept), mark.Base),
 	})
 }
 

@@ -62,9 +62,10 @@ type Facts struct {
 }
 
 // AsideName is the name under which a promotion sets aside what was live. It
-// depends on nothing but the generation, so that a repeated one finds it.
+// depends on nothing but the generation, so that a repeated one finds it. It has
+// not the prefix of snapshots, which no driver takes for anything else.
 func AsideName(generation uint64) string {
-	return fmt.Sprintf("antipode_diverged-%d", generation)
+	return fmt.Sprintf("diverged-%d", generation)
 }
 
 // Execute promotes. Its order: receives are ended, so that no point appears

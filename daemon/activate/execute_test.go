@@ -154,8 +154,8 @@ func TestExecuteSetsAsideWhatWasLive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if facts.SetAside != "antipode_diverged-3" || d.live != "b" || d.mark.Generation != 3 {
-		t.Errorf("live %s of generation %d, set aside %q; want b, 3, antipode_diverged-3", d.live, d.mark.Generation, facts.SetAside)
+	if facts.SetAside != "diverged-3" || d.live != "b" || d.mark.Generation != 3 {
+		t.Errorf("live %s of generation %d, set aside %q; want b, 3, diverged-3", d.live, d.mark.Generation, facts.SetAside)
 	}
 }
 

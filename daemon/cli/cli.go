@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -139,25 +138,18 @@ func Version() string {
 	return info.Main.Version
 }
 
-// load reads the configuration; no file at the default place is the default
-// configuration, so that a command finds a daemon that was started otherwise.
-func (a *app) load() (*config.Config, error) {
-	c, err := config.Load(a.configPath)
-	if err != nil && a.configPath == config.DefaultPath && errors.Is(err, os.ErrNotExist) {
-		return &config.Config{Path: a.configPath, StateDir: config.DefaultStateDir, SocketPath: config.DefaultSocketPath}, nil
-	}
-	return c, err
-}
+// place is where the daemon and its key are, whatever else the file says.
+func (a *app) place() (config.Place, error) { return config.Locate(a.configPath) }
 
 func (a *app) socket() (string, error) {
 	if a.socketPath != "" {
 		return a.socketPath, nil
 	}
-	c, err := a.load()
+	p, err := a.place()
 	if err != nil {
 		return "", fmt.Errorf("%w\nthe control socket is not known; name it with --socket", err)
 	}
-	return c.SocketPath, nil
+	return p.SocketPath, nil
 }
 
 // call asks the daemon.

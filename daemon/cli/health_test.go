@@ -81,7 +81,7 @@ func TestHealthIsUnknownWhenNothingCanTell(t *testing.T) {
 	if code, out, _ := h.run(t, "health"); code != 3 || !strings.Contains(out, "does not answer") {
 		t.Errorf("locked ledger: got %d %q", code, out)
 	}
-	h.configure(t, "nonsense = 1\n")
+	h.configure(t, "nonsense\n")
 	if code, out, _ := h.run(t, "health"); code != 3 || !strings.Contains(out, "--socket") || strings.Count(out, "\n") != 1 {
 		t.Errorf("bad configuration: got %d %q", code, out)
 	}

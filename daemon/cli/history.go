@@ -14,7 +14,7 @@ import (
 // lastKnown makes a status of what the ledger remembers, judged by the clock of
 // now.
 func (a *app) lastKnown() (status.Status, error) {
-	c, err := a.load()
+	c, err := a.place()
 	if err != nil {
 		return status.Status{}, err
 	}

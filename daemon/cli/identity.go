@@ -23,7 +23,7 @@ func (a *app) identityCommand() *cobra.Command {
 		Use: "identity", Short: "Print this node's key, which its peers pin; made now if there is none. Needs no daemon",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.load()
+			c, err := a.place()
 			if err != nil {
 				return err
 			}
@@ -31,7 +31,7 @@ func (a *app) identityCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("read the key of this node: %w", err)
 			}
-			r := control.IdentityResponse{Node: c.Node, Key: id.Fingerprint().String(), Address: c.Advertise}
+			r := control.IdentityResponse{Node: c.Node, Key: id.Fingerprint().String(), Address: c.Listen.Advertise}
 			return a.show(cmd, r, func(p *printer) { p.line(0, "%s", r.Key) })
 		},
 	})

@@ -69,7 +69,9 @@ func (c *Courier) look(ctx context.Context, job policy.Job, force bool) ([]side,
 			c.fail(path, err)
 			continue
 		}
-		if len(s.snapshots) > 0 && !s.mark.IsForeign(c.Node) {
+		if s.mark.IsForeign(c.Node) {
+			c.Board.Pair(c.key(path), func(p *status.Pair) { p.State = status.StateFenced })
+		} else if len(s.snapshots) > 0 {
 			sides = append(sides, s)
 		}
 	}
