@@ -16,7 +16,6 @@ import (
 
 	"antipode/transport/peer"
 	"antipode/transport/stripe"
-	"antipode/transport/wire"
 )
 
 // Budget limits the rate: Wait returns when n more bytes may be given to TLS.
@@ -86,7 +85,7 @@ func New(o Options) *Client {
 		d := Dialer()
 		o.Dial = func(ctx context.Context, address string) (net.Conn, error) { return d.DialContext(ctx, "tcp", address) }
 	}
-	c := &Client{opts: o, base: "https://" + o.Address, pool: stripe.NewPool(o.Window / wire.MaxChunk)}
+	c := &Client{opts: o, base: "https://" + o.Address, pool: stripe.NewPool(o.Window)}
 	shared := c.transport()
 	shared.ResponseHeaderTimeout = answerTimeout
 	shared.MaxIdleConnsPerHost = 2

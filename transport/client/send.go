@@ -92,9 +92,9 @@ func (c *Client) newTransfer(open wire.Open, tell func(Progress)) *transfer {
 
 // send reads the first chunk and chooses the way by whether that was all.
 func (t *transfer) send(ctx context.Context, src io.Reader) (wire.Committed, error) {
-	first := t.c.pool.Get()
+	first := t.c.pool.Get(t.open.ChunkBytes)
 	stop := closeOn(ctx, src)
-	n, err := stripe.Fill(src, first[:t.open.ChunkBytes])
+	n, err := stripe.Fill(src, first)
 	stop()
 	switch {
 	case ctx.Err() != nil:

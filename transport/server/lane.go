@@ -142,12 +142,12 @@ func (f *frames) take(h wire.Header) error {
 	if !isNew {
 		return f.repeated(h)
 	}
-	buf := f.pool.Get()
-	if _, err := io.ReadFull(f.body, buf[:h.Length]); err != nil {
+	buf := f.pool.Get(int(h.Length))
+	if _, err := io.ReadFull(f.body, buf); err != nil {
 		f.pool.Put(buf)
 		return f.cut(err)
 	}
-	return f.t.rx.Put(h, buf[:h.Length])
+	return f.t.rx.Put(h, buf)
 }
 
 // repeated reads a chunk that is there already, for its digest only.

@@ -125,7 +125,7 @@ func New(o Options) *Server {
 	if o.WaitForLink == nil {
 		o.WaitForLink = func(wire.Open) time.Duration { return defaultWaitForLink }
 	}
-	s := &Server{opts: o, pool: stripe.NewPool(o.Window / wire.MaxChunk), transfers: newTable()}
+	s := &Server{opts: o, pool: stripe.NewPool(o.Window), transfers: newTable()}
 	s.handler = s.routes()
 	return s
 }

@@ -6,38 +6,59 @@ import (
 	"antipode/transport/wire"
 )
 
-// Pool lends buffers of wire.MaxChunk bytes and keeps some of those that come
-// back, so that a full-rate transfer allocates nothing. Safe for concurrent use.
-type Pool struct {
-	keep int
+// classes are the sizes of buffers: wire.MinChunk, doubled up to wire.MaxChunk.
+const classes = 3
 
-	mu   sync.Mutex // guards free
-	free [][]byte
+// Pool lends buffers for payloads and keeps some of those that come back, so
+// that a full-rate transfer allocates nothing. Safe for concurrent use.
+type Pool struct {
+	keepBytes int
+
+	mu   sync.Mutex // guards what follows
+	free [classes][][]byte
+	kept int // bytes in free
 }
 
-// NewPool keeps at most so many buffers that nobody uses.
-func NewPool(keep int) *Pool { return &Pool{keep: keep} }
+// NewPool keeps at most so many bytes that nobody uses.
+func NewPool(keepBytes int) *Pool { return &Pool{keepBytes: keepBytes} }
 
-// Get lends a buffer of wire.MaxChunk bytes with any content.
-func (p *Pool) Get() []byte {
+// Get lends a buffer of n bytes, at most wire.MaxChunk, with any content. It
+// takes less than twice n, or wire.MinChunk.
+func (p *Pool) Get(n int) []byte {
+	class, size := classOf(n)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if n := len(p.free); n > 0 {
-		b := p.free[n-1]
-		p.free = p.free[:n-1]
-		return b
+	if k := len(p.free[class]); k > 0 {
+		b := p.free[class][k-1]
+		p.free[class] = p.free[class][:k-1]
+		p.kept -= size
+		return b[:n]
 	}
-	return make([]byte, wire.MaxChunk)
+	return make([]byte, n, size)
 }
 
-// Put takes one back; nobody may look at it any more. nil is nothing.
+func classOf(n int) (class, size int) {
+	size = wire.MinChunk
+	for size < n {
+		class, size = class+1, size*2
+	}
+	return class, size
+}
+
+// Put takes one back; nobody may look at it any more. One that is not of this
+// kind, nil too, is left to the garbage collector.
 func (p *Pool) Put(b []byte) {
-	if cap(b) < wire.MaxChunk {
+	if cap(b) < wire.MinChunk || cap(b) > wire.MaxChunk {
+		return
+	}
+	class, size := classOf(cap(b))
+	if size != cap(b) {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.free) < p.keep {
-		p.free = append(p.free, b[:wire.MaxChunk])
+	if p.kept+size <= p.keepBytes {
+		p.free[class] = append(p.free[class], b)
+		p.kept += size
 	}
 }

@@ -42,7 +42,7 @@ type onWay struct {
 }
 
 func newWorld(t *rapid.T) *world {
-	pool := NewPool(2 * windowChunks)
+	pool := NewPool(2 * windowChunks * wire.MinChunk)
 	now := time.Unix(0, 0)
 	w := &world{
 		t: t, pool: pool, way: make([][]onWay, laneCount),
@@ -96,8 +96,9 @@ func (w *world) deliver(f onWay) {
 	case f.h.Type == wire.FrameEnd:
 		err = w.rx.Put(f.h, nil)
 	default:
-		buf := w.pool.Get()
-		err = w.rx.Put(f.h, buf[:copy(buf, f.payload)])
+		buf := w.pool.Get(len(f.payload))
+		copy(buf, f.payload)
+		err = w.rx.Put(f.h, buf)
 	}
 	if err != nil {
 		w.t.Fatalf("Put %d: %v", f.h.Number, err)

@@ -70,7 +70,7 @@ func (s *Sender) Run(ctx context.Context, src io.Reader) error {
 		if err != nil {
 			return err
 		}
-		n, err := Fill(src, buf[:s.opts.ChunkBytes])
+		n, err := Fill(src, buf)
 		if n > 0 && (err == nil || err == io.EOF) { //nolint:errorlint // see Run
 			s.push(wire.ChunkHeader(0, buf[:n]), buf[:n])
 		} else {
@@ -115,7 +115,7 @@ func (s *Sender) room(ctx context.Context) ([]byte, error) {
 		return nil, s.err
 	}
 	s.held++
-	return s.opts.Pool.Get(), nil
+	return s.opts.Pool.Get(s.opts.ChunkBytes), nil
 }
 
 // waitLocked lets the lock go until something changes.

@@ -13,7 +13,7 @@ import (
 )
 
 func receiver() *Receiver {
-	return NewReceiver(ReceiverOptions{Pool: NewPool(4), ChunkBytes: wire.MinChunk, Window: 3})
+	return NewReceiver(ReceiverOptions{Pool: NewPool(wire.MaxChunk), ChunkBytes: wire.MinChunk, Window: 3})
 }
 
 // chunkOf is chunk n of size bytes that are all fill.
@@ -148,7 +148,7 @@ func TestReceiverEnds(t *testing.T) {
 // A buffer that a stalled lane still writes from must not be used again, even
 // if the chunk arrived by another lane.
 func TestBufferOutlivesAcknowledgement(t *testing.T) {
-	s := NewSender(SenderOptions{Pool: NewPool(4), ChunkBytes: wire.MinChunk, Window: 1, Now: time.Now})
+	s := NewSender(SenderOptions{Pool: NewPool(wire.MaxChunk), ChunkBytes: wire.MinChunk, Window: 1, Now: time.Now})
 	if err := s.Run(t.Context(), io.LimitReader(zeros{}, 100)); err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +186,7 @@ func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 func TestSenderRefusesAcknowledgementOfTheUnsent(t *testing.T) {
 	for _, p := range []wire.Progress{{Next: 3, Credit: 9}, {Have: []wire.Range{{2, 4}}, Credit: 9}} {
-		s := NewSender(SenderOptions{Pool: NewPool(4), ChunkBytes: wire.MinChunk, Window: 4, Now: time.Now})
+		s := NewSender(SenderOptions{Pool: NewPool(wire.MaxChunk), ChunkBytes: wire.MinChunk, Window: 4, Now: time.Now})
 		if err := s.Run(t.Context(), io.LimitReader(zeros{}, 100)); err != nil {
 			t.Fatal(err)
 		}
@@ -198,7 +198,7 @@ func TestSenderRefusesAcknowledgementOfTheUnsent(t *testing.T) {
 
 func TestSenderHonoursCredit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := NewSender(SenderOptions{Pool: NewPool(4), ChunkBytes: wire.MinChunk, Window: 4, Now: time.Now})
+		s := NewSender(SenderOptions{Pool: NewPool(wire.MaxChunk), ChunkBytes: wire.MinChunk, Window: 4, Now: time.Now})
 		go s.Run(t.Context(), io.LimitReader(zeros{}, 3*wire.MinChunk))
 		l := s.Lane()
 		got := make(chan uint64)
@@ -252,7 +252,7 @@ func TestRunEndsOnlyAtABareEOF(t *testing.T) {
 		{"cut", dataset.ErrCut, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := NewSender(SenderOptions{Pool: NewPool(4), ChunkBytes: wire.MinChunk, Window: 4, Now: time.Now})
+			s := NewSender(SenderOptions{Pool: NewPool(wire.MaxChunk), ChunkBytes: wire.MinChunk, Window: 4, Now: time.Now})
 			err := s.Run(t.Context(), io.MultiReader(io.LimitReader(zeros{}, 10), failing{tc.err}))
 			if tc.ends != (err == nil) || s.ended != tc.ends {
 				t.Errorf("Run = %v, ended %v; want ended %v", err, s.ended, tc.ends)
@@ -267,7 +267,7 @@ func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
 func TestStalledLane(t *testing.T) {
 	now := time.Unix(100, 0)
-	s := NewSender(SenderOptions{Pool: NewPool(4), ChunkBytes: wire.MinChunk, Window: 4, Now: func() time.Time { return now }})
+	s := NewSender(SenderOptions{Pool: NewPool(wire.MaxChunk), ChunkBytes: wire.MinChunk, Window: 4, Now: func() time.Time { return now }})
 	if err := s.Run(t.Context(), io.LimitReader(zeros{}, 10)); err != nil {
 		t.Fatal(err)
 	}
@@ -298,5 +298,29 @@ func TestStalledLane(t *testing.T) {
 	l.Close()
 	if l.IsStalled(time.Minute) {
 		t.Error("a closed lane is called stalled")
+	}
+}
+
+func TestPool(t *testing.T) {
+	p := NewPool(wire.MaxChunk)
+	a := p.Get(wire.MinChunk - 5)
+	if len(a) != wire.MinChunk-5 || cap(a) != wire.MinChunk {
+		t.Errorf("buffer of %d bytes, room for %d", len(a), cap(a))
+	}
+	a[0] = 7
+	p.Put(a)
+	if b := p.Get(wire.MinChunk); b[0] != 7 || len(b) != wire.MinChunk {
+		t.Errorf("a buffer that came back is not lent again")
+	}
+	if b := p.Get(wire.MaxChunk); len(b) != wire.MaxChunk {
+		t.Errorf("buffer of %d bytes, want %d", len(b), wire.MaxChunk)
+	}
+	p.Put(nil)
+	p.Put(make([]byte, wire.MinChunk+1))
+	for range 3 {
+		p.Put(make([]byte, wire.MaxChunk))
+	}
+	if p.kept > wire.MaxChunk || len(p.free[2]) != 1 {
+		t.Errorf("%d bytes kept, want at most %d", p.kept, wire.MaxChunk)
 	}
 }
