@@ -18,7 +18,7 @@ import (
 
 // primaryPatience is how long the old primary has to answer before it counts as
 // lost.
-const primaryPatience = 3 * time.Second
+const primaryPatience = 2 * time.Second
 
 var errPromoted = errors.New("the dataset is being promoted on the target")
 
@@ -194,7 +194,7 @@ func (d *Daemon) answers(ctx context.Context, name string) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, primaryPatience)
 	defer cancel()
-	_, err := c.Hello(ctx)
+	_, err := c.Reach(ctx)
 	return err == nil
 }
 

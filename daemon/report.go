@@ -11,6 +11,10 @@ import (
 func (d *Daemon) Status() status.Status {
 	s := d.Board.Read()
 	s.Node, s.Version, s.Now, s.Started, s.Listen = d.node(), d.Version, d.Now(), d.started, d.Listener.Addr().String()
+	called := d.called()
+	for i := range s.Peers {
+		s.Peers[i].Inbound = !called[s.Peers[i].Name]
+	}
 	for i := range s.Jobs {
 		j := &s.Jobs[i]
 		j.Paused, j.NextRun = d.isPaused(j.ID), d.schedule.Next(j.ID)
@@ -31,6 +35,17 @@ func (d *Daemon) Status() status.Status {
 		}
 	}
 	return s
+}
+
+// called are the peers that a job of this node sends to.
+func (d *Daemon) called() map[string]bool {
+	names := map[string]bool{}
+	for _, w := range d.site().jobs {
+		for name := range w.couriers {
+			names[name] = true
+		}
+	}
+	return names
 }
 
 func judgePair(now time.Time, p *status.Pair) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 
 	"antipode/daemon/board"
@@ -188,9 +189,24 @@ func (d *Daemon) buildWork(next, old *site, j policy.Job) error {
 // newClient fills in what every client of a peer has.
 func (d *Daemon) newClient(cfg *config.Config, p policy.Peer, key peer.Fingerprint, o client.Options) *client.Client {
 	o.Identity, o.Key, o.Address = d.Identity, key, p.Address
-	o.Dial, o.Now, o.Log = d.Dial, d.Now, d.Log.With().Str("peer", p.Name).Logger()
+	o.Now, o.Log = d.Now, d.Log.With().Str("peer", p.Name).Logger()
+	o.Dial = func(ctx context.Context, address string) (net.Conn, error) {
+		conn, err := d.Dial(ctx, address)
+		if err == nil {
+			d.noteCongestion(p.Name, conn)
+		}
+		return conn, err
+	}
 	o.Lanes, o.Window = cfg.Transport.Lanes, int(cfg.Transport.Window)
 	return client.New(o)
+}
+
+// noteCongestion shows which algorithm the kernel runs on the connections to a
+// peer; one that is not the kernel's has none.
+func (d *Daemon) noteCongestion(name string, conn net.Conn) {
+	if algorithm, err := client.CongestionControl(conn); err == nil {
+		d.Board.Peer(name, func(p *status.Peer) { p.CongestionControl = algorithm })
+	}
 }
 
 // launch starts a courier; it lives until it is dismissed or the daemon ends.

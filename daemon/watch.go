@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -201,6 +202,7 @@ func (d *Daemon) alarm(kind, object, text string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	key := kind + " " + object
+	text = strings.TrimPrefix(text, object+": ")
 	if w.stands[key].Text == text {
 		return
 	}

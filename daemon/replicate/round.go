@@ -78,17 +78,22 @@ func (c *Courier) look(ctx context.Context, job policy.Job, force bool) ([]side,
 	return sides, errors.Join(errs...)
 }
 
+// read looks at the mark first: a dataset that was fenced is read-only, and no
+// driver finds it any more.
 func (c *Courier) read(ctx context.Context, path dataset.Path) (side, error) {
+	mark, err := c.Near.Mark(ctx, path)
+	if err != nil {
+		return side{}, fmt.Errorf("read mark of %s: %w", path, err)
+	}
+	if mark.IsForeign(c.Node) {
+		return side{mark: mark}, nil
+	}
 	found, err := c.Near.Find(ctx, path, false)
 	if err != nil {
 		return side{}, fmt.Errorf("look at %s: %w", path, err)
 	}
 	if len(found) != 1 {
 		return side{}, fmt.Errorf("look at %s: %w", path, dataset.ErrNotFound)
-	}
-	mark, err := c.Near.Mark(ctx, path)
-	if err != nil {
-		return side{}, fmt.Errorf("read mark of %s: %w", path, err)
 	}
 	snapshots, err := c.Near.Snapshots(ctx, path)
 	if err != nil {

@@ -25,8 +25,11 @@ type Status struct {
 
 // Peer is how another node is reached.
 type Peer struct {
-	Name        string        `json:"name"`
-	Address     string        `json:"address,omitempty"` // "" when it only calls us
+	Name    string `json:"name"`
+	Address string `json:"address,omitempty"` // "" when it only calls us
+	// Inbound: no job of ours calls it. Whether it is up is then known only by
+	// its calls, and Reachable and ClockSkew mean nothing.
+	Inbound     bool          `json:"inbound,omitempty"`
 	Reachable   bool          `json:"reachable"`
 	LastContact time.Time     `json:"last_contact,omitzero"` // zero: never
 	ClockSkew   time.Duration `json:"clock_skew_ns"`         // its clock less ours

@@ -83,6 +83,10 @@ func (p *page) peers(s Status) {
 
 func linkCell(now time.Time, x Peer) cell {
 	switch {
+	case x.Inbound && x.LastContact.IsZero():
+		return text("calls us, never yet")
+	case x.Inbound:
+		return text("calls us, last " + ago(now, x.LastContact))
 	case x.Reachable:
 		return cell{"up", green}
 	case x.LastContact.IsZero():
@@ -97,7 +101,7 @@ const skewWarn = 5 * time.Second
 
 func skewCell(x Peer) cell {
 	switch skew := x.ClockSkew; {
-	case x.LastContact.IsZero():
+	case x.LastContact.IsZero() || x.Inbound:
 		return text("-")
 	case skew.Abs() >= skewWarn && skew > 0:
 		return cell{"ahead " + Duration(skew), yellow}
