@@ -1,0 +1,89 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"antipode/fsdrivers/btrfs/stream"
+)
+
+// gateBytes of a real stream are passed through the gate again and again.
+const gateBytes = 256 << 20
+
+// gate compares how fast the gate passes a real stream with how fast that comes
+// out of `btrfs send`, both in turn.
+func (b *bench) gate(ctx context.Context) error {
+	point := filepath.Join(b.source.dir, "gate")
+	if _, err := tool(ctx, "btrfs", "subvolume", "snapshot", "-r", b.dataset, point); err != nil {
+		return err
+	}
+	b.later(func(ctx context.Context) error {
+		_, err := tool(ctx, "btrfs", "subvolume", "delete", point)
+		return err
+	})
+	var gates, sends []float64
+	var head []byte
+	for range b.rounds {
+		all, part, took, err := send(ctx, point)
+		if err != nil {
+			return err
+		}
+		head = part
+		sends = append(sends, float64(all)/1e6/took.Seconds())
+		passed, took, err := pass(head)
+		if err != nil {
+			return err
+		}
+		gates = append(gates, float64(passed)/1e6/took.Seconds())
+	}
+	figure("gate_mb_per_s", median(gates), "MB/s")
+	figure("send_mb_per_s", median(sends), "MB/s")
+	return nil
+}
+
+// send runs `btrfs send` to nowhere and keeps the beginning of the stream.
+func send(ctx context.Context, point string) (all int64, head []byte, took time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, toolTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "btrfs", "send", "-q", point)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return 0, nil, 0, err
+	}
+	began := time.Now()
+	if err := cmd.Start(); err != nil {
+		return 0, nil, 0, err
+	}
+	head = make([]byte, gateBytes)
+	n, err := io.ReadFull(out, head)
+	rest, restErr := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{out}, make([]byte, 1<<20))
+	took = time.Since(began)
+	for _, e := range []error{err, restErr, cmd.Wait()} {
+		if e != nil {
+			return 0, nil, 0, fmt.Errorf("send: %w", e)
+		}
+	}
+	return int64(n) + rest, head, took, nil
+}
+
+// pass lets the beginning of a stream through the gate. That it breaks off there
+// is the one error that is right.
+func pass(head []byte) (int64, time.Duration, error) {
+	input := stream.NewReader(bytes.NewReader(head))
+	first, err := stream.Head(input)
+	if err != nil {
+		return 0, 0, err
+	}
+	plan := stream.Plan{UUID: first.UUID, Minted: stream.UUID{1}, Name: "received"}
+	began := time.Now()
+	stats, err := stream.Copy(io.Discard, input, plan)
+	if stats.Bytes < int64(len(head))-stream.MaxCommandV2 {
+		return 0, 0, fmt.Errorf("the gate took %d of %d bytes: %w", stats.Bytes, len(head), err)
+	}
+	return stats.Bytes, time.Since(began), nil
+}

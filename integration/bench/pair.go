@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"antipode/daemon/control"
+)
+
+const job = "bench"
+
+// pair is two daemons with the source's dataset and a new, empty target.
+type pair struct {
+	near, far *node
+	dataset   string
+	target    *volume
+}
+
+// pair sets two daemons up; the source calls the target at via, or at its own
+// address where that is "". rate is the job's limit, "" for none.
+func (b *bench) pair(ctx context.Context, rate string, via func(target string) (string, error)) (*pair, error) {
+	p := &pair{dataset: b.dataset}
+	var err error
+	if p.target, err = b.volume(ctx, "target"); err != nil {
+		return nil, err
+	}
+	if p.near, err = b.node(ctx, "near", "127.0.0.1"); err != nil {
+		return nil, err
+	}
+	if p.far, err = b.node(ctx, "far", "127.0.0.2"); err != nil {
+		return nil, err
+	}
+	address := p.far.address
+	if via != nil {
+		if address, err = via(address); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.configure(address, rate); err != nil {
+		return nil, err
+	}
+	for _, n := range []*node{p.far, p.near} {
+		if err := n.start(ctx, b.stage); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// configure gives both nodes their work. The job has no schedule: it runs when
+// it is triggered.
+func (p *pair) configure(address, rate string) error {
+	live := filepath.Join(p.target.dir, "live")
+	if err := os.MkdirAll(live, 0o755); err != nil {
+		return err
+	}
+	limit := ""
+	if rate != "" {
+		limit = fmt.Sprintf("rate_limit = %q\n", rate)
+	}
+	err := p.near.configure(fmt.Sprintf("[[peer]]\nname = \"far\"\naddress = %q\nkey = %q\n\n[[job]]\nid = %q\ndriver = \"btrfs\"\n"+
+		"datasets = [%q]\nreplicate_to = [\"far\"]\nmay_promote = true\n%s", address, p.far.key, job, p.dataset, limit))
+	if err != nil {
+		return err
+	}
+	return p.far.configure(fmt.Sprintf("[[peer]]\nname = \"near\"\naddress = %q\nkey = %q\n\n[[accept]]\nfrom = \"near\"\ndriver = \"btrfs\"\n"+
+		"into = %q\nlive = %q\n", p.near.address, p.near.key, filepath.Join(p.target.dir, "into"), live))
+}
+
+// trigger runs the job to its end: until the target has said that the point is
+// durable and published. It returns how long that took, by the daemon's clock.
+func (p *pair) trigger(ctx context.Context) (took time.Duration, bytes int64, err error) {
+	var r control.TriggerResponse
+	if err := p.near.ask(ctx, &r, "trigger", job, "--wait"); err != nil {
+		return 0, 0, err
+	}
+	if len(r.Errors) > 0 || r.Steps != 1 {
+		return 0, 0, fmt.Errorf("the run sent %d steps, want 1: %+v", r.Steps, r.Errors)
+	}
+	return r.Ended.Sub(r.Started), r.Bytes, nil
+}
