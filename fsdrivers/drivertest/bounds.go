@@ -15,7 +15,8 @@ func boundsCases() []testCase {
 		"nothing is wrong with a healthy file system": probe,
 	}),
 		testCase{"a snapshot that is being sent is not destroyed", destroySending},
-		testCase{"a full file system is named, and the receive works once there is room", full},
+		testCase{"a full file system is named, and the receive works once there is room", func(w *world) { full(w, 0) }},
+		testCase{"a file system may fill up in the middle of a receive", func(w *world) { full(w, big) }},
 		testCase{"no path reaches outside of the target", isolation},
 		testCase{"no snapshot name reaches outside of the target", nameIsolation},
 		testCase{"no name to set aside under reaches outside of the target", asideIsolation},
@@ -41,12 +42,13 @@ func probe(s *side) {
 	}
 }
 
-func full(w *world) {
+// full receives four times as much as there is room for, at the least.
+func full(w *world, leave int64) {
 	f := ability[Filler](w)
 	d, s1 := w.sent("db", "base")
 	w.must(w.Write(d.Path, "big", noise(12, 4*big)), "write")
 	st := step(d, s1, w.snap(d))
-	f.Fill()
+	f.Fill(leave)
 	_, err := w.receive(st, w.stream(st))
 	w.want(err, "receive", dataset.ErrNoSpace)
 	var evidence *dataset.SpaceError
@@ -54,7 +56,12 @@ func full(w *world) {
 		w.Errorf("got error %v, want one that names the file system", err)
 	}
 	w.wantPublished(d, s1)
+	if leave > 0 { // without a single byte even removing may have to wait
+		w.wantClean(d)
+	}
 	f.Drain()
+	w.must(w.Target().Sweep(w.Context()), "sweep")
+	w.wantClean(d)
 	w.must(w.Target().Abort(w.Context(), d.Path), "abort")
 	w.transfer(st)
 	w.wantPublished(d, s1, st.To)

@@ -33,8 +33,9 @@ type Harness interface {
 	// MakeDir makes a directory on the source that is no dataset.
 	MakeDir(name string) dataset.Path
 
-	// Write writes a file of a live dataset on the source.
+	// Write writes a file of a live dataset on the source, Delete removes one.
 	Write(d dataset.Path, file string, data []byte) error
+	Delete(d dataset.Path, file string) error
 	// Read reads a file of a published snapshot on the target. Errors:
 	// fs.ErrNotExist or dataset.ErrNotFound where it has no such file.
 	Read(d dataset.Path, snapshot, file string) ([]byte, error)
@@ -46,9 +47,10 @@ type Harness interface {
 // What a Harness may be able to do beyond that. A case that needs what a
 // Harness cannot is skipped.
 
-// Filler takes all room on the target's file system, and gives it back.
+// Filler takes all room on the target's file system but about that many bytes,
+// and gives it back.
 type Filler interface {
-	Fill()
+	Fill(leave int64)
 	Drain()
 }
 

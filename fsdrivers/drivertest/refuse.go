@@ -88,6 +88,7 @@ func refused(w *world, st dataset.Step, stream []byte, wanted ...error) {
 	_, err := w.receive(st, stream)
 	w.want(err, "receive", wanted...)
 	w.wantPublished(st.Dataset, before...)
+	w.wantClean(st.Dataset)
 	w.must(w.Target().Abort(w.Context(), st.Dataset.Path), "abort")
 	w.transfer(st)
 	w.wantPublished(st.Dataset, append(before, st.To)...)
@@ -251,6 +252,7 @@ func cutAnywhere(w *world) {
 		_, err := w.receive(st, whole[:at])
 		w.want(err, "receive a cut stream", dataset.ErrCut)
 		w.wantPublished(d, s1)
+		w.wantClean(d)
 		if c, err := w.Target().Pending(w.Context(), d.Path); err != nil || c.Done > int64(at) {
 			w.Errorf("after %d bytes: got checkpoint %+v, %v", at, c, err)
 		}

@@ -112,9 +112,7 @@ func cancelReceive(w *world) {
 	first.stop() // its reader hangs, and goes on hanging
 	w.want(first.err(), "receive", context.Canceled)
 	w.wantPublished(first.st.Dataset)
-	if c, err := w.Target().Pending(w.Context(), first.st.Dataset.Path); err != nil {
-		w.Errorf("pending: got %+v, %v", c, err)
-	}
+	w.wantClean(first.st.Dataset)
 	w.must(w.Target().Abort(w.Context(), first.st.Dataset.Path), "abort")
 	w.transfer(first.st)
 	w.wantPublished(first.st.Dataset, first.st.To)

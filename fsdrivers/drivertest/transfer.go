@@ -38,6 +38,7 @@ func fullAndIncrementals(w *world) {
 	s2 := w.snap(d)
 	w.transfer(step(d, s1, s2))
 	w.write(d, "a", "three")
+	w.must(w.Delete(d.Path, "big"), "delete")
 	s3 := w.snap(d)
 	w.transfer(step(d, s2, s3))
 
@@ -50,7 +51,7 @@ func fullAndIncrementals(w *world) {
 	}
 	w.wantNoFile(d, s1, "big")
 	w.wantContent(d, s2, "big", string(noise(1, big)))
-	w.wantContent(d, s3, "big", string(noise(1, big)))
+	w.wantNoFile(d, s3, "big")
 }
 
 func sendEmpty(w *world) {

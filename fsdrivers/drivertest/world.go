@@ -203,6 +203,21 @@ func (w *world) wantNoFile(d dataset.Dataset, s dataset.Snapshot, file string) {
 	w.want(err, fmt.Sprintf("read %s of %s", file, s.Name), fs.ErrNotExist, dataset.ErrNotFound)
 }
 
+// wantClean checks that a receive that failed left nothing that nobody can go on
+// from, where the harness can tell.
+func (w *world) wantClean(d dataset.Dataset) {
+	w.Helper()
+	l, ok := w.Harness.(Litterer)
+	c, err := w.Target().Pending(w.Context(), d.Path)
+	w.must(err, "pending")
+	if !ok || !c.IsZero() {
+		return
+	}
+	if left := l.Leftovers(); len(left) != 0 {
+		w.Errorf("a receive that failed left %q, and nothing can go on from it", left)
+	}
+}
+
 // ability returns what the harness may be able to do.
 func ability[T any](w *world) T {
 	w.Helper()

@@ -60,6 +60,10 @@ func (h *harness) Write(d dataset.Path, file string, data []byte) error {
 	return h.sent.Write(d, file, data)
 }
 
+func (h *harness) Delete(d dataset.Path, file string) error {
+	return h.sent.Delete(d, file)
+}
+
 func (h *harness) Read(d dataset.Path, snapshot, file string) ([]byte, error) {
 	files, err := h.received.SnapshotFiles(into, d, snapshot)
 	return pick(files, file, err)
@@ -82,8 +86,8 @@ func pick(files map[string][]byte, file string, err error) ([]byte, error) {
 	return data, err
 }
 
-func (h *harness) Fill()  { h.received.Fill() }
-func (h *harness) Drain() { h.received.Drain() }
+func (h *harness) Fill(leave int64) { h.received.FillBut(leave) }
+func (h *harness) Drain()           { h.received.Drain() }
 
 func (h *harness) RemoveSent(d dataset.Path, s string)     { h.sent.RemoveSnapshot("", d, s) }
 func (h *harness) RemoveReceived(d dataset.Path, s string) { h.received.RemoveSnapshot(into, d, s) }

@@ -146,10 +146,13 @@ func (d *Disk) Datasets() []dataset.Path {
 }
 
 // Fill takes all the room that is left, until Drain.
-func (d *Disk) Fill() {
+func (d *Disk) Fill() { d.FillBut(0) }
+
+// FillBut takes all the room that is left but that many bytes, until Drain.
+func (d *Disk) FillBut(bytes int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.ballast += d.free()
+	d.ballast += max(0, d.free()-bytes)
 }
 
 // Drain gives back what Fill took.

@@ -179,7 +179,7 @@ func (t *Target) finish(in dataset.Incoming, rep *replica, crash <-chan struct{}
 	p := rep.partial
 	p.running = false
 	if err != nil {
-		if !t.disk.resumable || errors.Is(err, dataset.ErrRefused) {
+		if !t.disk.resumable || p.dec.off == 0 || errors.Is(err, dataset.ErrRefused) {
 			rep.partial = nil
 		}
 		t.disk.next()

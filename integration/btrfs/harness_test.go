@@ -116,8 +116,9 @@ func now() time.Time { return time.Date(2026, 4, 1, 0, 0, 0, 0, time.UTC) }
 
 func (h *harness) Reopen() {
 	h.t.Helper()
-	h.source = btrfs.NewSource(btrfs.Options{Log: zerolog.Nop()})
-	target, err := btrfs.NewTarget(btrfs.TargetOptions{Into: h.into(), Now: now, Log: zerolog.Nop()})
+	log := zerolog.New(zerolog.NewTestWriter(h.t))
+	h.source = btrfs.NewSource(btrfs.Options{Log: log})
+	target, err := btrfs.NewTarget(btrfs.TargetOptions{Into: h.into(), Now: now, Log: log})
 	h.must(err)
 	h.target = target
 }
@@ -148,6 +149,10 @@ func (h *harness) Write(d dataset.Path, file string, data []byte) error {
 	return h.WriteAt(string(d), file, data)
 }
 
+func (h *harness) Delete(d dataset.Path, file string) error {
+	return os.Remove(filepath.Join(string(d), file))
+}
+
 func (h *harness) Read(d dataset.Path, snapshot, file string) ([]byte, error) {
 	return h.ReadAt(h.received(d, snapshot), file)
 }
@@ -166,8 +171,9 @@ func (h *harness) ReadAt(where, file string) ([]byte, error) {
 
 func (h *harness) filler() string { return filepath.Join(h.to, "filler") }
 
-// Fill allocates in steps that get smaller, until not a block is left.
-func (h *harness) Fill() {
+// Fill allocates in steps that get smaller, until not a block is left, and gives
+// the end of it back.
+func (h *harness) Fill(leave int64) {
 	h.t.Helper()
 	h.t.Cleanup(h.lab.leave) // no other case should meet what is left of it
 	f, err := os.Create(h.filler())
@@ -184,7 +190,8 @@ func (h *harness) Fill() {
 			h.must(err)
 		}
 	}
-	h.must(f.Sync())
+	h.must(f.Truncate(at - leave))
+	h.tool("btrfs", "filesystem", "sync", h.to)
 }
 
 func (h *harness) Drain() {
