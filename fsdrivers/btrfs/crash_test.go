@@ -187,7 +187,7 @@ func (p *pair) dieAt(at int, step dataset.Step, data []byte) {
 		must(p.t, rep.facts.setPoint(string(step.To.ID), point{ID: step.To.ID, Name: step.To.Name}))
 	}
 	if at == 2 {
-		sub, err := stamp(seg.sub, rep.dir, tempSnapshot+string(w.step), uuid.MustParse(string(step.To.ID)), seg.ctransid)
+		sub, err := stamp(seg, rep.dir, tempSnapshot+string(w.step), uuid.MustParse(string(step.To.ID)))
 		must(p.t, err)
 		must(p.t, sub.Close())
 	}

@@ -33,6 +33,19 @@ func TestFullAndIncrementalAreIdentical(t *testing.T) {
 	p.nothingInProgress()
 }
 
+// `btrfs send` moves what it removes into the root and does not mend the root's
+// times afterwards.
+func TestRemovedDirectoryLeavesTheTimesOfTheRoot(t *testing.T) {
+	p := newPair(t)
+	fill(t, string(p.db))
+	s1 := p.snapshot(p.db, 1)
+	p.mustCross(p.step(p.db, dataset.Snapshot{}, s1))
+	must(t, os.RemoveAll(filepath.Join(string(p.db), "d i r/é")))
+	s2 := p.snapshot(p.db, 2)
+	p.mustCross(p.step(p.db, s1, s2))
+	sameTree(t, atSource(p.db, s2), p.published(p.db, s2))
+}
+
 // nothingInProgress checks that no intermediate is left.
 func (p *pair) nothingInProgress() {
 	p.t.Helper()

@@ -8,21 +8,29 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sys/unix"
 
+	"antipode/fsdrivers/btrfs/stream"
 	"antipode/fsdrivers/dataset"
 )
 
-// stamp makes a read-only snapshot of from in dir and gives it an identity.
-func stamp(from *subvolume, dir *os.File, name string, id uuid.UUID, ctransid uint64) (*subvolume, error) {
+// stamp makes a read-only snapshot of a segment in dir and gives it an identity,
+// and the root the times of the segment, if it has any.
+func stamp(seg segment, dir *os.File, name string, id uuid.UUID) (*subvolume, error) {
 	path := filepath.Join(dir.Name(), name)
-	if err := createSnapshot(from.File, dir, name, false); err != nil {
-		return nil, spaceError(dir, fmt.Errorf("snapshot %s as %s: %w", from.Name(), path, err))
+	if err := createSnapshot(seg.sub.File, dir, name, false); err != nil {
+		return nil, spaceError(dir, fmt.Errorf("snapshot %s as %s: %w", seg.sub.Name(), path, err))
 	}
 	sub, err := openSubvolumeBelow(dir, name)
 	if err != nil {
 		return nil, err
 	}
-	err = setReceived(sub.File, id, ctransid)
+	if !seg.root.IsZero() {
+		err = setTimes(sub.File, seg.root)
+	}
+	if err == nil {
+		err = setReceived(sub.File, id, seg.ctransid)
+	}
 	if err == nil {
 		err = setReadOnly(sub.File)
 	}
@@ -31,6 +39,18 @@ func stamp(from *subvolume, dir *os.File, name string, id uuid.UUID, ctransid ui
 		return nil, spaceError(dir, fmt.Errorf("give %s its identity: %w", path, err))
 	}
 	return sub, nil
+}
+
+func setTimes(f *os.File, t stream.Times) error {
+	access, err := unix.TimeToTimespec(t.Access)
+	if err != nil {
+		return fmt.Errorf("time of last access: %w", err)
+	}
+	modify, err := unix.TimeToTimespec(t.Modify)
+	if err != nil {
+		return fmt.Errorf("time of last change: %w", err)
+	}
+	return unix.UtimesNanoAt(int(f.Fd()), ".", []unix.Timespec{access, modify}, 0)
 }
 
 // publish gives a durable segment the identity and the name that were announced.
@@ -66,7 +86,7 @@ func (r *replica) name(temp string, to dataset.Snapshot, seg segment) (err error
 			err = errors.Join(err, removeSubvolume(r.dir, temp))
 		}
 	}()
-	sub, err := stamp(seg.sub, r.dir, temp, uuid.MustParse(string(to.ID)), seg.ctransid) // checkStep parsed it
+	sub, err := stamp(seg, r.dir, temp, uuid.MustParse(string(to.ID))) // checkStep parsed it
 	if err != nil {
 		return err
 	}

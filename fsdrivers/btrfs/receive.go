@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
@@ -150,6 +151,8 @@ func (r *replica) base(s dataset.Step) (*subvolume, error) {
 type segment struct {
 	sub      *subvolume
 	ctransid uint64 // of the snapshot on its source, as the stream announced it
+	// root are the times that the root directory has there; see stream.Stats.
+	root stream.Times
 }
 
 // fill receives the stream, makes it durable, and reads back what came of it.
@@ -173,7 +176,11 @@ func (w *work) fill(ctx context.Context, binary string, base *subvolume, in data
 			return segment{}, err
 		}
 	}
-	if err := w.run(ctx, binary, input, plan); err != nil {
+	root, err := w.run(ctx, binary, input, plan)
+	if err == nil && root.IsZero() && base != nil { // the stream leaves them as they are
+		root, err = rootTimes(base)
+	}
+	if err != nil {
 		return segment{}, err
 	}
 	// The descriptor was opened before the first byte was written, so that an
@@ -181,14 +188,24 @@ func (w *work) fill(ctx context.Context, binary string, base *subvolume, in data
 	if err := unix.Syncfs(int(w.in.Fd())); err != nil {
 		return segment{}, spaceError(w.in.File, fmt.Errorf("make durable: %w", err))
 	}
-	return w.readBack(plan, first)
+	seg, err := w.readBack(plan, first)
+	seg.root = root
+	return seg, err
+}
+
+func rootTimes(s *subvolume) (stream.Times, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(s.Fd()), &st); err != nil {
+		return stream.Times{}, fmt.Errorf("stat %s: %w", s.Name(), err)
+	}
+	return stream.Times{Access: time.Unix(st.Atim.Unix()), Modify: time.Unix(st.Mtim.Unix())}, nil
 }
 
 // mintBase makes a read-only snapshot of base that has an identity nobody else
 // has: btrfs receive looks its base up by UUID over the whole file system and
 // takes the first hit (FIELD-NOTES B.2).
 func (w *work) mintBase(base *subvolume, id uuid.UUID, ctransid uint64) error {
-	sub, err := stamp(base, w.dir, baseName, id, ctransid)
+	sub, err := stamp(segment{sub: base, ctransid: ctransid}, w.dir, baseName, id)
 	if err != nil {
 		return fmt.Errorf("mint base: %w", err)
 	}
@@ -207,11 +224,12 @@ func (w *work) readBack(plan stream.Plan, first stream.First) (segment, error) {
 	return segment{sub: sub, ctransid: first.Ctransid}, nil
 }
 
-// run passes the stream to `btrfs receive`.
-func (w *work) run(ctx context.Context, binary string, input *stream.Reader, plan stream.Plan) error {
+// run passes the stream to `btrfs receive`. It returns the times of the root that
+// the stream has.
+func (w *work) run(ctx context.Context, binary string, input *stream.Reader, plan stream.Plan) (stream.Times, error) {
 	mount, err := mountOf(w.in.File)
 	if err != nil {
-		return err
+		return stream.Times{}, err
 	}
 	child, err := command.Start(ctx, command.Spec{
 		Args: []string{binary, "receive", "-q", "--chroot", w.dir.Name()},
@@ -222,21 +240,21 @@ func (w *work) run(ctx context.Context, binary string, input *stream.Reader, pla
 		},
 	})
 	if err != nil {
-		return explain(w.in.File, err, "")
+		return stream.Times{}, explain(w.in.File, err, "")
 	}
-	_, err = stream.Copy(child.Stdin(), input, plan)
+	stats, err := stream.Copy(child.Stdin(), input, plan)
 	if err == nil {
 		err = finish(child)
 	} else if errors.Is(err, unix.EPIPE) {
 		err = errors.Join(child.Wait(), err) // why it ended says more than that it did
 	}
 	if closeErr := child.Close(); closeErr != nil {
-		return explain(w.in.File, closeErr, "")
+		return stream.Times{}, explain(w.in.File, closeErr, "")
 	}
 	if err == nil || errors.Is(err, dataset.ErrRefused) || errors.Is(err, dataset.ErrCut) {
-		return err // ours; what the child says of its broken pipe adds nothing
+		return stats.Root, err // ours; what the child says of its broken pipe adds nothing
 	}
-	return explain(w.in.File, err, child.Stderr())
+	return stats.Root, explain(w.in.File, err, child.Stderr())
 }
 
 // finish waits for the child: it must exit with 0 and report no error.
@@ -256,13 +274,15 @@ func finish(child *command.Child) error {
 // mountPrivately gives the calling thread a mount namespace in which path is
 // exactly the subvolume and nothing that is received can be run, or open a
 // device. It must be the subvolume, not a bind mount of a directory: receive
-// works out paths of subvolumes from what is mounted (FIELD-NOTES B.5).
+// works out paths of subvolumes from what is mounted. The namespace is a slave of
+// the host's: what the host unmounts goes here too, so that a receive that waits
+// for its link for a day keeps no other file system busy.
 func mountPrivately(device, path string, treeID uint64) error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("make a mount namespace (it needs CAP_SYS_ADMIN): %w", err)
 	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make the mount namespace private: %w", err)
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+		return fmt.Errorf("keep mounts of the receive to itself: %w", err)
 	}
 	err := unix.Mount(device, path, "btrfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, fmt.Sprintf("subvolid=%d", treeID))
 	if err != nil {

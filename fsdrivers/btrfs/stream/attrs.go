@@ -3,6 +3,7 @@ package stream
 import (
 	"encoding/binary"
 	"fmt"
+	"time"
 )
 
 // attrs are the attributes of one command, aliasing its bytes.
@@ -26,6 +27,16 @@ func (a *attrs) u64(t AttrType) uint64 {
 		return 0
 	}
 	return binary.LittleEndian.Uint64(a.val[t])
+}
+
+// time reads an attribute whose length parse has checked: struct btrfs_timespec,
+// seconds and nanoseconds.
+func (a *attrs) time(t AttrType) time.Time {
+	if !a.has(t) {
+		return time.Time{}
+	}
+	v := a.val[t]
+	return time.Unix(int64(binary.LittleEndian.Uint64(v)), int64(binary.LittleEndian.Uint32(v[8:])))
 }
 
 // uuid reads an attribute whose length parse has checked.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 )
 
 // First is the command that opens a stream and says what it makes.
@@ -55,8 +56,21 @@ type Stats struct {
 	Written  int64 // bytes
 	Commands int64 // first and last included
 	Ctransid uint64
-	End      bool // the end was there, and nothing after it
+	// Root are the times of the subvolume's root, as the last UTIMES of it has
+	// them; zero where there was none. What stands between that one and the end
+	// may have changed them on the receiving side: to remove a directory that
+	// was not empty, `btrfs send` moves it into the root first.
+	Root Times
+	End  bool // the end was there, and nothing after it
 }
+
+// Times are what UTIMES can set.
+type Times struct {
+	Access, Modify time.Time
+}
+
+// IsZero reports whether no times are known.
+func (t Times) IsZero() bool { return t.Access.IsZero() && t.Modify.IsZero() }
 
 // Head reads the header and the first command, so that the base that it names
 // can be made ready before Copy. Called again it answers the same. Errors:
@@ -117,7 +131,7 @@ func Copy(w io.Writer, r *Reader, p Plan) (Stats, error) {
 	err = c.run(r, first)
 	return Stats{
 		Bytes: r.taken, Written: c.out.written, Commands: r.index,
-		Ctransid: first.Ctransid, End: err == nil,
+		Ctransid: first.Ctransid, Root: c.root, End: err == nil,
 	}, err
 }
 
@@ -126,6 +140,7 @@ type copier struct {
 	out      batch
 	gate     gate
 	rewriter rewriter
+	root     Times
 }
 
 func (c *copier) run(r *Reader, first First) error {
@@ -157,6 +172,9 @@ func (c *copier) step(r *Reader) (done bool, err error) {
 	}
 	if err := c.gate.check(cmd); err != nil {
 		return false, err
+	}
+	if a := &c.gate.attrs; cmd.Type == Utimes && len(a.bytes(AttrPath)) == 0 {
+		c.root = Times{Access: a.time(AttrAtime), Modify: a.time(AttrMtime)}
 	}
 	if err := c.rewriter.rewrite(cmd, &c.gate.attrs); err != nil {
 		return false, err
