@@ -73,10 +73,10 @@ func (c *Client) Pair(ctx context.Context, t pairing.Token, node, address string
 	if err != nil {
 		return pairing.Response{}, c.explain("pair with", err)
 	}
-	tc := tls.Client(conn, peer.ClientConfig(c.opts.Identity, c.opts.Key))
-	defer tc.Close()
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer func() { _ = conn.Close() }()
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
+	tc := tls.Client(conn, peer.ClientConfig(c.opts.Identity, c.opts.Key))
 	r, err := c.pairOver(ctx, tc, t, node, address)
 	return r, c.explain("pair with", err)
 }

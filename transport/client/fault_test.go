@@ -100,7 +100,7 @@ func TestSendThroughFaults(t *testing.T) {
 				}
 			})
 		}, 0},
-		{"all but one lane stall for ever", func(_ *testing.T, n *transporttest.Net) {
+		{"all lanes stall for ever but one: each lane stalls", func(_ *testing.T, n *transporttest.Net) {
 			n.OnConnect(func(l *transporttest.Link) {
 				if l.Number() > 2 && l.Number() < 6 {
 					l.StallAfter(transporttest.ToListener, 300*kib)
@@ -121,11 +121,17 @@ func TestSendThroughFaults(t *testing.T) {
 				p := newPair(t, nil)
 				tc.fault(t, p.net)
 				open, want := opening("db"), content(8*mib)
+				began := time.Now()
 				var last client.Progress
 				if _, err := p.client(nil).Send(t.Context(), open, slowly(want), func(p client.Progress) { last = p }); err != nil {
 					t.Fatalf("Send: %v", err)
 				}
 				p.mustHave(open, want)
+				// The source takes 1.3 s; a stall is found out after 15 s, before
+				// the target's 30 s would.
+				if d := time.Since(began); strings.Contains(tc.name, "lane stall") && d > 20*time.Second {
+					t.Errorf("it took %s", d)
+				}
 				most := tc.most
 				if most == 0 {
 					// In flight: what lies in a connection's buffer or in the

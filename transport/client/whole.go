@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 
@@ -30,13 +31,17 @@ func (t *transfer) whole(ctx context.Context, stream []byte) (wire.Committed, er
 		return wire.Committed{}, err
 	}
 	if !p.IsFinal() {
-		return t.wait(ctx)
+		return t.wait(ctx, stream)
 	}
 	return t.last(p)
 }
 
-// wait follows a step that was received and takes long to publish.
-func (t *transfer) wait(parent context.Context) (wire.Committed, error) {
+// wait follows a step that was received and takes long to publish. The sender
+// cuts the stream too, to know what the target acknowledges.
+func (t *transfer) wait(parent context.Context, stream []byte) (wire.Committed, error) {
+	if err := t.tx.Run(parent, bytes.NewReader(stream)); err != nil {
+		return wire.Committed{}, err
+	}
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	watched := make(chan struct{})
@@ -47,6 +52,9 @@ func (t *transfer) wait(parent context.Context) (wire.Committed, error) {
 	done, err := t.follow(ctx)
 	cancel(errOver)
 	<-watched
+	if cause := context.Cause(ctx); err != nil && !errors.Is(cause, errOver) {
+		err = cause
+	}
 	return done, err
 }
 

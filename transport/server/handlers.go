@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"antipode/transport/peer"
@@ -25,10 +27,10 @@ const (
 // handle is an endpoint: what it returns is the answer, an error too.
 type handle func(w http.ResponseWriter, r *http.Request, peer string) (any, error)
 
-// routes are the endpoints for known peers; PROTOCOL.md has the table.
-func (s *Server) routes() http.Handler {
-	m := http.NewServeMux()
-	for pattern, h := range map[string]handle{
+// endpoints is the table of what known peers may ask, by method and pattern;
+// PROTOCOL.md has it too.
+func (s *Server) endpoints() map[string]handle {
+	return map[string]handle{
 		"GET " + wire.PathHello:                           s.hello,
 		"POST " + wire.PathInventory:                      s.inventory,
 		"POST " + wire.PathCommit:                         s.commit,
@@ -38,7 +40,20 @@ func (s *Server) routes() http.Handler {
 		"PUT " + wire.PathTransfers + "/{incarnation}" + wire.SubLanes + "/{lane}": s.lane,
 		"GET " + wire.PathTransfers + "/{incarnation}" + wire.SubProgress:          s.progress,
 		"/": nowhere,
-	} {
+	}
+}
+
+// Endpoints lists everything that can be asked, as "METHOD pattern", sorted:
+// the table of endpoints, and pairing, which stands before it.
+func Endpoints() []string {
+	patterns := append(slices.Collect(maps.Keys((&Server{}).endpoints())), "POST "+wire.PathPair)
+	slices.Sort(patterns)
+	return patterns
+}
+
+func (s *Server) routes() http.Handler {
+	m := http.NewServeMux()
+	for pattern, h := range s.endpoints() {
 		m.Handle(pattern, s.endpoint(h))
 	}
 	return m

@@ -119,7 +119,7 @@ func (f *frames) read(untilEnd bool) error {
 func (f *frames) header() (wire.Header, error) {
 	var b [wire.HeaderBytes]byte
 	switch _, err := io.ReadFull(f.body, b[:]); {
-	case err == io.EOF: //nolint:errorlint // the body's own end, and not a wrapped one
+	case err == io.EOF: // the body's own end, and not a wrapped one
 		return wire.Header{}, io.EOF
 	case err != nil:
 		return wire.Header{}, f.cut(err)

@@ -158,9 +158,11 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	if err := h.Shutdown(within); err != nil {
-		h.Close()
+		_ = h.Close() // it has waited enough
 	}
-	<-served
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve %s: %w", ln.Addr(), err)
+	}
 	return nil
 }
 

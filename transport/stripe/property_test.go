@@ -154,7 +154,7 @@ func (w *world) read(n int) {
 	b := make([]byte, n)
 	k, err := w.rx.Read(b)
 	w.out.Write(b[:k])
-	if w.done = err == io.EOF; !w.done && err != nil {
+	if w.done = errors.Is(err, io.EOF); !w.done && err != nil {
 		w.t.Fatalf("Read: %v", err)
 	}
 }

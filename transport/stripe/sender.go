@@ -96,7 +96,7 @@ func Fill(r io.Reader, b []byte) (n int, err error) {
 		k, err = r.Read(b[n:])
 		n += k
 	}
-	if n == len(b) && err == io.EOF { //nolint:errorlint // asked again next time
+	if n == len(b) && err == io.EOF { // asked again next time
 		err = nil
 	}
 	return n, err

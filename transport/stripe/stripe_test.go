@@ -175,7 +175,7 @@ func TestBufferOutlivesAcknowledgement(t *testing.T) {
 	if s.Held() != 0 {
 		t.Errorf("%d buffers held at the end, want 0", s.Held())
 	}
-	if _, err := other.Next(t.Context()); err != io.EOF {
+	if _, err := other.Next(t.Context()); !errors.Is(err, io.EOF) {
 		t.Errorf("Next at the end: %v, want %v", err, io.EOF)
 	}
 }

@@ -102,7 +102,9 @@ type Error struct {
 
 // Errorf makes an error of a kind of the transport.
 func Errorf(k Kind, format string, args ...any) *Error {
-	return (&Error{Kind: k, Text: fmt.Sprintf(format, args...)}).clean()
+	e := &Error{Kind: k, Text: fmt.Sprintf(format, args...)}
+	e.clean()
+	return e
 }
 
 // FromError makes the message for an error: itself if it is one already, else
@@ -124,7 +126,8 @@ func FromError(err error) *Error {
 	if s, ok := errors.AsType[*dataset.SpaceError](err); ok {
 		e.Object, e.Free, e.Need = s.Where, s.Free, s.Need
 	}
-	return e.clean()
+	e.clean()
+	return e
 }
 
 // in keeps what was wrapped around e, which says what was being done.
@@ -138,7 +141,8 @@ func (e *Error) in(err error) *Error {
 	if e.Kind == "no-space" {
 		c.Object = e.Object
 	}
-	return c.clean()
+	c.clean()
+	return &c
 }
 
 // Error returns the sentence with its object and the next step.
@@ -179,12 +183,11 @@ func (e *Error) Status() int {
 
 // clean bounds the texts and takes out what could write on a terminal; they
 // come from a peer or from a child's output.
-func (e *Error) clean() *Error {
+func (e *Error) clean() {
 	e.Kind = Kind(printable(string(e.Kind), MaxKindBytes))
 	e.Object = printable(e.Object, dataset.MaxPathBytes)
 	e.Text = printable(e.Text, MaxTextBytes)
 	e.Next = printable(e.Next, MaxTextBytes)
-	return e
 }
 
 // printable replaces control characters and cuts at a rune's edge.
