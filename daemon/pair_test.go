@@ -43,6 +43,7 @@ type pair struct {
 	told      *told
 	identity  map[string]peer.Identity
 	directory string
+	level     zerolog.Level // of the daemons' logs
 }
 
 // node is one of the two. Its disk, key and state directory outlive its daemons.
@@ -51,8 +52,9 @@ type node struct {
 	disk   *fake.Disk
 	config config.Config
 	daemon *daemon.Daemon
-	crash  func() // ends the daemon without any grace for its disk
-	stop   func() // ends it gracefully
+	ahead  time.Duration // how far its clock is ahead of the bubble's
+	crash  func()        // ends the daemon without any grace for its disk
+	stop   func()        // ends it gracefully
 }
 
 // told collects what the operators were told.
@@ -77,11 +79,14 @@ func (l *told) since(n int) []string {
 }
 
 // fakes makes drivers on a node's disk.
-type fakes struct{ disk *fake.Disk }
+type fakes struct {
+	disk *fake.Disk
+	now  func() time.Time
+}
 
 func (f fakes) Source(policy.Driver) (fsdrivers.Source, error) { return f.disk.Source(), nil }
 func (f fakes) Target(a policy.Accept) (fsdrivers.Target, error) {
-	return f.disk.Target(a.Into, time.Now), nil
+	return f.disk.Target(a.Into, f.now), nil
 }
 
 // runPair runs a test on a pair whose configuration it may change before it
@@ -90,6 +95,7 @@ func runPair(t *testing.T, test func(p *pair)) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &pair{
 			t: t, net: transporttest.New(), told: &told{}, identity: map[string]peer.Identity{}, directory: t.TempDir(),
+			level: zerolog.WarnLevel,
 		}
 		for _, name := range []string{"fra1", "sin1"} {
 			id, err := peer.NewIdentity()
@@ -149,10 +155,11 @@ func (p *pair) start(n *node) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := n.config
+	cfg, ahead := n.config, n.ahead
+	now := func() time.Time { return time.Now().Add(ahead) }
 	d, err := daemon.New(daemon.Options{
-		Config: &cfg, Identity: p.identity[n.name], Drivers: fakes{n.disk}, Ledger: history, Listener: listener,
-		Dial: p.net.Dial, Now: time.Now, Log: zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel), Version: "test",
+		Config: &cfg, Identity: p.identity[n.name], Drivers: fakes{n.disk, now}, Ledger: history, Listener: listener,
+		Dial: p.net.Dial, Now: now, Log: zerolog.New(zerolog.NewTestWriter(t)).Level(p.level), Version: "test",
 		Reload: func() (*config.Config, error) { next := n.config; return &next, nil },
 		Tell: func(_ context.Context, _ []string, _ time.Duration, env map[string]string) error {
 			p.told.add(n.name, env)

@@ -1,0 +1,483 @@
+package daemon_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"antipode/daemon/policy"
+	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/fake"
+	"antipode/transport/peer"
+	"antipode/transport/server"
+	"antipode/transport/wire"
+)
+
+// The matrix of G8: every endpoint of the server, times every kind of caller,
+// times every hostile name in every place where a name goes. What must come out
+// is a status and a kind from the small oracle below; and whatever comes out,
+// nothing may appear on the target's disk outside the caller's own into.
+
+// standing is what a kind of caller is to the target.
+type standing int
+
+const (
+	stranger standing = iota // TLS lets it nowhere
+	visitor                  // an unknown key while a token is outstanding
+	ousted                   // known when it connected, and removed since
+	guest                    // a peer for which no room is open
+	resident                 // a peer with a room
+)
+
+// principal is one kind of caller.
+type principal struct {
+	name     string
+	standing standing
+	into     string // a resident's room
+	rival    bool   // asks for another's transfer too
+	http     *http.Client
+}
+
+// answer is what a caller gets to see; status 0 is no answer at all.
+type answer struct {
+	status int
+	kind   wire.Kind
+}
+
+func (a answer) String() string { return fmt.Sprintf("%d %q", a.status, a.kind) }
+
+// place is a spot in a request to an endpoint that a name is put into.
+type place struct {
+	name string
+	// ask makes the request with the name in it and returns the verdict.
+	ask func(w *world, p *principal, name string) answer
+	// want is what a resident has to get.
+	want func(n hostileName) answer
+	// forGuests is what a guest has to get; nil is the resident's.
+	forGuests func(n hostileName) answer
+}
+
+// world is one target with all its callers.
+type world struct {
+	*pair
+	principals []*principal
+	stream     []byte           // a whole stream of the fake driver
+	point      dataset.Snapshot // that it is of
+	source     dataset.Dataset
+	running    string // the incarnation of a transfer of fra1
+	minted     int
+}
+
+func malformedOr(v verdictOn, otherwise answer) answer {
+	if v == malformed {
+		return answer{http.StatusBadRequest, wire.KindMalformed}
+	}
+	return otherwise
+}
+
+var refusal = answer{http.StatusForbidden, "refused"}
+
+func nothing(hostileName) answer { return answer{http.StatusNotFound, wire.KindUnknown} }
+
+// guestsRefused is the verdict on a guest whose message is in order.
+func guestsRefused(status int, of func(hostileName) verdictOn) func(hostileName) answer {
+	return func(n hostileName) answer { return malformedOr(of(n), answer{status, "refused"}) }
+}
+
+func asPath(n hostileName) verdictOn     { return n.path }
+func asSnapshot(n hostileName) verdictOn { return n.snapshot }
+
+// receivedAs is the verdict on a step of a resident: success is that status.
+func receivedAs(success, refused int, of func(hostileName) verdictOn) func(hostileName) answer {
+	return func(n hostileName) answer {
+		if of(n) == foreign {
+			return answer{refused, "refused"}
+		}
+		return malformedOr(of(n), answer{success, ""})
+	}
+}
+
+// places is the table of the matrix: a row for every endpoint.
+func places() map[string][]place {
+	ok := func(hostileName) answer { return answer{http.StatusOK, ""} }
+	return map[string][]place{
+		"GET /v1/hello": {{name: "query", ask: func(w *world, p *principal, name string) answer {
+			return w.do(p, "GET", wire.PathHello+"?dataset="+url.QueryEscape(name), nil)
+		}, want: ok}},
+		"POST /v1/inventory": {{name: "path", ask: func(w *world, p *principal, name string) answer {
+			q := wire.InventoryRequest{Job: "db", Driver: "btrfs", Datasets: []wire.InventoryAsk{{Dataset: dataset.Dataset{Path: hole, ID: w.source.ID}}}}
+			return w.do(p, "POST", wire.PathInventory, fill(q, name))
+		}, want: func(n hostileName) answer { return malformedOr(n.path, answer{http.StatusOK, ""}) }, forGuests: guestsRefused(403, asPath)}},
+		"POST /v1/commit": {
+			{name: "path", ask: func(w *world, p *principal, name string) answer {
+				return w.do(p, "POST", wire.PathCommit, fill(wire.CommitQuery{Step: w.step(hole, "antipode_x"), Driver: "btrfs"}, name))
+			}, want: func(n hostileName) answer { return malformedOr(n.path, answer{http.StatusOK, ""}) }, forGuests: guestsRefused(403, asPath)},
+			{name: "snapshot", ask: func(w *world, p *principal, name string) answer {
+				return w.do(p, "POST", wire.PathCommit, fill(wire.CommitQuery{Step: w.step("/data/db", hole), Driver: "btrfs"}, name))
+			}, want: func(n hostileName) answer { return malformedOr(n.snapshot, answer{http.StatusOK, ""}) }, forGuests: guestsRefused(403, asSnapshot)},
+		},
+		"POST /v1/steps": {
+			{name: "path", ask: func(w *world, p *principal, name string) answer {
+				return w.do(p, "POST", wire.PathSteps, w.whole(w.open(hole, "antipode_x"), name))
+			}, want: receivedAs(200, 403, asPath), forGuests: guestsRefused(403, asPath)},
+			{name: "snapshot", ask: func(w *world, p *principal, name string) answer {
+				return w.do(p, "POST", wire.PathSteps, w.whole(w.open(w.fresh(), hole), name))
+			}, want: receivedAs(200, 403, asSnapshot), forGuests: guestsRefused(403, asSnapshot)},
+		},
+		"POST /v1/transfers": {
+			{name: "path", ask: func(w *world, p *principal, name string) answer {
+				return w.opened(p, w.open(hole, "antipode_y"), name)
+			}, want: receivedAs(202, 200, asPath), forGuests: guestsRefused(200, asPath)},
+			{name: "snapshot", ask: func(w *world, p *principal, name string) answer {
+				return w.opened(p, w.open(w.fresh(), hole), name)
+			}, want: receivedAs(202, 200, asSnapshot), forGuests: guestsRefused(200, asSnapshot)},
+		},
+		"DELETE /v1/transfers/{incarnation}": {{name: "incarnation", ask: func(w *world, p *principal, name string) answer {
+			return w.do(p, "DELETE", wire.PathTransfers+"/"+segment(name), nil)
+		}, want: nothing}},
+		"PUT /v1/transfers/{incarnation}/lanes/{lane}": {
+			{name: "incarnation", ask: func(w *world, p *principal, name string) answer {
+				return w.do(p, "PUT", wire.PathTransfers+"/"+segment(name)+"/lanes/0", w.frames())
+			}, want: nothing},
+			{name: "lane", ask: func(w *world, p *principal, name string) answer {
+				return w.do(p, "PUT", wire.PathTransfers+"/"+strings.Repeat("0", 32)+"/lanes/"+segment(name), w.frames())
+			}, want: func(n hostileName) answer {
+				if n.text == "/" || strings.Trim(n.text, "0123456789") == "" {
+					return nothing(n) // no segment, or a number: no such transfer
+				}
+				return answer{http.StatusBadRequest, wire.KindMalformed}
+			}},
+		},
+		"GET /v1/transfers/{incarnation}/progress": {{name: "incarnation", ask: func(w *world, p *principal, name string) answer {
+			return w.do(p, "GET", wire.PathTransfers+"/"+segment(name)+"/progress", nil)
+		}, want: nothing}},
+		"POST /v1/pair": {{name: "node", ask: func(w *world, p *principal, name string) answer {
+			if p.standing == visitor {
+				w.issueToken() // failed attempts use one up
+			}
+			return w.do(p, "POST", wire.PathPair, fill(map[string]any{"version": 1, "node": hole, "proof": "AAAA"}, name))
+		}, want: nothing}},
+		"/": {{name: "path", ask: func(w *world, p *principal, name string) answer {
+			return w.do(p, "POST", "/v1/datasets/"+segment(name), nil)
+		}, want: nothing}},
+	}
+}
+
+// oracle is what p has to get for n at a place of an endpoint.
+func oracle(endpoint string, pl place, p *principal, n hostileName) answer {
+	switch p.standing {
+	case stranger:
+		return answer{}
+	case visitor:
+		if endpoint == "POST "+wire.PathPair {
+			return answer{http.StatusForbidden, wire.KindPairing}
+		}
+		return nothing(n)
+	case ousted:
+		return nothing(n)
+	case guest:
+		if pl.forGuests != nil {
+			return pl.forGuests(n)
+		}
+	}
+	return pl.want(n)
+}
+
+func TestWhoMayDoWhatToWhichName(t *testing.T) {
+	runPair(t, func(p *pair) {
+		p.level = zerolog.Disabled // thousands of refusals
+		w := newWorld(p)
+		rows := places()
+		for _, endpoint := range server.Endpoints() {
+			if len(rows[endpoint]) == 0 {
+				t.Errorf("the endpoint %q has no row in the matrix: add one", endpoint)
+			}
+		}
+		for _, who := range w.principals {
+			if who.standing == visitor {
+				w.issueToken()
+			}
+			for _, endpoint := range server.Endpoints() {
+				for _, pl := range rows[endpoint] {
+					w.try(endpoint, pl, who)
+				}
+			}
+		}
+		w.wantUntouched()
+	})
+}
+
+// try asks for every name at one place.
+func (w *world) try(endpoint string, pl place, who *principal) {
+	names := hostileNames()
+	if who.rival {
+		names = append(names, hostileName{text: w.running, path: fine, snapshot: foreign})
+	}
+	before := w.sin1.disk.Facts()
+	for _, n := range names {
+		if isRedirected(pl, n.text) && who.standing >= guest {
+			continue // net/http answers, and never with anything of ours
+		}
+		got, want := pl.ask(w, who, n.text), oracle(endpoint, pl, who, n)
+		after := w.sin1.disk.Facts()
+		if got != want {
+			w.t.Errorf("%s, %q as %s, by %s: %s, want %s", endpoint, clip(n.text), pl.name, who.name, got, want)
+		}
+		w.wantWithin(fmt.Sprintf("%s, %q as %s, by %s", endpoint, clip(n.text), pl.name, who.name), who, want, before, after)
+		before = after
+	}
+}
+
+// wantWithin fails if anything but a resident's own room has changed, or a request
+// that was refused has changed anything.
+func (w *world) wantWithin(what string, who *principal, want answer, before, after []string) {
+	for _, line := range after {
+		if slices.Contains(before, line) {
+			continue
+		}
+		if mine := who.into != "" && strings.HasPrefix(line, who.into+" of "); !mine || want.kind != "" {
+			w.t.Errorf("%s: made on the target's disk: %s", what, line)
+		}
+	}
+	for _, line := range before {
+		if !slices.Contains(after, line) && !strings.Contains(line, ", unfinished ") {
+			w.t.Errorf("%s: gone from the target's disk: %s", what, line)
+		}
+	}
+}
+
+// wantUntouched fails unless the transfer that ran all the time is still there.
+func (w *world) wantUntouched() {
+	w.t.Helper()
+	states := w.sin1.daemon.Status().Replicas
+	for _, r := range states {
+		if r.From == "fra1" && r.Path == "/data/running" && r.Receiving != nil {
+			return
+		}
+	}
+	resident := w.principals[slices.IndexFunc(w.principals, func(p *principal) bool { return p.into == into })]
+	if got := w.do(resident, "DELETE", wire.PathTransfers+"/"+w.running, nil); got != (answer{http.StatusAccepted, ""}) {
+		w.t.Errorf("the transfer that others asked for: %s, want it to run still", got)
+	}
+}
+
+// newWorld starts sin1 with all kinds of peers.
+func newWorld(p *pair) *world {
+	w := &world{pair: p}
+	scratch := fake.NewDisk("scratch", gib)
+	w.source = scratch.Make(db)
+	if err := scratch.Write(db, "file", []byte("content")); err != nil {
+		p.t.Fatal(err)
+	}
+	taken, err := scratch.Source().Snapshot(p.t.Context(), "antipode_x", time.Now(), []dataset.Path{db})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	w.point = taken[0]
+	stream, err := scratch.Source().Send(p.t.Context(), dataset.Step{Job: "db", Dataset: w.source, To: w.point}, dataset.Checkpoint{})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if w.stream, err = io.ReadAll(stream); err != nil {
+		p.t.Fatal(err)
+	}
+	stream.Close()
+	w.invite()
+	return w
+}
+
+// invite makes the callers, and the configuration that makes them what they are.
+func (w *world) invite() {
+	cfg := &w.sin1.config
+	cfg.Advertise = cfg.Listen
+	room := cfg.Accepts[0]
+	pin := func(name string) peer.Identity {
+		id := w.newIdentity()
+		cfg.Peers = append(cfg.Peers, policy.Peer{Name: name, Key: id.Fingerprint().String()})
+		return id
+	}
+	bare, other, rival, gone := pin("bare"), pin("zfsonly"), pin("ams1"), pin("gone")
+	for _, a := range []policy.Accept{{From: "zfsonly", Driver: policy.ZFS, Into: "/backup/zfsonly"}, {From: "ams1", Driver: policy.Btrfs, Into: "/backup/ams1"}} {
+		a.Keep, a.Location = room.Keep, room.Location
+		cfg.Accepts = append(cfg.Accepts, a)
+	}
+	w.start(w.sin1)
+	unknown := w.newIdentity()
+	owner := &principal{name: "a peer with a room", standing: resident, into: into, http: w.client(w.identity["fra1"])}
+	removed := &principal{name: "a peer that a reload removed", standing: ousted, rival: true, http: w.client(gone)}
+	if got := w.do(removed, "GET", wire.PathHello, nil); got.status != http.StatusOK {
+		w.t.Fatalf("before the reload: %s", got)
+	}
+	cfg.Peers = slices.DeleteFunc(slices.Clone(cfg.Peers), func(p policy.Peer) bool { return p.Name == "gone" })
+	if _, err := w.sin1.daemon.ReloadConfig(); err != nil {
+		w.t.Fatal(err)
+	}
+	open := w.open("/data/running", "antipode_x")
+	w.running = open.Incarnation
+	if got := w.do(owner, "POST", wire.PathTransfers, fill(open, "")); got.status != http.StatusAccepted {
+		w.t.Fatalf("open the transfer that others will ask for: %s", got)
+	}
+	synctest.Wait()
+	w.principals = []*principal{
+		{name: "nobody", standing: stranger, http: w.client(peer.Identity{})},
+		{name: "an unknown key", standing: stranger, rival: true, http: w.client(unknown)},
+		removed,
+		{name: "a peer without a room", standing: guest, rival: true, http: w.client(bare)},
+		{name: "a peer with a room of another driver", standing: guest, rival: true, http: w.client(other)},
+		owner,
+		{name: "another peer with a room", standing: resident, into: "/backup/ams1", rival: true, http: w.client(rival)},
+		{name: "an unknown key with a token outstanding", standing: visitor, rival: true, http: w.client(unknown)},
+	}
+}
+
+func (p *pair) newIdentity() peer.Identity {
+	p.t.Helper()
+	id, err := peer.NewIdentity()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return id
+}
+
+// client calls sin1 with a key; the zero identity shows none.
+func (p *pair) client(id peer.Identity) *http.Client {
+	config := peer.ClientConfig(id, p.identity["sin1"].Fingerprint())
+	if id.Fingerprint().IsZero() {
+		config.Certificates = nil
+	}
+	return p.clientOf(config)
+}
+
+func (p *pair) clientOf(config *tls.Config) *http.Client {
+	transport := &http.Transport{
+		TLSClientConfig: config, MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Hour,
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return p.net.DialContext(ctx, network, p.sin1.config.Listen)
+		},
+	}
+	p.t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+func (w *world) issueToken() {
+	w.t.Helper()
+	if _, err := w.sin1.daemon.IssueToken(); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// hole is where fill puts a name, past what a JSON encoder would make of it.
+const hole = "HOLE"
+
+// fill encodes v with the name in place of the hole, bytes that are no UTF-8 too.
+func fill(v any, name string) []byte {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	quoted, err := json.Marshal(name)
+	if err != nil {
+		panic(err)
+	}
+	if strings.ToValidUTF8(name, "") != name {
+		quoted = []byte(`"` + name + `"`)
+	}
+	return bytes.ReplaceAll(text, []byte(`"`+hole+`"`), quoted)
+}
+
+// segment escapes a name for one segment of a URL.
+func segment(name string) string { return url.PathEscape(name) }
+
+// isRedirected holds for the segments that a URL cannot hold.
+func isRedirected(pl place, name string) bool {
+	return (pl.name == "incarnation" || pl.name == "lane" || pl.name == "path") && (name == "" || name == "." || name == "..")
+}
+
+func clip(s string) string { return s[:min(len(s), 40)] }
+
+func (w *world) step(path dataset.Path, snapshot string) dataset.Step {
+	to := w.point
+	to.Name = snapshot
+	return dataset.Step{Job: "db", Dataset: dataset.Dataset{Path: path, ID: w.source.ID}, To: to}
+}
+
+func (w *world) open(path dataset.Path, snapshot string) wire.Open {
+	w.minted++
+	return wire.Open{Step: w.step(path, snapshot), Driver: "btrfs", Incarnation: fmt.Sprintf("%032x", w.minted), ChunkBytes: wire.MinChunk}
+}
+
+// fresh is a path that nothing was received into.
+func (w *world) fresh() dataset.Path { return dataset.Path(fmt.Sprintf("/fresh/%d", w.minted)) }
+
+func (w *world) frames() []byte {
+	chunk := append(wire.ChunkHeader(0, w.stream).Append(nil), w.stream...)
+	return append(chunk, wire.EndHeader(1, uint64(len(w.stream))).Append(nil)...)
+}
+
+// whole is a step in one request.
+func (w *world) whole(open wire.Open, name string) []byte {
+	head := fill(open, name)
+	return slices.Concat(binary.BigEndian.AppendUint32(nil, uint32(len(head))), head, w.frames())
+}
+
+// opened announces a transfer twice: the first answer may come before the verdict.
+// What runs then is ended again. Its point is another than that of whole steps,
+// which would be there already.
+func (w *world) opened(p *principal, open wire.Open, name string) answer {
+	open.Step.To.ID = "0ff"
+	body := fill(open, name)
+	got := w.do(p, "POST", wire.PathTransfers, body)
+	if got.status/100 != 2 {
+		return got
+	}
+	synctest.Wait()
+	got = w.do(p, "POST", wire.PathTransfers, body)
+	w.do(p, "DELETE", wire.PathTransfers+"/"+open.Incarnation, nil)
+	synctest.Wait()
+	return got
+}
+
+// do asks, and reads the kind out of an answer that is an error, or a last word
+// that is one.
+func (w *world) do(p *principal, method, path string, body []byte) answer {
+	req, err := http.NewRequestWithContext(w.t.Context(), method, "https://sin1"+path, bytes.NewReader(body))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	req.Header.Set(wire.VersionHeader, strconv.Itoa(wire.Version))
+	resp, err := p.http.Do(req)
+	if err != nil {
+		return answer{}
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		w.t.Errorf("%s %s by %s: %v", method, path, p.name, err)
+	}
+	var said struct {
+		Kind  wire.Kind   `json:"kind"`
+		Error *wire.Error `json:"error"`
+	}
+	if err := json.Unmarshal(text, &said); err != nil {
+		w.t.Errorf("%s %s by %s: %d with %.80q, want JSON", method, path, p.name, resp.StatusCode, text)
+	}
+	if said.Error != nil {
+		said.Kind = said.Error.Kind
+	}
+	return answer{resp.StatusCode, said.Kind}
+}
