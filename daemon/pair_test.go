@@ -309,6 +309,27 @@ func TestTheTargetSpeaksUpWhileItsSourceIsDead(t *testing.T) {
 	})
 }
 
+func TestATargetIntoWhichNothingEverCameSpeaksUp(t *testing.T) {
+	runPair(t, func(p *pair) {
+		p.start(p.sin1)
+		after(90*time.Minute + 10*time.Second)
+		if notes := p.told.since(0); !slices.Equal(notes, []string{"sin1 rpo-missed "}) {
+			t.Errorf("told %v, want sin1's rpo-missed", notes)
+		}
+	})
+}
+
+func TestAJobThatFindsNoDatasetSpeaksUp(t *testing.T) {
+	runPair(t, func(p *pair) {
+		p.fra1.disk.Remove(db)
+		p.startBoth()
+		after(90*time.Minute + 10*time.Second)
+		if notes := p.told.since(0); !slices.Contains(notes, "fra1 rpo-missed ") {
+			t.Errorf("told %v, want fra1's rpo-missed", notes)
+		}
+	})
+}
+
 func TestALinkCutInTheMiddleCostsOnlyWhatWasInFlight(t *testing.T) {
 	runPair(t, func(p *pair) {
 		const size = 64 << 20
@@ -385,7 +406,7 @@ func TestAPromotedStandbyFencesItsSource(t *testing.T) {
 		if err := p.fra1.disk.Write(db, "late", []byte("x")); err == nil {
 			t.Error("fra1 can still be written to, want it read-only")
 		}
-		if notes := p.told.since(0); !slices.Contains(notes, "fra1 demoted ") {
+		if notes := p.told.since(0); !slices.Contains(notes, "fra1 demoted /data/db") {
 			t.Errorf("told %v, want that fra1 was demoted", notes)
 		}
 	})
@@ -401,7 +422,7 @@ func TestASourceThatMayNotBeFencedGoesOnAndSaysSo(t *testing.T) {
 		if err := p.fra1.disk.Write(db, "late", []byte("x")); err != nil {
 			t.Errorf("fra1 was fenced by a peer that may not: %v", err)
 		}
-		if notes := p.told.since(0); !slices.Contains(notes, "fra1 mark-refused ") {
+		if notes := p.told.since(0); !slices.Contains(notes, "fra1 mark-refused /data/db") {
 			t.Errorf("told %v, want the refused mark", notes)
 		}
 	})

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"antipode/transport/client"
 	"antipode/transport/peer"
 	"antipode/transport/peer/pairing"
+	"antipode/transport/wire"
 )
 
 // pairingDesk holds the one token that may be outstanding (server.Pairing), and
@@ -84,8 +86,14 @@ func (p *pairingDesk) redeem(ctx context.Context, r control.PairAcceptRequest) (
 	})
 	defer c.Close()
 	answer, err := c.Pair(ctx, token, p.d.node(), p.d.advertised())
+	if errors.Is(err, wire.ErrUnknown) {
+		return control.PairAcceptResponse{}, &control.Error{
+			Kind: control.KindRefused, Object: token.Address, Text: "no token is outstanding there: this one was used, or its time is over",
+			Next: "run `antipode pair` there for a new one",
+		}
+	}
 	if err != nil {
-		return control.PairAcceptResponse{}, fmt.Errorf("pair with %s: %w", token.Address, err)
+		return control.PairAcceptResponse{}, err
 	}
 	pinned := policy.Peer{Name: answer.Node, Address: token.Address, Key: token.Issuer.String()}
 	file, err := p.pin(pinned)

@@ -37,17 +37,20 @@ type RunOptions struct {
 	NewLog func(config.Log) zerolog.Logger
 }
 
-// ErrRunning: another daemon works on the same state directory.
+// ErrRunning means that another daemon works on the same state directory.
 var ErrRunning = errors.New("another daemon runs on this state directory")
 
 // Run is `antipode daemon`: it makes everything that New wants out of the real
 // world and serves until ctx ends. SIGHUP reloads.
-func Run(ctx context.Context, o RunOptions) error {
+func Run(ctx context.Context, o RunOptions) (err error) {
 	cfg, err := config.Load(o.ConfigPath)
 	if err != nil {
 		return err
 	}
 	log := o.NewLog(cfg.Log)
+	for _, w := range cfg.Warnings {
+		log.Warn().Msg(w.String())
+	}
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return fmt.Errorf("make the state directory: %w", err)
 	}
@@ -64,7 +67,7 @@ func Run(ctx context.Context, o RunOptions) error {
 	if err != nil {
 		return fmt.Errorf("open the ledger: %w", err)
 	}
-	defer history.Close()
+	defer func() { err = errors.Join(err, history.Close()) }()
 	if aside := history.SetAside(); aside != "" {
 		log.Warn().Str("file", aside).Msg("the ledger was damaged and is set aside; history begins anew")
 	}
@@ -72,7 +75,7 @@ func Run(ctx context.Context, o RunOptions) error {
 	if err != nil {
 		return fmt.Errorf("listen for peers: %w", err)
 	}
-	defer listener.Close()
+	defer listener.Close() //nolint:errcheck // the server has closed it; this is for the ways out before that
 	dialer := client.Dialer()
 	d, err := New(Options{
 		Config: cfg, Identity: identity, Drivers: realDrivers{log: log}, Ledger: history, Listener: listener,
@@ -150,7 +153,7 @@ func lockState(dir string) (*os.File, error) {
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("%w: %s is locked (%v); stop that one, or give this one a state_dir of its own", ErrRunning, path, err)
+		return nil, fmt.Errorf("%w: %s is locked (%w); stop that one, or give this one a state_dir of its own", ErrRunning, path, err)
 	}
 	return f, nil
 }

@@ -169,6 +169,7 @@ func (t target) Receive(ctx context.Context, from string, open wire.Open, r io.R
 	}
 	log := t.d.Log.With().Str("peer", from).Stringer("dataset", path).Str("step", string(open.Step.ID())).Logger()
 	log.Info().Str("snapshot", open.Step.To.Name).Bool("full", open.Step.IsFull()).Msg("receive begins")
+	t.d.expect(from, path, room)
 	point, err := room.Receive(ctx, open.Step, r)
 	if err != nil {
 		log.Error().Err(err).Msg("receive failed")
@@ -178,6 +179,17 @@ func (t target) Receive(ctx context.Context, from string, open wire.Open, r io.R
 	log.Info().Str("snapshot", point.Name).Msg("point is durable and published")
 	t.d.arrived(from, path, room, point)
 	return wire.Committed{Published: true, Snapshot: point}, nil
+}
+
+// expect puts a replica on the board before its first point is there, so that a
+// first copy of two weeks is seen on this side too.
+func (d *Daemon) expect(from string, path dataset.Path, r *room) {
+	d.Board.Replica(board.ReplicaKey{From: from, Dataset: path}, func(line *status.Replica) {
+		line.RPO = r.Accept.RPO
+		if line.Role == "" {
+			line.Role = activate.Seeding.String()
+		}
+	})
 }
 
 // Committed answers from the disk whether a step is published.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	"antipode/daemon/control"
 	"antipode/daemon/plan"
@@ -72,12 +73,19 @@ func (d *Daemon) trigger(ctx context.Context, r control.TriggerRequest) (control
 	made, err := d.snapshotJob(ctx, w, causeTrigger)
 	answer.Snapshots = made
 	errs := []error{err}
+	var visits sync.WaitGroup
+	var mu sync.Mutex // guards answer and errs while couriers are on their way
 	for _, c := range w.couriers {
-		tally, err := c.Visit(ctx, true)
-		answer.Steps += tally.Steps
-		answer.Bytes += tally.Bytes
-		errs = append(errs, err)
+		visits.Go(func() {
+			tally, err := c.Visit(ctx, true)
+			mu.Lock()
+			defer mu.Unlock()
+			answer.Steps += tally.Steps
+			answer.Bytes += tally.Bytes
+			errs = append(errs, err)
+		})
 	}
+	visits.Wait()
 	answer.Ended = d.Now()
 	for _, err := range errs {
 		if err != nil {

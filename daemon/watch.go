@@ -90,14 +90,13 @@ func (w *watch) serve(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			w.judge(w.d.Now(), w.d.Status())
+			w.judge(w.d.Now(), append(subjectsOf(w.d.Status()), w.d.silent()...))
 		}
 	}
 }
 
 // judge looks at every objective once.
-func (w *watch) judge(now time.Time, s status.Status) {
-	subjects := subjectsOf(s)
+func (w *watch) judge(now time.Time, subjects []subject) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	known := make(map[string]bool, len(subjects))
@@ -195,6 +194,38 @@ func subjectsOf(s status.Status) []subject {
 	return all
 }
 
+// silent are the objectives of which no status line speaks, because there is
+// nothing yet that could be late: a job that finds no dataset, an [[accept]] into
+// which nothing ever came.
+func (d *Daemon) silent() []subject {
+	var all []subject
+	s := d.site()
+	for id, w := range s.jobs {
+		if len(d.Board.Datasets(id)) > 0 {
+			continue
+		}
+		for name := range w.couriers {
+			all = append(all, subject{
+				side: ledger.Source, job: id, peer: name, rpo: w.job.RPO, key: ledger.FactKey{Side: ledger.Source, Job: id, Peer: name},
+				descriptor: fmt.Sprintf("job %s, which finds no dataset, to %s", id, name),
+			})
+		}
+	}
+	held := map[string]bool{}
+	for _, r := range d.Board.Read().Replicas {
+		held[r.From] = true
+	}
+	for key, r := range s.rooms {
+		if !held[key.from] {
+			all = append(all, subject{
+				side: ledger.Target, peer: key.from, rpo: r.Accept.RPO, key: ledger.FactKey{Side: ledger.Target, Peer: key.from},
+				descriptor: fmt.Sprintf("accept from %s, into which nothing came yet", key.from),
+			})
+		}
+	}
+	return all
+}
+
 // alarm tells of what no clock sees: a refused mark, a split brain, a demotion.
 // The same alarm is told once.
 func (d *Daemon) alarm(kind, object, text string) {
@@ -207,7 +238,7 @@ func (d *Daemon) alarm(kind, object, text string) {
 		return
 	}
 	w.stands[key] = status.Alert{At: d.Now(), Kind: kind, Object: object, Text: text}
-	w.enqueue(note{kind: kind, object: object, text: text})
+	w.enqueue(note{kind: kind, object: object, text: text, env: map[string]string{"DATASET": object}})
 }
 
 // enqueue hands a note to the teller; w.mu is held. The oldest gives way when the

@@ -88,7 +88,6 @@ type scene struct {
 	board   *board.Board
 	courier *replicate.Courier
 	alarms  []string
-	stop    func()
 }
 
 func play(t *testing.T, paths []dataset.Path, act func(s *scene)) {

@@ -46,8 +46,8 @@ type Sender struct {
 	Estimated func(s dataset.Step, bytes int64)
 }
 
-// ErrMisanswered: the target says that it published something else than what
-// was sent. Nothing is released.
+// ErrMisanswered means that the target says that it published something else than
+// what was sent. Nothing is released.
 var ErrMisanswered = errors.New("the target's answer does not match the step")
 
 // Execute sends one step and returns the snapshot as it is on the target.
