@@ -19,6 +19,12 @@ import (
 // idle frame every few seconds.
 const laneTimeout = 30 * time.Second
 
+// How long, and how much, is read behind an answer that ends a lane.
+const (
+	drainTimeout = 2 * time.Second
+	drainBytes   = 4 * wire.MaxChunk
+)
+
 // lane takes frames in until the sender ends the body or the transfer is over.
 // What is wrong with a frame ends this lane; the transfer goes on by another.
 func (s *Server) lane(w http.ResponseWriter, r *http.Request, peer string) (any, error) {
@@ -31,23 +37,39 @@ func (s *Server) lane(w http.ResponseWriter, r *http.Request, peer string) (any,
 		return nil, fmt.Errorf("lane: %w", err)
 	}
 	w.Header().Set("Connection", "close")
+	p, err := s.readLane(r, c, peer)
+	s.answer(w, r, p, err)
+	if err != nil {
+		s.drain(r, c)
+	}
+	return nil, nil
+}
+
+func (s *Server) readLane(r *http.Request, c *http.ResponseController, peer string) (wire.Progress, error) {
 	t, err := s.transfers.find(peer, r.PathValue("incarnation"))
 	if err != nil {
-		return nil, err
+		return wire.Progress{}, err
 	}
 	leave, err := t.enter()
 	if err != nil {
-		return nil, err
+		return wire.Progress{}, err
 	}
 	defer leave()
 	defer s.interrupt(t, c)()
 	body := &liveBody{r: r.Body, c: c, now: s.opts.Now}
-	if err := (&frames{body: body, t: t, pool: s.pool}).read(false); err != nil {
-		s.opts.Log.Debug().Err(err).Str("peer", peer).Str("incarnation", t.open.Incarnation).Msg("lane ended")
-		return nil, err
-	}
+	err = (&frames{body: body, t: t, pool: s.pool}).read(false)
 	p, _ := t.progress()
-	return p, nil
+	return p, err
+}
+
+// drain reads on for a while behind an early answer: a connection that is
+// closed over unread bytes is reset, and the answer lost with it.
+func (s *Server) drain(r *http.Request, c *http.ResponseController) {
+	if c.Flush() != nil || c.SetReadDeadline(s.opts.Now().Add(drainTimeout)) != nil {
+		return
+	}
+	// How it ends does not matter; the lane is over.
+	_, _ = io.CopyN(io.Discard, r.Body, drainBytes)
 }
 
 // interrupt ends a read that waits when the transfer ends. The returned
