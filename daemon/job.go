@@ -112,12 +112,11 @@ func (d *Daemon) isFenced(ctx context.Context, w *work, path dataset.Path) bool 
 // node was made primary of is fenced here; it is made read-only again each time,
 // since a crash may have come between the mark and that.
 func (d *Daemon) primaries(ctx context.Context, w *work, paths []dataset.Path) ([]dataset.Path, error) {
-	var live []dataset.Path
-	var errs []error
+	live, marks, err := d.roles(ctx, w, paths)
+	errs := []error{err}
 	for _, p := range paths {
-		mark, err := w.source.Mark(ctx, p)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("read mark of %s: %w", p, err))
+		mark, known := marks[p]
+		if !known {
 			continue
 		}
 		role := activate.SourceRole(mark, d.node())
@@ -129,11 +128,27 @@ func (d *Daemon) primaries(ctx context.Context, w *work, paths []dataset.Path) (
 			}
 		}
 		d.Board.Dataset(w.job.ID, p, func(line *status.Dataset) { line.Role, line.Generation = role.String(), mark.Generation })
-		if role == activate.Primary {
+	}
+	return live, errors.Join(errs...)
+}
+
+// roles reads which datasets this node is primary of, and their marks. It writes
+// nothing.
+func (d *Daemon) roles(ctx context.Context, w *work, paths []dataset.Path) (live []dataset.Path, marks map[dataset.Path]dataset.Mark, err error) {
+	var errs []error
+	marks = make(map[dataset.Path]dataset.Mark, len(paths))
+	for _, p := range paths {
+		mark, err := w.source.Mark(ctx, p)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("read mark of %s: %w", p, err))
+			continue
+		}
+		marks[p] = mark
+		if activate.SourceRole(mark, d.node()) == activate.Primary {
 			live = append(live, p)
 		}
 	}
-	return live, errors.Join(errs...)
+	return live, marks, errors.Join(errs...)
 }
 
 func (d *Daemon) noteSnapshots(job string, taken []dataset.Snapshot, paths []dataset.Path) {

@@ -61,7 +61,7 @@ func (p *previewer) problem(err error) {
 
 // snapshots reads every dataset and adds the snapshot that the run would make.
 func (p *previewer) snapshots(ctx context.Context, paths []dataset.Path) {
-	live, err := p.d.primaries(ctx, p.w, paths)
+	live, _, err := p.d.roles(ctx, p.w, paths)
 	p.problem(err)
 	var newest time.Time
 	for _, path := range live {
