@@ -23,6 +23,7 @@ import (
 	"antipode/daemon/policy"
 	"antipode/daemon/schedule"
 	"antipode/daemon/status"
+	"antipode/daemon/watch"
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
 	"antipode/transport/peer"
@@ -65,7 +66,7 @@ type Daemon struct {
 	schedule *schedule.Scheduler
 	server   *server.Server
 	host     *shape.Budget // the host's rate
-	watch    *watch
+	watch    *watch.Watch
 	pairing  *pairingDesk
 	started  time.Time
 
@@ -93,7 +94,10 @@ func New(o Options) (*Daemon, error) {
 		return nil, err
 	}
 	d.ctx, d.end = context.WithCancel(context.Background())
-	d.watch = newWatch(d)
+	d.watch = watch.New(watch.Options{
+		Node: o.Config.Node, Now: o.Now, Log: o.Log, Subjects: d.subjects, History: o.Ledger, Tell: o.Tell,
+		Before: func(key ledger.FactKey) ledger.Fact { return d.facts[key] }, Stand: d.Board.SetAlerts,
+	})
 	d.pairing = &pairingDesk{d: d}
 	d.schedule = schedule.New(schedule.Options{Now: o.Now, Run: d.runJob, Log: o.Log})
 	d.server = server.New(server.Options{
@@ -115,7 +119,7 @@ func (d *Daemon) Serve(ctx context.Context) error {
 	parts := map[string]func(context.Context) error{
 		"schedule":  d.schedule.Serve,
 		"transport": func(ctx context.Context) error { return d.server.Serve(ctx, d.Listener) },
-		"watch":     d.watch.serve,
+		"watch":     d.watch.Serve,
 		"upkeep":    d.upkeep,
 		"ledger": func(ctx context.Context) error {
 			return d.ledger.Serve(ctx, func(err error) { d.Log.Error().Err(err).Msg("history was not written") })

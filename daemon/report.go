@@ -1,9 +1,12 @@
 package daemon
 
 import (
+	"fmt"
 	"time"
 
+	"antipode/daemon/ledger"
 	"antipode/daemon/status"
+	"antipode/daemon/watch"
 	"antipode/transport/server"
 )
 
@@ -77,4 +80,41 @@ func (d *Daemon) receivingLine(now time.Time, t server.TransferState) *status.Mo
 		m.Waiting = status.WaitingLink
 	}
 	return m
+}
+
+// subjects are all objectives: those of the status, and the silent ones.
+func (d *Daemon) subjects() []watch.Subject {
+	return append(watch.Subjects(d.Status()), d.silent()...)
+}
+
+// silent are the objectives of which no status line speaks, because there is
+// nothing yet that could be late: a job that finds no dataset, an [[accept]] into
+// which nothing ever came.
+func (d *Daemon) silent() []watch.Subject {
+	var all []watch.Subject
+	s := d.site()
+	for id, w := range s.jobs {
+		if len(d.Board.Datasets(id)) > 0 {
+			continue
+		}
+		for name := range w.couriers {
+			all = append(all, watch.Subject{
+				Key: ledger.FactKey{Side: ledger.Source, Job: id, Peer: name}, RPO: w.job.RPO,
+				Name: fmt.Sprintf("job %s, which finds no dataset, to %s", id, name),
+			})
+		}
+	}
+	held := map[string]bool{}
+	for _, r := range d.Board.Read().Replicas {
+		held[r.From] = true
+	}
+	for key, r := range s.rooms {
+		if !held[key.from] {
+			all = append(all, watch.Subject{
+				Key: ledger.FactKey{Side: ledger.Target, Peer: key.from}, RPO: r.Accept.RPO,
+				Name: fmt.Sprintf("accept from %s, into which nothing came yet", key.from),
+			})
+		}
+	}
+	return all
 }

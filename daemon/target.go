@@ -139,9 +139,9 @@ func (d *Daemon) judgeSource(key board.ReplicaKey, ours, theirs dataset.Mark) {
 	d.mu.Unlock()
 	switch {
 	case split != nil:
-		d.alarm("split-brain", string(key.Dataset), err.Error())
+		d.watch.Alarm("split-brain", string(key.Dataset), err.Error())
 	case err != nil:
-		d.alarm("mark-refused", string(key.Dataset), err.Error())
+		d.watch.Alarm("mark-refused", string(key.Dataset), err.Error())
 	}
 }
 

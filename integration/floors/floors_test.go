@@ -41,6 +41,7 @@ var floor = map[string]int{
 	"daemon/snapshot":        2,
 	"daemon/plan":            2,
 	"daemon/send":            2,
+	"daemon/watch":           3,
 	"daemon/receive":         3,
 	"daemon/prune":           2,
 	"daemon/activate":        2,

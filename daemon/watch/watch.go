@@ -1,0 +1,283 @@
+// Package watch judges every objective by this node's own clock and tells the
+// operator at each crossing, by the operator's own command. It needs nothing from
+// the peers: a target speaks up when its source is silent. It does not know where
+// the facts come from.
+package watch
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"antipode/daemon/config"
+	"antipode/daemon/ledger"
+	"antipode/daemon/policy"
+	"antipode/daemon/status"
+)
+
+const (
+	// watchEvery is how often objectives are judged. An alert is due within 10 s of
+	// the miss.
+	watchEvery = time.Second
+	// maxQueued bounds the alerts that wait for a slow command.
+	maxQueued = 1024
+	// primary is the role of a replica that was promoted here.
+	primary = "primary"
+)
+
+// Options of a Watch. All fields are needed.
+type Options struct {
+	Node string
+	Now  func() time.Time
+	Log  zerolog.Logger
+	// Subjects are all objectives as they stand now.
+	Subjects func() []Subject
+	// Before is what was known of an objective before a restart.
+	Before func(ledger.FactKey) ledger.Fact
+	// History remembers crossings and what was told.
+	History interface{ Record(ledger.Batch) }
+	// Stand shows the alerts that stand, newest first.
+	Stand func([]status.Alert)
+	// Tell runs the operator's command.
+	Tell func(ctx context.Context, argv []string, timeout time.Duration, env map[string]string) error
+}
+
+// Watch is safe for concurrent use.
+type Watch struct {
+	Options
+
+	mu     sync.Mutex // guards below
+	alert  config.Alert
+	seen   map[string]*sighting
+	stands map[string]status.Alert // by object
+	queue  []note
+	wake   chan struct{}
+}
+
+// sighting is what the watch remembers of one objective.
+type sighting struct {
+	standing policy.Standing
+	moved    time.Time // when its first copy last moved, or the watch began
+	bytes    int64
+}
+
+// note is one alert on its way to the operator.
+type note struct {
+	kind, object, text string
+	env                map[string]string
+}
+
+// Subject is one objective with the facts that it is judged by.
+type Subject struct {
+	Key       ledger.FactKey
+	Name      string        // for people; no two are alike
+	RPO       time.Duration // 0: no objective
+	Point     status.Point  // newest complete on the target
+	Moving    *status.Moving
+	LastError *status.Problem
+	// Suspended: another node is primary, so nothing is late here.
+	Suspended bool
+}
+
+// New returns a watch; Serve runs it.
+func New(o Options) *Watch {
+	return &Watch{Options: o, seen: map[string]*sighting{}, stands: map[string]status.Alert{}, wake: make(chan struct{}, 1)}
+}
+
+// Configure takes over the operator's command.
+func (w *Watch) Configure(a config.Alert) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.alert = a
+}
+
+// Serve judges until ctx ends; alerts that wait then are told first, within
+// their own bounds.
+func (w *Watch) Serve(ctx context.Context) error {
+	var teller sync.WaitGroup
+	defer teller.Wait()
+	teller.Go(func() { w.tell(ctx) })
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			w.judge(w.Now(), w.Subjects())
+		}
+	}
+}
+
+// judge looks at every objective once.
+func (w *Watch) judge(now time.Time, subjects []Subject) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	known := make(map[string]bool, len(subjects))
+	for _, sub := range subjects {
+		known[sub.Name] = true
+		w.judgeOne(now, sub)
+	}
+	maps.DeleteFunc(w.seen, func(k string, _ *sighting) bool { return !known[k] })
+	standing := slices.SortedFunc(maps.Values(w.stands), func(a, b status.Alert) int {
+		return cmp.Or(b.At.Compare(a.At), cmp.Compare(a.Object, b.Object))
+	})
+	w.Stand(standing)
+}
+
+func (w *Watch) judgeOne(now time.Time, sub Subject) {
+	was, ok := w.seen[sub.Name]
+	if !ok {
+		was = &sighting{moved: now, standing: w.remembered(sub.Key)}
+		w.seen[sub.Name] = was
+	}
+	if sub.Moving != nil && sub.Moving.Bytes != was.bytes {
+		was.bytes, was.moved = sub.Moving.Bytes, now
+	}
+	objective := policy.Objective{RPO: sub.RPO}
+	if sub.Suspended {
+		objective = policy.Objective{}
+	}
+	var event policy.Event
+	was.standing, event = objective.Turn(was.standing, now, policy.Evidence{Point: sub.Point.Time, Alive: was.moved})
+	if event == policy.EventNone {
+		return
+	}
+	kind, text := "rpo-met", fmt.Sprintf("%s is within its rpo of %s again: the newest recovery point is %s",
+		sub.Name, policy.FormatDuration(sub.RPO), sub.Point.Name)
+	state := status.StateOK
+	delete(w.stands, sub.Name)
+	if event == policy.EventMissed {
+		kind, text, state = "rpo-missed", missedText(now, sub), status.StateMissed
+		w.stands[sub.Name] = status.Alert{At: now, Kind: kind, Object: sub.Name, Text: text}
+	}
+	w.History.Record(ledger.Batch{Facts: []ledger.Fact{{
+		FactKey: sub.Key, At: now, RPO: sub.RPO, State: string(state),
+		Point: ledger.Point{Name: sub.Point.Name, Created: sub.Point.Time},
+	}}})
+	w.enqueue(note{kind: kind, object: sub.Name, text: text, env: map[string]string{
+		"SIDE": string(sub.Key.Side), "JOB": sub.Key.Job, "DATASET": string(sub.Key.Dataset), "PEER": sub.Key.Peer,
+		"RPO_SECONDS": strconv.FormatInt(int64(sub.RPO/time.Second), 10), "POINT": sub.Point.Name,
+	}})
+}
+
+func missedText(now time.Time, sub Subject) string {
+	text := fmt.Sprintf("%s has missed its rpo of %s: ", sub.Name, policy.FormatDuration(sub.RPO))
+	if sub.Point.IsZero() {
+		text += "there is no recovery point yet, and the first copy does not move"
+	} else {
+		text += fmt.Sprintf("the newest recovery point is %s, %s old", sub.Point.Name, policy.FormatDuration(now.Sub(sub.Point.Time).Round(time.Second)))
+	}
+	if sub.LastError != nil {
+		text += "; last error: " + sub.LastError.Text
+	}
+	return text
+}
+
+// remembered is the standing before a restart, so that a restart does not tell
+// what was told.
+func (w *Watch) remembered(key ledger.FactKey) policy.Standing {
+	if w.Before(key).State == string(status.StateMissed) {
+		return policy.StandingMissed
+	}
+	return policy.StandingNone
+}
+
+// Subjects are the objectives of a status.
+func Subjects(s status.Status) []Subject {
+	var all []Subject
+	for _, j := range s.Jobs {
+		for _, d := range j.Datasets {
+			for _, p := range d.Peers {
+				all = append(all, Subject{
+					Key:  ledger.FactKey{Side: ledger.Source, Job: j.ID, Dataset: d.Path, Peer: p.Peer},
+					Name: fmt.Sprintf("%s of job %s to %s", d.Path, j.ID, p.Peer), RPO: p.RPO, Point: p.LastPoint,
+					Moving: p.Moving, LastError: p.LastError, Suspended: p.State == status.StateFenced,
+				})
+			}
+		}
+	}
+	for _, r := range s.Replicas {
+		all = append(all, Subject{
+			Key:  ledger.FactKey{Side: ledger.Target, Dataset: r.Path, Peer: r.From},
+			Name: fmt.Sprintf("replica of %s from %s", r.Path, r.From), RPO: r.RPO, Point: r.LastPoint,
+			Moving: r.Receiving, LastError: r.LastError, Suspended: r.Role == primary,
+		})
+	}
+	return all
+}
+
+// Alarm tells of what no clock sees: a refused mark, a split brain, a demotion.
+// The same alarm is told once.
+func (w *Watch) Alarm(kind, object, text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	key := kind + " " + object
+	text = strings.TrimPrefix(text, object+": ")
+	if w.stands[key].Text == text {
+		return
+	}
+	w.stands[key] = status.Alert{At: w.Now(), Kind: kind, Object: object, Text: text}
+	w.enqueue(note{kind: kind, object: object, text: text, env: map[string]string{"DATASET": object}})
+}
+
+// enqueue hands a note to the teller; w.mu is held. The oldest gives way when the
+// command is too slow for all.
+func (w *Watch) enqueue(n note) {
+	w.Log.Warn().Str("event", n.kind).Str("object", n.object).Msg(n.text)
+	w.queue = append(w.queue, n)
+	if len(w.queue) > maxQueued {
+		w.queue = w.queue[1:]
+	}
+	select {
+	case w.wake <- struct{}{}:
+	default: // it is awake
+	}
+}
+
+// tell runs the operator's command for one note after the other.
+func (w *Watch) tell(ctx context.Context) {
+	for {
+		w.mu.Lock()
+		var next note
+		waiting := len(w.queue) > 0
+		if waiting {
+			next, w.queue = w.queue[0], w.queue[1:]
+		}
+		command := w.alert
+		w.mu.Unlock()
+		if waiting {
+			w.tellOne(ctx, command, next)
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.wake:
+		}
+	}
+}
+
+func (w *Watch) tellOne(ctx context.Context, command config.Alert, n note) {
+	record := ledger.Alert{At: w.Now(), Kind: n.kind, Object: n.object, Text: n.text}
+	if len(command.Exec) > 0 {
+		env := map[string]string{"EVENT": n.kind, "NODE": w.Node, "OBJECT": n.object, "TEXT": n.text}
+		maps.Copy(env, n.env)
+		// A daemon that is told to stop tells what it knows first.
+		err := w.Tell(context.WithoutCancel(ctx), command.Exec, command.Timeout, env)
+		record.Delivered = err == nil
+		if err != nil {
+			record.Error = err.Error()
+			w.Log.Error().Err(err).Str("event", n.kind).Msg("the alert command failed; somebody may not know")
+		}
+	}
+	w.History.Record(ledger.Batch{Alerts: []ledger.Alert{record}})
+}

@@ -1,0 +1,175 @@
+package watch_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"antipode/daemon/config"
+	"antipode/daemon/ledger"
+	"antipode/daemon/status"
+	"antipode/daemon/watch"
+)
+
+// post collects what was told and remembered.
+type post struct {
+	mu     sync.Mutex
+	events []string
+	texts  []string
+	alerts []ledger.Alert
+	stands []status.Alert
+	broken error
+	slow   time.Duration
+}
+
+func (p *post) Record(b ledger.Batch) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.alerts = append(p.alerts, b.Alerts...)
+}
+
+func (p *post) tell(_ context.Context, argv []string, _ time.Duration, env map[string]string) error {
+	time.Sleep(p.slow)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.events = append(p.events, argv[0]+" "+env["EVENT"]+" "+env["DATASET"])
+	p.texts = append(p.texts, env["TEXT"])
+	return p.broken
+}
+
+func (p *post) told() []string {
+	synctest.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.events)
+}
+
+var key = ledger.FactKey{Side: ledger.Source, Job: "db", Dataset: "/data/db", Peer: "sin1"}
+
+// run has a watch look at one subject, which act may change.
+func run(t *testing.T, before ledger.Fact, act func(t *testing.T, w *watch.Watch, s *watch.Subject, p *post)) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &post{}
+		var mu sync.Mutex
+		s := &watch.Subject{Key: key, Name: "/data/db to sin1", RPO: time.Hour, Point: status.Point{Name: "p0", Time: time.Now()}}
+		w := watch.New(watch.Options{
+			Node: "fra1", Now: time.Now, Log: zerolog.Nop(), History: p, Tell: p.tell,
+			Subjects: func() []watch.Subject { mu.Lock(); defer mu.Unlock(); return []watch.Subject{*s} },
+			Before:   func(ledger.FactKey) ledger.Fact { return before },
+			Stand:    func(a []status.Alert) { p.mu.Lock(); defer p.mu.Unlock(); p.stands = a },
+		})
+		w.Configure(config.Alert{Exec: []string{"/bin/tell"}, Timeout: time.Minute})
+		ctx, cancel := context.WithCancel(t.Context())
+		served := make(chan error, 1)
+		go func() { served <- w.Serve(ctx) }()
+		act(t, w, s, p)
+		cancel()
+		if err := <-served; err != nil {
+			t.Errorf("Serve = %v", err)
+		}
+	})
+}
+
+func TestACrossingIsToldOnceWithinTenSeconds(t *testing.T) {
+	run(t, ledger.Fact{}, func(t *testing.T, _ *watch.Watch, s *watch.Subject, p *post) {
+		time.Sleep(time.Hour)
+		if got := p.told(); len(got) != 0 {
+			t.Fatalf("on the hour told %v, want nothing", got)
+		}
+		time.Sleep(10 * time.Second)
+		if got := p.told(); !slices.Equal(got, []string{"/bin/tell rpo-missed /data/db"}) {
+			t.Fatalf("ten seconds later told %v, want the miss", got)
+		}
+		if len(p.stands) != 1 || !strings.Contains(p.texts[0], "p0") {
+			t.Errorf("standing %v, text %q; want one alert that names the newest point", p.stands, p.texts[0])
+		}
+		time.Sleep(24 * time.Hour)
+		s.Point = status.Point{Name: "p1", Time: time.Now()}
+		time.Sleep(2 * time.Second)
+		if got := p.told(); !slices.Equal(got[1:], []string{"/bin/tell rpo-met /data/db"}) {
+			t.Errorf("a day later told %v, want that it is met again, once", got[1:])
+		}
+		if len(p.stands) != 0 {
+			t.Errorf("standing %v, want none", p.stands)
+		}
+	})
+}
+
+func TestARestartTellsNothingAgain(t *testing.T) {
+	missed := ledger.Fact{FactKey: key, State: string(status.StateMissed)}
+	run(t, missed, func(t *testing.T, _ *watch.Watch, s *watch.Subject, p *post) {
+		s.Point.Time = time.Now().Add(-2 * time.Hour)
+		time.Sleep(time.Minute)
+		if got := p.told(); len(got) != 0 {
+			t.Errorf("told %v, want nothing new", got)
+		}
+		s.Point.Time = time.Now()
+		time.Sleep(time.Minute)
+		if got := p.told(); !slices.Equal(got, []string{"/bin/tell rpo-met /data/db"}) {
+			t.Errorf("told %v, want that it is met", got)
+		}
+	})
+}
+
+func TestAFirstCopyThatMovesIsNotLateAndOneThatStandsStillIs(t *testing.T) {
+	run(t, ledger.Fact{}, func(t *testing.T, _ *watch.Watch, s *watch.Subject, p *post) {
+		s.Point, s.Moving = status.Point{}, &status.Moving{}
+		for range 48 {
+			s.Moving = &status.Moving{Bytes: s.Moving.Bytes + 1}
+			time.Sleep(30 * time.Minute)
+		}
+		if got := p.told(); len(got) != 0 {
+			t.Errorf("while it moves told %v, want nothing", got)
+		}
+		time.Sleep(time.Hour)
+		if got := p.told(); !slices.Equal(got, []string{"/bin/tell rpo-missed /data/db"}) {
+			t.Errorf("told %v, want that it stands still", got)
+		}
+	})
+}
+
+func TestNothingIsLateWhileAnotherNodeIsPrimary(t *testing.T) {
+	run(t, ledger.Fact{}, func(t *testing.T, _ *watch.Watch, s *watch.Subject, p *post) {
+		s.Suspended = true
+		time.Sleep(48 * time.Hour)
+		if got := p.told(); len(got) != 0 {
+			t.Errorf("told %v, want nothing", got)
+		}
+	})
+}
+
+func TestTheSameAlarmIsToldOnce(t *testing.T) {
+	run(t, ledger.Fact{}, func(t *testing.T, w *watch.Watch, _ *watch.Subject, p *post) {
+		for range 3 {
+			w.Alarm("split-brain", "/data/db", "/data/db: two activations")
+		}
+		w.Alarm("split-brain", "/data/db", "another two")
+		time.Sleep(time.Second)
+		if got := p.told(); len(got) != 2 || p.texts[0] != "two activations" {
+			t.Errorf("told %v %q, want two alarms without the object said twice", got, p.texts)
+		}
+	})
+}
+
+func TestAFailingCommandIsRememberedAndASlowOneDelaysNoVerdict(t *testing.T) {
+	run(t, ledger.Fact{}, func(t *testing.T, w *watch.Watch, _ *watch.Subject, p *post) {
+		p.broken, p.slow = errors.New("exit status 3"), 30*time.Second
+		w.Alarm("mark-refused", "/data/db", "no")
+		time.Sleep(time.Hour + 2*time.Second)
+		if len(p.stands) != 2 {
+			t.Errorf("standing %v, want the alarm and the miss", p.stands)
+		}
+		time.Sleep(time.Minute)
+		p.told()
+		if len(p.alerts) != 2 || p.alerts[0].Delivered || p.alerts[0].Error != "exit status 3" {
+			t.Errorf("remembered %+v, want both as not delivered, and why", p.alerts)
+		}
+	})
+}
