@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"antipode/fsdrivers"
@@ -15,6 +16,11 @@ const (
 	guardEvery = 16 << 20
 	// guardPoll is how often a full disk is looked at again.
 	guardPoll = 2 * time.Second
+	// settle is how long written data may be on its way to the disk without
+	// being counted as used: a file system with delayed allocation shows them as free
+	// until they are written back, which Linux does within 35 s
+	// (vm.dirty_expire_centisecs and vm.dirty_writeback_centisecs).
+	settle = 45 * time.Second
 )
 
 // guard stops reading before the disk is full and goes on by itself when there
@@ -28,6 +34,13 @@ type guard struct {
 	path   dataset.Path
 	stream io.Reader
 	unseen int // bytes that may still pass before the next look
+	dirty  []passed
+}
+
+// passed is what went to the driver between two looks.
+type passed struct {
+	at    time.Time
+	bytes int64
 }
 
 // noticer is a stream whose sender can be told why nothing is read.
@@ -42,13 +55,16 @@ func (g *guard) Read(p []byte) (int, error) {
 	}
 	n, err := g.stream.Read(p)
 	g.unseen -= n
+	if last := len(g.dirty) - 1; last >= 0 {
+		g.dirty[last].bytes += int64(n)
+	}
 	return n, err
 }
 
 // await returns when there is room, or with the reason why there is none when
 // the context ends.
 func (g *guard) await() error {
-	lack, err := g.room.lack(g.ctx, g.path)
+	lack, err := g.lack()
 	if err != nil || lack == nil {
 		return err
 	}
@@ -64,7 +80,7 @@ func (g *guard) await() error {
 			return fmt.Errorf("%w: %w", context.Cause(g.ctx), lack)
 		case <-poll.C:
 		}
-		if lack, err = g.room.lack(g.ctx, g.path); err != nil {
+		if lack, err = g.lack(); err != nil {
 			return err
 		}
 	}
@@ -72,12 +88,20 @@ func (g *guard) await() error {
 }
 
 // lack reports what is missing until min_free is kept; nil when there is room.
-func (r *Room) lack(ctx context.Context, path dataset.Path) (*dataset.SpaceError, error) {
-	usage, err := r.Driver.Space(ctx, path)
+// What passed lately counts as used, whether the file system shows it yet or not.
+func (g *guard) lack() (*dataset.SpaceError, error) {
+	usage, err := g.room.Driver.Space(g.ctx, g.path)
 	if err != nil {
 		return nil, fmt.Errorf("look for space: %w", err)
 	}
-	return Lack(usage, r.Accept.MinFree.Of(usage.Size)), nil
+	now := g.room.Now()
+	g.dirty = slices.DeleteFunc(g.dirty, func(p passed) bool { return now.Sub(p.at) > settle })
+	for _, p := range g.dirty {
+		usage.Free -= p.bytes
+	}
+	g.dirty = append(g.dirty, passed{at: now})
+	usage.Free = max(usage.Free, 0)
+	return Lack(usage, g.room.Accept.MinFree.Of(usage.Size)), nil
 }
 
 // Lack is nil when at least minFree bytes are free, and names what is missing

@@ -154,6 +154,51 @@ func TestBelowMinFreeNothingIsReadUntilThereIsRoom(t *testing.T) {
 	})
 }
 
+// endless is a stream that has as many bytes as are asked for.
+type endless struct{ left int }
+
+func (e *endless) Read(p []byte) (int, error) {
+	n := min(len(p), e.left)
+	e.left -= n
+	if n == 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// lazy is a driver whose file system shows as used only what was written long
+// ago, as one with delayed allocation does.
+type lazy struct{ driver }
+
+func (d *lazy) Receive(_ context.Context, in dataset.Incoming, r io.Reader) (dataset.Snapshot, error) {
+	n, err := io.Copy(io.Discard, r)
+	d.read = int(n)
+	return in.Step.To, err
+}
+
+func (d *lazy) Space(context.Context, dataset.Path) (fsdrivers.Usage, error) {
+	return fsdrivers.Usage{Where: "/backup", Free: d.free.Load(), Size: 1 << 30}, nil
+}
+
+func TestWhatIsNotWrittenBackYetCountsAsUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const free = 100 << 20
+		d := &lazy{}
+		d.free.Store(free)
+		r := &receive.Room{Node: "sin1", Driver: d, Now: time.Now, Accept: policy.Accept{MinFree: policy.Amount{Bytes: 40 << 20}}}
+		stream := &endless{left: 300 << 20}
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		_, err := r.Receive(ctx, stepTo("antipode_db_1", noon), stream)
+		if !errors.Is(err, dataset.ErrNoSpace) {
+			t.Errorf("Receive = %v, want it to wait for room", err)
+		}
+		if limit := 60<<20 + 17<<20; d.read > limit {
+			t.Errorf("%d bytes were let in over 60 MiB of room, want at most one look more", d.read)
+		}
+	})
+}
+
 func TestAReceiveThatWaitsForRoomEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, d := newRoom()
