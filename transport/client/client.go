@@ -48,6 +48,8 @@ const (
 	dialTimeout   = 15 * time.Second
 	answerTimeout = time.Minute // to the first byte of an answer to a call
 	callRetries   = 3
+
+	maxHeaderBytes = 64 << 10 // of an answer
 )
 
 // Client talks to one peer. Its methods are safe for concurrent use.
@@ -108,6 +110,8 @@ func (c *Client) transport() *http.Transport {
 		TLSClientConfig:     peer.ClientConfig(c.opts.Identity, c.opts.Key),
 		TLSHandshakeTimeout: dialTimeout,
 		DisableCompression:  true,
+		// net/http would take in 10 MiB of them.
+		MaxResponseHeaderBytes: maxHeaderBytes,
 	}
 }
 

@@ -44,7 +44,9 @@ func (t *transfer) runLane(ctx context.Context, n int, fail func(error)) {
 			attempt = 0
 		}
 		t.c.opts.Log.Debug().Err(err).Int("lane", n).Str("incarnation", t.open.Incarnation).Msg("lane lost")
-		if !sleep(ctx, backoff(minBackoff, maxBackoff, attempt, nil)) {
+		// Only a line that comes after the lane's end tells which of its chunks
+		// have arrived; without it they would all be sent again.
+		if !t.awaitNews(ctx) || !sleep(ctx, backoff(minBackoff, maxBackoff, attempt, nil)) {
 			return
 		}
 	}
@@ -158,31 +160,39 @@ func (l *laneWriter) next(ctx context.Context) (stripe.Frame, error) {
 	return f, err
 }
 
+// frame writes a header and its payload. Of these the payload alone is a sign
+// of life: idle frames vanish in the buffers of a dead connection for long.
 func (l *laneWriter) frame(ctx context.Context, f stripe.Frame) error {
 	if err := l.write(ctx, f.Header.Append(l.head[:0])); err != nil {
 		return err
 	}
-	return l.write(ctx, f.Payload)
-}
-
-func (l *laneWriter) write(ctx context.Context, b []byte) error {
-	for len(b) > 0 {
+	for b := f.Payload; len(b) > 0; {
 		part := b[:min(len(b), slice)]
-		if budget := l.t.c.opts.Budget; budget != nil {
-			l.lane.Throttle()
-			if err := budget.Wait(ctx, len(part)); err != nil {
-				return err
-			}
+		l.lane.Touch()
+		if err := l.write(ctx, part); err != nil {
+			return err
 		}
 		l.lane.Touch()
-		k, err := l.w.Write(part)
-		l.n += int64(k)
-		l.t.sent.Add(int64(k))
-		if err != nil {
-			return fmt.Errorf("%w: lane: %w", dataset.ErrCut, err)
-		}
-		b = b[k:]
+		b = b[len(part):]
 	}
-	l.lane.Touch()
+	return nil
+}
+
+// write waits for the budget and gives b to TLS.
+func (l *laneWriter) write(ctx context.Context, b []byte) error {
+	if budget := l.t.c.opts.Budget; budget != nil {
+		l.lane.Throttle(true)
+		err := budget.Wait(ctx, len(b))
+		l.lane.Throttle(false)
+		if err != nil {
+			return err
+		}
+	}
+	k, err := l.w.Write(b)
+	l.n += int64(k)
+	l.t.sent.Add(int64(k))
+	if err != nil {
+		return fmt.Errorf("%w: lane: %w", dataset.ErrCut, err)
+	}
 	return nil
 }

@@ -79,11 +79,12 @@ type transfer struct {
 	notice   error
 	answered bool // the target has said its last word
 	active   map[*stripe.Lane]context.CancelCauseFunc
+	news     chan struct{} // closed, and made anew, with each line taken in
 }
 
 func (c *Client) newTransfer(open wire.Open, tell func(Progress)) *transfer {
 	return &transfer{
-		c: c, open: open, tell: tell, heard: c.opts.Now(), active: map[*stripe.Lane]context.CancelCauseFunc{},
+		c: c, open: open, tell: tell, heard: c.opts.Now(), active: map[*stripe.Lane]context.CancelCauseFunc{}, news: make(chan struct{}),
 		tx: stripe.NewSender(stripe.SenderOptions{
 			Pool: c.pool, ChunkBytes: open.ChunkBytes, Window: max(1, c.opts.Window/open.ChunkBytes), Now: c.opts.Now,
 		}),
@@ -184,13 +185,29 @@ func (t *transfer) linkWait() error {
 
 // take brings in what the target says.
 func (t *transfer) take(p wire.Progress) error {
+	err := t.tx.Acknowledge(p)
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.heard, t.up, t.notice = t.c.opts.Now(), true, nil
 	if p.Notice != nil {
 		t.notice = p.Notice
 	}
+	close(t.news)
+	t.news = make(chan struct{})
+	return err
+}
+
+// awaitNews waits for the next line and reports whether ctx let it.
+func (t *transfer) awaitNews(ctx context.Context) bool {
+	t.mu.Lock()
+	news := t.news
 	t.mu.Unlock()
-	return t.tx.Acknowledge(p)
+	select {
+	case <-news:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // last is the target's last word.

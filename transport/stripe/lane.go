@@ -16,6 +16,7 @@ type Lane struct {
 	unacked   int
 	active    time.Time // last sign of life
 	throttled bool
+	waiting   time.Time // since when it is throttled
 	closed    bool
 }
 
@@ -93,17 +94,23 @@ func (l *Lane) Close() {
 	s.signal.fire()
 }
 
-// Touch notes a sign of life: bytes that went out.
-func (l *Lane) Touch() { l.setThrottled(false) }
-
-// Throttle says that the writer waits for its own budget until it calls Touch.
-func (l *Lane) Throttle() { l.setThrottled(true) }
-
-func (l *Lane) setThrottled(t bool) {
+// Touch notes a sign of life: bytes of a payload that went out.
+func (l *Lane) Touch() {
 	l.s.mu.Lock()
 	defer l.s.mu.Unlock()
-	l.throttled = t
 	l.active = l.s.opts.Now()
+}
+
+// Throttle says that the writer waits for its own budget, or that it does so no
+// more. The time of waiting does not count as silence.
+func (l *Lane) Throttle(on bool) {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	now := l.s.opts.Now()
+	if l.throttled && !on {
+		l.active = l.active.Add(now.Sub(l.waiting))
+	}
+	l.throttled, l.waiting = on, now
 }
 
 // IsStalled reports whether the lane owes acknowledgements and gave no sign of

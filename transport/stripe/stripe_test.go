@@ -285,13 +285,17 @@ func TestStalledLane(t *testing.T) {
 	if l.IsStalled(time.Minute) {
 		t.Error("a lane that just began is called stalled")
 	}
-	l.Throttle()
+	l.Throttle(true)
 	now = now.Add(time.Hour)
 	if l.IsStalled(time.Minute) {
 		t.Error("a lane that waits for its budget is called stalled")
 	}
-	l.Touch()
-	now = now.Add(time.Minute)
+	l.Throttle(false)
+	now = now.Add(time.Minute - 1)
+	if l.IsStalled(time.Minute) {
+		t.Error("the time of waiting for the budget counts as silence")
+	}
+	now = now.Add(1)
 	if !l.IsStalled(time.Minute) {
 		t.Error("a lane that owes and is silent is not called stalled")
 	}
