@@ -61,10 +61,11 @@ type Receiver interface {
 	// replica; zero when there is none that can be gone on from.
 	Pending(ctx context.Context, d dataset.Path) (dataset.Checkpoint, error)
 	// Receive consumes r to io.EOF and returns the published snapshot when it
-	// is durable and its identity was read back from the disk (G2). A step whose To
-	// is published already is answered without reading. Only one receive
-	// runs on a replica. Errors: ErrRefused (gate), ErrBaseMissing,
-	// ErrDiverged, ErrExists, ErrNoSpace, ErrCut, ErrBusy, ErrStuck.
+	// is durable and its identity was read back from the disk (G2). It may wait
+	// in r.Read: who ends ctx must make r fail too. A step whose To is published
+	// already is answered without reading. Only one receive runs on a replica.
+	// Errors: ErrRefused (gate), ErrBaseMissing, ErrDiverged, ErrExists,
+	// ErrNoSpace, ErrCut, ErrBusy, ErrStuck.
 	Receive(ctx context.Context, in dataset.Incoming, r io.Reader) (dataset.Snapshot, error)
 	// Abort removes what an unfinished receive left, checkpoint and all.
 	Abort(ctx context.Context, d dataset.Path) error

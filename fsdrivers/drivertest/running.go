@@ -15,7 +15,7 @@ type running struct {
 	st   dataset.Step
 	rest []byte
 	in   *io.PipeWriter
-	stop context.CancelFunc
+	stop func() // ends the context
 	done chan error
 }
 
@@ -30,12 +30,13 @@ func (w *world) startStep(st dataset.Step) *running {
 	w.Helper()
 	whole := w.stream(st)
 	r, in := io.Pipe()
-	ctx, stop := context.WithCancel(w.Context())
+	ctx, cancel := context.WithCancel(w.Context())
+	stop := func() {
+		cancel()
+		in.CloseWithError(context.Canceled) // the reader ends when the context does
+	}
 	run := &running{w: w, st: st, rest: whole[len(whole)/2:], in: in, stop: stop, done: make(chan error, 1)}
-	w.Cleanup(func() { // a case that fails must not leave it behind
-		stop()
-		in.CloseWithError(errors.New("the case has ended"))
-	})
+	w.Cleanup(stop) // a case that fails must not leave it behind
 	go func() {
 		_, err := w.Target().Receive(ctx, incoming(st), r)
 		r.CloseWithError(errors.New("receive has returned"))
@@ -109,7 +110,7 @@ func sideBySide(w *world) {
 
 func cancelReceive(w *world) {
 	first := w.start("db")
-	first.stop() // its reader hangs, and goes on hanging
+	first.stop()
 	w.want(first.err(), "receive", context.Canceled)
 	w.wantPublished(first.st.Dataset)
 	w.wantClean(first.st.Dataset)

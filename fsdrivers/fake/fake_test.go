@@ -103,7 +103,6 @@ func (h *harness) ForeignCopy(d dataset.Path, s string) {
 // from outside: the reader hangs after it.
 func (h *harness) Litter(in dataset.Incoming, part []byte) {
 	r := &hanging{rest: bytes.NewReader(part), reached: make(chan struct{}), end: make(chan struct{})}
-	defer close(r.end)
 	done := make(chan error)
 	go func() {
 		_, err := h.target.Receive(h.t.Context(), in, r)
@@ -111,6 +110,7 @@ func (h *harness) Litter(in dataset.Incoming, part []byte) {
 	}()
 	<-r.reached
 	h.received.Crash()
+	close(r.end)
 	if err := <-done; err == nil {
 		h.t.Fatal("receive on a disk that crashed: got no error")
 	}

@@ -1,6 +1,7 @@
 package fake
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -19,9 +20,8 @@ type partial struct {
 // running reports whether a receive owns the replica.
 func (r *replica) running() bool { return r.partial != nil && r.partial.running }
 
-// Receive implements fsdrivers.Receiver. It returns when ctx ends even while
-// r.Read waits; what Read then brings is dropped, so after an error nobody else
-// may read r.
+// Receive implements fsdrivers.Receiver. Like a driver that feeds a child it
+// waits for r, which its owner has to end when ctx ends or the host crashes.
 //
 // Case: "a receive ends with its context".
 func (t *Target) Receive(ctx context.Context, in dataset.Incoming, r io.Reader) (dataset.Snapshot, error) {
@@ -29,9 +29,7 @@ func (t *Target) Receive(ctx context.Context, in dataset.Incoming, r io.Reader) 
 	if err != nil || !done.ID.IsZero() {
 		return done, wrapReceive(in, err)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	err = t.consume(ctx, in, rep.partial, crash, pump(ctx, crash, r))
+	err = t.consume(ctx, in, rep.partial, crash, bufio.NewReaderSize(r, blockSize))
 	snap, err := t.finish(in, rep, crash, err)
 	return snap, wrapReceive(in, err)
 }
@@ -106,8 +104,8 @@ func newDecoder(base content) *decoder { return &decoder{base: base, files: base
 //
 // Cases: "a stream of another snapshot is refused", "a failure after the last
 // byte is not a success", "nothing may follow the end mark".
-func (t *Target) consume(ctx context.Context, in dataset.Incoming, p *partial, crash <-chan struct{}, r *pumped) error {
-	if first, err := r.peek(); err == nil && first == magic[0] && p.dec.begun {
+func (t *Target) consume(ctx context.Context, in dataset.Incoming, p *partial, crash <-chan struct{}, r *bufio.Reader) error {
+	if first, err := r.Peek(1); err == nil && first[0] == magic[0] && p.dec.begun {
 		t.disk.mu.Lock()
 		p.dec = newDecoder(p.dec.base) // the source starts over
 		t.disk.next()
@@ -125,7 +123,7 @@ func (t *Target) consume(ctx context.Context, in dataset.Incoming, p *partial, c
 			return refuse("it has more than the %d bytes that are accepted", in.MaxBytes)
 		}
 	}
-	switch _, err := r.peek(); {
+	switch _, err := r.ReadByte(); {
 	case err == nil:
 		return refuse("something follows the end mark")
 	case !errors.Is(err, io.EOF):
