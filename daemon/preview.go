@@ -12,6 +12,7 @@ import (
 	"antipode/daemon/policy"
 	"antipode/daemon/prune"
 	"antipode/daemon/replicate"
+	"antipode/daemon/send"
 	"antipode/fsdrivers/dataset"
 	"antipode/transport/wire"
 )
@@ -130,6 +131,10 @@ func (p *previewer) sends(ctx context.Context, name string) {
 
 func (p *previewer) send(ctx context.Context, name string, side previewSide, r wire.Replica) control.SendPreview[plan.Plan] {
 	out := control.SendPreview[plan.Plan]{Dataset: side.dataset.Path, Peer: name}
+	if r.Path != side.dataset.Path {
+		out.Conflict = control.ErrorOf(fmt.Errorf("%w: asked %s for %s, answered for %q", send.ErrMisanswered, name, side.dataset.Path, r.Path))
+		return out
+	}
 	if r.Problem != nil {
 		out.Conflict = control.ErrorOf(p.d.worded(r.Problem))
 		return out
