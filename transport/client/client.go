@@ -95,7 +95,7 @@ func New(o Options) *Client {
 	c.calls = c.retrying(shared, callRetries)
 	c.steps = c.retrying(shared, 1<<30)
 	own := c.transport()
-	own.DisableKeepAlives, own.DialContext = true, c.dialCorked
+	own.DisableKeepAlives = true
 	c.lanes = &http.Client{Transport: own, CheckRedirect: noRedirect}
 	return c
 }
