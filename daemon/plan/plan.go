@@ -78,7 +78,8 @@ func Decide(in Input) (Plan, error) {
 		return Plan{}, err
 	}
 	e := in.evidence()
-	if !in.TargetID.IsZero() && in.TargetID != in.Dataset.ID {
+	// A binding without points protects nothing: the target binds its path anew.
+	if !in.TargetID.IsZero() && in.TargetID != in.Dataset.ID && len(e.Target) > 0 {
 		return Plan{}, &OtherDataset{Evidence: e, TargetID: in.TargetID}
 	}
 	base, err := in.base(e)

@@ -52,6 +52,17 @@ func path(p Plan) string {
 	return strings.Join(out, " ")
 }
 
+// The way out that OtherDataset names: the former replica's points were moved
+// away, and the path is free for the new dataset.
+func TestPathOfAFormerDatasetWithoutPointsIsFree(t *testing.T) {
+	in := input("@a,1 @b,2", "")
+	in.TargetID = "former"
+	p, err := Decide(in)
+	if err != nil || path(p) != "->b" {
+		t.Errorf("Decide: %q, %v; want a first copy", path(p), err)
+	}
+}
+
 func TestStepsFollowTheSourceFromTheCommonBase(t *testing.T) {
 	tests := []struct {
 		name           string
