@@ -75,7 +75,7 @@ func (d *Daemon) receivingLine(now time.Time, t server.TransferState) *status.Mo
 	}
 	switch {
 	case t.Notice != "":
-		m.Waiting = status.WaitingSpace
+		m.Waiting, m.Notice = status.WaitingSpace, t.Notice
 	case !t.WaitingSince.IsZero():
 		m.Waiting = status.WaitingLink
 	}

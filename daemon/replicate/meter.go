@@ -45,7 +45,10 @@ func (m *meter) show(now time.Time, p client.Progress, line *status.Moving) {
 		m.since, m.base = now, m.acked.Load()
 	}
 	line.Bytes, line.Rate, line.Lanes = m.acked.Load(), int64(m.rate), p.Lanes
-	line.Waiting = waiting(p)
+	line.Waiting, line.Notice = waiting(p), ""
+	if line.Waiting == status.WaitingSpace {
+		line.Notice = p.Notice.Error()
+	}
 	line.ETA = 0
 	if left := line.Estimate - line.Bytes; left > 0 && m.rate > 1 {
 		line.ETA = time.Duration(float64(left) / m.rate * float64(time.Second))

@@ -124,7 +124,11 @@ func (p *page) moving(t *table, m *Moving, verb string) {
 	for i := range parts {
 		parts[i] = strings.ReplaceAll(parts[i], " ", unbroken)
 	}
-	t.note(strings.Join(parts, "  "))
+	notes := []string{strings.Join(parts, "  ")}
+	if m.Notice != "" {
+		notes = append(notes, oneLine(m.Notice))
+	}
+	t.note(notes...)
 }
 
 // unbroken is a blank that line does not break at. None comes from outside:

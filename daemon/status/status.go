@@ -99,6 +99,7 @@ type Moving struct {
 	ETA      time.Duration  `json:"eta_ns,omitempty"`   // 0 is unknown
 	Lanes    int            `json:"lanes,omitempty"`
 	Waiting  Waiting        `json:"waiting,omitempty"`
+	Notice   string         `json:"notice,omitempty"` // why the target takes nothing, as which file system is full
 }
 
 // Waiting says what a step waits for.
