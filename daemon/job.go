@@ -70,7 +70,7 @@ func (d *Daemon) find(ctx context.Context, w *work) ([]dataset.Path, error) {
 	for _, root := range w.job.Datasets.Roots() {
 		found, err := w.source.Find(ctx, root.Path, root.Deep)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("look for datasets at %s: %w", root.Path, err))
+			errs = append(errs, &rootError{w.job.ID, root.Path, err})
 			continue
 		}
 		for _, f := range found {
@@ -106,6 +106,27 @@ func (d *Daemon) find(ctx context.Context, w *work) ([]dataset.Path, error) {
 func (d *Daemon) isFenced(ctx context.Context, w *work, path dataset.Path) bool {
 	mark, err := w.source.Mark(ctx, path)
 	return err == nil && mark.IsForeign(d.node())
+}
+
+// rootError is why nothing could be found at a root of a job's patterns.
+type rootError struct {
+	job  string
+	root dataset.Path
+	err  error
+}
+
+// Error names the root.
+func (e *rootError) Error() string { return fmt.Sprintf("look for datasets at %s: %v", e.root, e.err) }
+
+// Unwrap returns what the driver said.
+func (e *rootError) Unwrap() error { return e.err }
+
+// Next says what to do where the driver does not.
+func (e *rootError) Next() string {
+	if !errors.Is(e.err, dataset.ErrNotFound) {
+		return ""
+	}
+	return fmt.Sprintf("mount its file system, make it again, or take it out of job %s; what targets hold of it stays", e.job)
 }
 
 // primaries returns the datasets that this node may snapshot. One that another

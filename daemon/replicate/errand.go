@@ -181,11 +181,11 @@ func (c *Courier) fail(path dataset.Path, err error) {
 // the error knows one.
 func Problem(err error, now time.Time) *status.Problem {
 	p := &status.Problem{Text: err.Error(), At: now}
-	var conflict plan.Conflict
+	var knows interface{ Next() string } // every plan.Conflict does
 	var answer *wire.Error
 	switch {
-	case errors.As(err, &conflict):
-		p.Next = conflict.Next()
+	case errors.As(err, &knows):
+		p.Next = knows.Next()
 	case errors.As(err, &answer):
 		p.Next = answer.Next
 	}
