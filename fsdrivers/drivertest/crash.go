@@ -74,7 +74,7 @@ func otherAfterCrash(w *world) {
 // must not end it early as if it were whole.
 func vanish(w *world) {
 	v := ability[Vanisher](w)
-	st, r := startSend(w, w.Context())
+	st, r := startSend(w.Context(), w)
 	whole := int64(len(w.stream(st)))
 	v.Vanish(st.Dataset.Path)
 	w.ends("a send of what vanished", func() {

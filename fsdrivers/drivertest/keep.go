@@ -191,7 +191,7 @@ func removedByHand(s *side) {
 
 // destroySending is the source's alone.
 func destroySending(w *world) {
-	st, r := startSend(w, w.Context())
+	st, r := startSend(w.Context(), w)
 	w.want(w.Source().Destroy(w.Context(), st.Dataset.Path, st.To), "destroy", dataset.ErrHeld)
 	r.Close()
 	w.must(w.Source().Destroy(w.Context(), st.Dataset.Path, st.To), "destroy after Close")

@@ -57,7 +57,7 @@ func (r *running) finish() {
 		if _, err := io.Copy(r.in, bytes.NewReader(r.rest)); err != nil {
 			r.w.Errorf("write the second half: %v", err)
 		}
-		r.in.Close()
+		_ = r.in.Close() // never fails
 	})
 	r.w.must(r.err(), "finish the receive")
 	r.w.wantContent(r.st.Dataset, r.st.To, "a", string(noise(9, 1<<20)))
@@ -120,7 +120,7 @@ func cancelReceive(w *world) {
 }
 
 // startSend opens a big stream and reads a little of it.
-func startSend(w *world, ctx context.Context) (dataset.Step, io.ReadCloser) {
+func startSend(ctx context.Context, w *world) (dataset.Step, io.ReadCloser) {
 	w.Helper()
 	d := w.Make("db")
 	w.must(w.Write(d.Path, "big", noise(10, big)), "write")
@@ -136,7 +136,7 @@ func startSend(w *world, ctx context.Context) (dataset.Step, io.ReadCloser) {
 func cancelSend(w *world) {
 	ctx, stop := context.WithCancel(w.Context())
 	defer stop()
-	st, r := startSend(w, ctx)
+	st, r := startSend(ctx, w)
 	stop()
 	w.ends("a send without its context", func() {
 		n, err := io.Copy(io.Discard, r)
@@ -150,7 +150,7 @@ func cancelSend(w *world) {
 }
 
 func closeSend(w *world) {
-	st, r := startSend(w, w.Context())
+	st, r := startSend(w.Context(), w)
 	w.ends("close", func() { r.Close() })
 	if _, err := io.Copy(io.Discard, r); err == nil {
 		w.Error("read after Close: got io.EOF, want an error")

@@ -72,7 +72,7 @@ func (w *world) ends(what string, do func()) {
 func noise(seed uint64, n int) []byte {
 	b := make([]byte, n)
 	r := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)})
-	r.Read(b) // never fails
+	_, _ = r.Read(b) // never fails
 	return b
 }
 

@@ -14,7 +14,7 @@ func TestNewMountsBtrfs(t *testing.T) {
 	if err := unix.Statfs(dir, &st); err != nil {
 		t.Fatal(err)
 	}
-	if int64(st.Type) != unix.BTRFS_SUPER_MAGIC {
+	if st.Type != unix.BTRFS_SUPER_MAGIC {
 		t.Errorf("file system of %s: got type %x, want Btrfs", dir, st.Type)
 	}
 	if got := int64(st.Blocks) * st.Bsize; got != MinSize {
