@@ -71,8 +71,8 @@ func (d *demo) showCopy(p status.Pair) int64 {
 // cutTheLink cuts it for a while, and shows that nothing that had arrived is lost.
 func (d *demo) cutTheLink(ctx context.Context, acked int64) error {
 	d.chapter("The link is cut")
-	d.link.cut()
-	sent := d.link.there.Load()
+	d.link.Cut()
+	sent := d.link.There()
 	d.atCut = sent
 	d.say("Cut after %s, with %s acknowledged. Every connection is reset, new ones are refused.",
 		status.Bytes(sent), status.Bytes(acked))
@@ -88,8 +88,8 @@ func (d *demo) cutTheLink(ctx context.Context, acked int64) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	during := d.link.there.Load() - sent
-	d.link.restore()
+	during := d.link.There() - sent
+	d.link.Restore()
 	restored := time.Now()
 	if state != status.WaitingLink {
 		return fmt.Errorf("after %s without a link, status says %q and not that the copy waits for the link", outage, state)
@@ -97,7 +97,7 @@ func (d *demo) cutTheLink(ctx context.Context, acked int64) error {
 	var resumed int64
 	if err := d.watch(ctx, func(p status.Pair) bool {
 		resumed = d.showCopy(p)
-		return d.link.there.Load()-sent-during > 1<<20 && resumed > 0 || !p.LastPoint.IsZero()
+		return d.link.There()-sent-during > 1<<20 && resumed > 0 || !p.LastPoint.IsZero()
 	}); err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (d *demo) countCopy(took time.Duration) error {
 		return fmt.Errorf("the log of %s has no first copy", d.fra1.name)
 	}
 	d.full = done[0].Bytes
-	passed := d.link.there.Load()
+	passed := d.link.There()
 	d.extra = passed - d.full
 	d.copied = took
 	d.good("Complete and durable on sin1 in %s: %s through the link for a stream of %s.",

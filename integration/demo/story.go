@@ -12,6 +12,7 @@ import (
 
 	"antipode/daemon/control"
 	"antipode/daemon/status"
+	"antipode/integration/link"
 	"antipode/integration/manifest"
 )
 
@@ -33,7 +34,7 @@ type demo struct {
 	bin        string
 	fra1, sin1 *node
 	disk, far  *volume // of fra1 and of sin1
-	link       *link
+	link       *link.Link
 	data       *maker
 
 	full       int64         // bytes of the first copy's stream
@@ -84,10 +85,10 @@ func (d *demo) setUp(ctx context.Context) (err error) {
 	if d.sin1, err = d.stage.node(d.bin, "sin1", "127.0.0.2"); err != nil {
 		return err
 	}
-	if d.link, err = openLink("127.0.0.3:0", d.sin1.address); err != nil {
+	if d.link, err = link.Open("127.0.0.3:0", d.sin1.address); err != nil {
 		return err
 	}
-	d.later(func(context.Context) error { return d.link.close() })
+	d.later(func(context.Context) error { return d.link.Close() })
 	rows := [][]string{}
 	for _, n := range []*node{d.fra1, d.sin1} {
 		row, err := d.raise(ctx, n)
@@ -105,7 +106,7 @@ func (d *demo) setUp(ctx context.Context) (err error) {
 func (d *demo) raise(ctx context.Context, n *node) ([]string, error) {
 	advertise := n.address
 	if n == d.sin1 {
-		advertise = d.link.address()
+		advertise = d.link.Address()
 	}
 	if err := n.configure(advertise, ""); err != nil {
 		return nil, err
@@ -149,7 +150,7 @@ func (d *demo) configureBoth(ctx context.Context) error {
 		d.fra1.configure(d.fra1.address, fmt.Sprintf("[[job]]\nid = %q\ndriver = \"btrfs\"\ndatasets = [%q]\nevery = %q\n"+
 			"replicate_to = [\"sin1\"]\nrpo = \"1m\"\nrate_limit = %q\nmay_promote = true\nkeep = %s\n",
 			job, d.source(), every, rateLimit, keepHere)),
-		d.sin1.configure(d.link.address(), fmt.Sprintf("[[accept]]\nfrom = \"fra1\"\ndriver = \"btrfs\"\ninto = %q\nlive = %q\n"+
+		d.sin1.configure(d.link.Address(), fmt.Sprintf("[[accept]]\nfrom = \"fra1\"\ndriver = \"btrfs\"\ninto = %q\nlive = %q\n"+
 			"rpo = \"1m\"\nprotect = %q\nkeep = %s\n", d.into(), live, protect, keepThere)),
 	)
 	if err != nil {
@@ -196,7 +197,7 @@ func (d *demo) incrementals(ctx context.Context) error {
 	widths := []int{38, -9, -11, -10, -11}
 	d.row(widths, "what was changed", "sent", "a full copy", "times less", "there after")
 	for _, c := range changes() {
-		before := d.link.total()
+		before := d.link.Total()
 		c.make(d.data)
 		if d.data.err != nil {
 			return fmt.Errorf("%s: %w", c.what, d.data.err)
@@ -205,7 +206,7 @@ func (d *demo) incrementals(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.what, err)
 		}
-		sent := d.link.total() - before
+		sent := d.link.Total() - before
 		d.increments = append(d.increments, sent)
 		d.row(widths, c.what, status.Bytes(sent), status.Bytes(d.full), fmt.Sprintf("%d×", d.full/max(sent, 1)), seconds(took))
 	}

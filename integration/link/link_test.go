@@ -109,3 +109,35 @@ func TestNobodyAtTheTargetIsABrokenConnection(t *testing.T) {
 		t.Errorf("got %v, want a broken connection", err)
 	}
 }
+
+func TestCutLinkLetsNothingThrough(t *testing.T) {
+	l := open(t, echo(t))
+	l.Cut()
+	conn := dial(t, l) // the kernel accepts; the link does not
+	conn.Write([]byte("during"))
+	if got, err := io.ReadAll(conn); len(got) > 0 || err == nil {
+		t.Errorf("the cut link answered %q, %v", got, err)
+	}
+	if l.Total() != 0 {
+		t.Errorf("the cut link let %d bytes through", l.Total())
+	}
+}
+
+func TestClosedLinkIsGone(t *testing.T) {
+	l := open(t, echo(t))
+	conn := dial(t, l)
+	conn.Write([]byte("x"))
+	if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(conn); err == nil {
+		t.Error("an open connection outlived the link")
+	}
+	if conn, err := net.Dial("tcp", l.Address()); err == nil {
+		conn.Close()
+		t.Error("the closed link takes connections")
+	}
+}
