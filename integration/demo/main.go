@@ -79,7 +79,7 @@ func perform(ctx context.Context, scr *screen, bin string) (code int) {
 			panic(caught)
 		}
 		if code == 0 {
-			scr.good("Everything is unmounted, detached and removed again. %.0f s in all.", scr.elapsed().Seconds())
+			scr.good("Everything is unmounted and removed again. %.0f s in all.", scr.elapsed().Seconds())
 		}
 	}()
 	if err := d.tell(ctx); err != nil {
