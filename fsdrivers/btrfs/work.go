@@ -75,6 +75,10 @@ func openWork(ctx context.Context, in *into, step string) (*work, error) {
 	lock, err := takeLock(ctx, filepath.Join(dir.Name(), lockFile))
 	if err != nil {
 		dir.Close()
+		if !errors.Is(err, dataset.ErrBusy) && !errors.Is(err, dataset.ErrStuck) { // it is nobody's: a full disk leaves no litter
+			_ = unix.Unlinkat(int(in.incoming.Fd()), step+"/"+lockFile, 0)
+			_ = unix.Unlinkat(int(in.incoming.Fd()), step, unix.AT_REMOVEDIR)
+		}
 		return nil, spaceError(in.File, fmt.Errorf("step %s: %w", step, err))
 	}
 	return &work{in: in, step: id, dir: dir, lock: lock}, nil

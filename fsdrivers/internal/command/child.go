@@ -57,9 +57,12 @@ func Start(ctx context.Context, s Spec) (*Child, error) {
 		closeAll(c.stdin, c.stdout)
 		return nil, fmt.Errorf("start %s: %w", title(s.Args), err)
 	}
+	// Recorded before anybody may reap it: a child that is over already still has
+	// its entry in /proc then.
+	recorded := c.record()
 	go c.supervise(ctx)
-	if err := c.record(); err != nil {
-		return nil, err
+	if recorded != nil {
+		return nil, errors.Join(recorded, c.Close())
 	}
 	return c, nil
 }
@@ -157,9 +160,8 @@ func (c *Child) record() error {
 	if c.spec.Lock == nil {
 		return nil
 	}
-	err := c.spec.Lock.recordChild(c.Pid())
-	if err != nil {
-		return errors.Join(fmt.Errorf("start %s: %w", title(c.spec.Args), err), c.Close())
+	if err := c.spec.Lock.recordChild(c.Pid()); err != nil {
+		return fmt.Errorf("start %s: %w", title(c.spec.Args), err)
 	}
 	return nil
 }

@@ -250,3 +250,22 @@ func FuzzParseStat(f *testing.F) {
 		}
 	})
 }
+
+// A child that was over before it was recorded made its Start fail, once in a few
+// hundred small sends.
+func TestAChildThatIsOverAtOnceIsAChildThatEnded(t *testing.T) {
+	lock, err := TryLock(filepath.Join(t.TempDir(), "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	for range 300 {
+		child, err := Start(t.Context(), Spec{Args: []string{"true"}, Lock: lock})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := child.Wait(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
