@@ -126,12 +126,21 @@ func (d *decision) firsts(of func(time.Time) period) []dataset.Snapshot {
 	})
 }
 
+// keepWithin counts back from the newest point. Gaps longer than MaxSilence do not
+// count, as for keepProtected: on a source the first point after a clock jumped is
+// the newest, and all others would be too old at once.
 func (d *decision) keepWithin(w time.Duration) {
 	if w <= 0 {
 		return
 	}
-	for _, p := range d.points {
-		if d.newest().Retain.Sub(p.Retain) <= w {
+	var age time.Duration
+	next := d.newest().Retain
+	for _, p := range slices.Backward(d.points) {
+		if gap := next.Sub(p.Retain); gap <= MaxSilence {
+			age += gap
+		}
+		next = p.Retain
+		if age <= w {
 			d.keep(p.ID, Within, "within %s of the newest", w)
 		}
 	}
