@@ -67,6 +67,8 @@ type sighting struct {
 	standing policy.Standing
 	moved    time.Time // when its first copy last moved, or the watch began
 	bytes    int64
+	point    string    // the newest recovery point
+	arrived  time.Time // when that was first seen
 }
 
 // note is one alert on its way to the operator.
@@ -142,12 +144,19 @@ func (w *Watch) judgeOne(now time.Time, sub Subject) {
 	if sub.Moving != nil && sub.Moving.Bytes != was.bytes {
 		was.bytes, was.moved = sub.Moving.Bytes, now
 	}
+	if sub.Point.Name != was.point {
+		was.point, was.arrived = sub.Point.Name, now
+	}
+	point := sub.Point.Time
+	if point.After(was.arrived) {
+		point = was.arrived // made by a clock that was ahead: it would hide a miss until that day
+	}
 	objective := policy.Objective{RPO: sub.RPO}
 	if sub.Suspended {
 		objective = policy.Objective{}
 	}
 	var event policy.Event
-	was.standing, event = objective.Turn(was.standing, now, policy.Evidence{Point: sub.Point.Time, Alive: was.moved})
+	was.standing, event = objective.Turn(was.standing, now, policy.Evidence{Point: point, Alive: was.moved})
 	if event == policy.EventNone {
 		return
 	}
