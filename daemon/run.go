@@ -23,6 +23,7 @@ import (
 	"antipode/fsdrivers/btrfs"
 	"antipode/transport/client"
 	"antipode/transport/peer"
+	"antipode/transport/server"
 )
 
 // stopPatience bounds a graceful stop. What hangs in the kernel is left behind
@@ -71,14 +72,17 @@ func Run(ctx context.Context, o RunOptions) (err error) {
 	if aside := history.SetAside(); aside != "" {
 		log.Warn().Str("file", aside).Msg("the ledger was damaged and is set aside; history begins anew")
 	}
-	listener, err := net.Listen("tcp", cfg.Listen)
+	listener, err := server.ListenConfig().Listen(ctx, "tcp", cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("listen for peers: %w", err)
 	}
 	defer listener.Close() //nolint:errcheck // the server has closed it; this is for the ways out before that
 	dialer := client.Dialer()
+	// One disk that is not mounted at boot keeps nobody else waiting. A reload, at
+	// which somebody looks on, is strict.
+	drivers := &realDrivers{log: log, patient: true}
 	d, err := New(Options{
-		Config: cfg, Identity: identity, Drivers: realDrivers{log: log}, Ledger: history, Listener: listener,
+		Config: cfg, Identity: identity, Drivers: drivers, Ledger: history, Listener: listener,
 		Dial: func(ctx context.Context, address string) (net.Conn, error) {
 			return dialer.DialContext(ctx, "tcp", address)
 		},
@@ -88,6 +92,7 @@ func Run(ctx context.Context, o RunOptions) (err error) {
 	if err != nil {
 		return err
 	}
+	drivers.patient = false
 	return d.serveProcess(ctx, cfg.SocketPath)
 }
 
@@ -159,10 +164,13 @@ func lockState(dir string) (*os.File, error) {
 }
 
 // realDrivers makes the drivers that this build has.
-type realDrivers struct{ log zerolog.Logger }
+type realDrivers struct {
+	log     zerolog.Logger
+	patient bool // with an `into` that cannot be used yet; not changed once the daemon serves
+}
 
 // Source makes the driver of the datasets of this host.
-func (r realDrivers) Source(kind policy.Driver) (fsdrivers.Source, error) {
+func (r *realDrivers) Source(kind policy.Driver) (fsdrivers.Source, error) {
 	if kind != policy.Btrfs {
 		return nil, fmt.Errorf("this build has no driver %q; it has %q", kind, policy.Btrfs)
 	}
@@ -170,11 +178,11 @@ func (r realDrivers) Source(kind policy.Driver) (fsdrivers.Source, error) {
 }
 
 // Target makes the driver of one `into`.
-func (r realDrivers) Target(a policy.Accept) (fsdrivers.Target, error) {
+func (r *realDrivers) Target(a policy.Accept) (fsdrivers.Target, error) {
 	if a.Driver != policy.Btrfs {
 		return nil, fmt.Errorf("this build has no driver %q; it has %q", a.Driver, policy.Btrfs)
 	}
-	return btrfs.NewTarget(btrfs.TargetOptions{Into: a.Into, Live: a.Live, Now: time.Now, Log: r.log})
+	return btrfs.NewTarget(btrfs.TargetOptions{Into: a.Into, Live: a.Live, Now: time.Now, Log: r.log, Patient: r.patient})
 }
 
 // tell runs the operator's alert command.

@@ -33,6 +33,9 @@ type TargetOptions struct {
 	// Now is the clock that received points are stamped with.
 	Now func() time.Time
 	Log zerolog.Logger
+	// Patient lets NewTarget succeed with an Into that cannot be used yet, such
+	// as one whose disk is not mounted: every call looks again until it can.
+	Patient bool
 	// Binary is btrfs; "" is looked up in PATH.
 	Binary string
 }
@@ -46,6 +49,9 @@ type Target struct {
 	// starting is held while a step's directory comes into being, and while the
 	// sweep looks whose one is: until its record is written it is nobody's.
 	starting sync.Mutex
+
+	preparing sync.Mutex // guards prepared
+	prepared  bool       // Into was a subvolume with our places in it
 
 	mu    sync.Mutex                  // guards paths and busy
 	paths map[dataset.Path]dataset.ID // where a replica was last found; a guess, checked when used
@@ -67,10 +73,24 @@ func NewTarget(o TargetOptions) (*Target, error) {
 	}
 	o.Binary = orBtrfs(o.Binary)
 	t := &Target{opts: o, paths: make(map[dataset.Path]dataset.ID), busy: make(map[string]bool)}
-	if err := t.prepare(); err != nil {
-		return nil, fmt.Errorf("target %s: %w", o.Into, err)
+	if err := t.ensurePrepared(); err != nil && !o.Patient {
+		return nil, err
 	}
 	return t, nil
+}
+
+// ensurePrepared prepares once.
+func (t *Target) ensurePrepared() error {
+	t.preparing.Lock()
+	defer t.preparing.Unlock()
+	if t.prepared {
+		return nil
+	}
+	if err := t.prepare(); err != nil {
+		return fmt.Errorf("target %s: %w", t.opts.Into, err)
+	}
+	t.prepared = true
+	return nil
 }
 
 // prepare makes Into and the places in it. It is the only one that makes them:
@@ -129,6 +149,9 @@ func (i *into) close() {
 
 // open opens Into anew for each call: it may have been unmounted since.
 func (t *Target) open() (_ *into, err error) {
+	if err := t.ensurePrepared(); err != nil {
+		return nil, err
+	}
 	sub, err := openSubvolume(t.opts.Into)
 	if err != nil {
 		return nil, fmt.Errorf("target %s: %w; is its file system mounted?", t.opts.Into, err)
