@@ -120,16 +120,16 @@ func (l *Link) leave(conn net.Conn) {
 	conn.Close()
 }
 
-// pipe copies until the end of from, counts, and hands the end on; an error ends
-// both directions.
+// pipe copies until the end of from, counts, and hands the end on; an error resets
+// both connections, so that nobody takes a cut for an end.
 func pipe(to, from net.Conn, count *atomic.Int64) {
 	_, err := io.Copy(to, counted{from, count})
 	if half, ok := to.(interface{ CloseWrite() error }); ok && err == nil {
 		err = half.CloseWrite()
 	}
 	if err != nil {
-		to.Close()
-		from.Close()
+		reset(to)
+		reset(from)
 	}
 }
 
