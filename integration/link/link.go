@@ -117,6 +117,9 @@ func (l *Link) leave(conn net.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.conns, conn)
+	if l.down {
+		reset(conn)
+	}
 	conn.Close()
 }
 
