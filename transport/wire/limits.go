@@ -66,7 +66,7 @@ func (v Inventory) Validate() error {
 	total := 0
 	for i := range v.Replicas {
 		if total += len(v.Replicas[i].Snapshots); total > MaxSnapshotsPerReply {
-			return malformed("inventory", "more than %d snapshots; ask for fewer datasets at once", MaxSnapshotsPerReply)
+			return fmt.Errorf("%w: inventory: more than %d snapshots; ask for fewer datasets at once", ErrTooLarge, MaxSnapshotsPerReply)
 		}
 		if err := v.Replicas[i].validate(); err != nil {
 			return err

@@ -177,7 +177,6 @@ func TestValidateRefuses(t *testing.T) {
 		"mark of generation 0":       change(sampleInventoryRequest(), func(r *InventoryRequest) { r.Datasets[0].Mark.ID = "x" }),
 		"job of 65 bytes":            change(sampleInventoryRequest(), func(r *InventoryRequest) { r.Job = strings.Repeat("j", MaxNameBytes+1) }),
 		"too many replicas":          Inventory{Replicas: make([]Replica, MaxInventoryDatasets+1)},
-		"too many snapshots":         Inventory{Replicas: []Replica{{Path: "/a", Snapshots: many(MaxSnapshotsPerReply + 1)}}},
 		"snapshot without name":      Inventory{Replicas: []Replica{{Path: "/a", Snapshots: many(1)}}},
 		"replica of a bad identity":  Inventory{Replicas: []Replica{{Path: "/a", ID: "Z"}}},
 		"usage that is negative":     Inventory{Usage: Usage{Free: -1}},
@@ -205,6 +204,14 @@ func TestValidateRefuses(t *testing.T) {
 				t.Errorf("Validate: %v, want %v", err, ErrMalformed)
 			}
 		})
+	}
+}
+
+// Whoever asked asks for less then.
+func TestTooManySnapshotsAreToldFromAMalformedAnswer(t *testing.T) {
+	v := Inventory{Replicas: []Replica{{Path: "/a", Snapshots: make([]dataset.Snapshot, MaxSnapshotsPerReply+1)}}}
+	if err := v.Validate(); !errors.Is(err, ErrTooLarge) || errors.Is(err, ErrMalformed) {
+		t.Errorf("Validate: %v, want %v", err, ErrTooLarge)
 	}
 }
 
