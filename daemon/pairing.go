@@ -13,6 +13,7 @@ import (
 	"antipode/daemon/control"
 	"antipode/daemon/ledger"
 	"antipode/daemon/policy"
+	"antipode/fsdrivers/dataset"
 	"antipode/transport/client"
 	"antipode/transport/peer"
 	"antipode/transport/peer/pairing"
@@ -108,6 +109,9 @@ func (p *pairingDesk) pin(n policy.Peer) (string, error) {
 		return cfg.Path, nil // the operator has written it already
 	}
 	dir := config.PeersPath(cfg.Path)
+	if err := contradiction(cfg, n); err != nil {
+		return "", fmt.Errorf("pin %s: %w", n.Name, err)
+	}
 	if err := config.WritePeer(dir, n); err != nil {
 		return "", fmt.Errorf("pin %s: %w", n.Name, err)
 	}
@@ -117,6 +121,22 @@ func (p *pairingDesk) pin(n policy.Peer) (string, error) {
 		return file, fmt.Errorf("the peer is written to %s, but the configuration was not put in force: %w", file, err)
 	}
 	return file, nil
+}
+
+// contradiction refuses what the configuration in force says otherwise: written
+// down, it would keep the daemon from its next start.
+func contradiction(cfg *config.Config, n policy.Peer) error {
+	for _, known := range cfg.Peers {
+		switch {
+		case known.Name == n.Name && known.Key != n.Key:
+			return fmt.Errorf("%w: a peer of that name is pinned to key %s, and this is key %s; if that machine was given a new key, "+
+				"take the old one out of its [[peer]] or its file in %s, reload, and pair again",
+				dataset.ErrRefused, known.Key, n.Key, config.PeersPath(cfg.Path))
+		case known.Name != n.Name && known.Key == n.Key:
+			return fmt.Errorf("%w: this key is pinned already, as that of peer %s; rename that peer, or the node, and pair again", dataset.ErrRefused, known.Name)
+		}
+	}
+	return nil
 }
 
 // advertised is the address that peers are told to call; "" if none can be told.
