@@ -94,8 +94,9 @@ func (t target) Inventory(ctx context.Context, from string, q wire.InventoryRequ
 		ids[h.Path] = h.ID
 	}
 	for _, ask := range q.Datasets {
-		replica := r.replica(ctx, ask, ids[ask.Dataset.Path])
-		if replica.Problem == nil {
+		id, isHeld := ids[ask.Dataset.Path]
+		replica := r.replica(ctx, ask, id)
+		if isHeld && replica.Problem == nil { // else any name would raise an alarm
 			t.d.judgeSource(board.ReplicaKey{From: from, Dataset: ask.Dataset.Path}, replica.Mark, ask.Mark)
 		}
 		answer.Replicas = append(answer.Replicas, replica)
