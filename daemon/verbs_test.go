@@ -27,10 +27,13 @@ func TestVerbsRefuseWhatTheyDoNotKnow(t *testing.T) {
 		names := []string{"", "nosuch", "DB", "db ", "../db", "db\x00", "-", "%s%n", strings.Repeat("x", 4096), "\xff"}
 		for _, name := range names {
 			asks := map[string]func() error{
-				"trigger":       func() error { _, err := p.fra1.daemon.Trigger(ctx, control.TriggerRequest{Job: name}); return err },
-				"trigger, wait": func() error { _, err := p.fra1.daemon.Trigger(ctx, control.TriggerRequest{Job: name, Wait: true}); return err },
-				"pause":         func() error { _, err := p.fra1.daemon.SetPaused(name, true); return err },
-				"abort":         func() error { _, err := p.fra1.daemon.Abort(ctx, control.AbortRequest{Job: name}); return err },
+				"trigger": func() error { _, err := p.fra1.daemon.Trigger(ctx, control.TriggerRequest{Job: name}); return err },
+				"trigger, wait": func() error {
+					_, err := p.fra1.daemon.Trigger(ctx, control.TriggerRequest{Job: name, Wait: true})
+					return err
+				},
+				"pause": func() error { _, err := p.fra1.daemon.SetPaused(name, true); return err },
+				"abort": func() error { _, err := p.fra1.daemon.Abort(ctx, control.AbortRequest{Job: name}); return err },
 				"promote": func() error {
 					_, err := p.sin1.daemon.Promote(ctx, control.PromoteRequest{Dataset: dataset.Path(name), Force: true})
 					return err
