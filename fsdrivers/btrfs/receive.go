@@ -185,12 +185,20 @@ func (w *work) fill(ctx context.Context, binary string, base *subvolume, in data
 	}
 	// The descriptor was opened before the first byte was written, so that an
 	// error of writing back is reported to it.
-	if err := unix.Syncfs(int(w.in.Fd())); err != nil {
-		return segment{}, spaceError(w.in.File, fmt.Errorf("make durable: %w", err))
+	if err := w.sync(); err != nil {
+		return segment{}, err
 	}
 	seg, err := w.readBack(plan, first)
 	seg.root = root
 	return seg, err
+}
+
+// sync makes durable what was written to the file system so far.
+func (w *work) sync() error {
+	if err := unix.Syncfs(int(w.in.Fd())); err != nil {
+		return spaceError(w.in.File, fmt.Errorf("make durable: %w", err))
+	}
+	return nil
 }
 
 func rootTimes(s *subvolume) (stream.Times, error) {
@@ -242,7 +250,11 @@ func (w *work) run(ctx context.Context, binary string, input *stream.Reader, pla
 	if err != nil {
 		return stream.Times{}, explain(w.in.File, err, "")
 	}
-	stats, err := stream.Copy(child.Stdin(), input, plan)
+	out := &flusher{to: child.Stdin(), sync: w.sync}
+	stats, err := stream.Copy(out, input, plan)
+	if flushErr := out.wait(); err == nil {
+		err = flushErr
+	}
 	if err == nil {
 		err = finish(child)
 	} else if errors.Is(err, unix.EPIPE) {
