@@ -33,7 +33,7 @@ func (d *Daemon) check(ctx context.Context, _ control.Nothing) (control.CheckRes
 		if offer := r.offer(ctx); offer.Problem != "" {
 			c.add(control.Fatal, "accept from "+key.from, offer.Problem, "make room, or lower min_free")
 		} else {
-			c.add(control.Good, "accept from "+key.from, "takes "+key.driver+" datasets into "+r.Accept.Into, "")
+			c.add(control.Good, "accept from "+key.from, "takes "+key.driver+" datasets into "+r.Accept().Into, "")
 		}
 	}
 	if len(c.site.cfg.Alert.Exec) == 0 {

@@ -111,7 +111,7 @@ func (d *Daemon) silent() []watch.Subject {
 	for key, r := range s.rooms {
 		if !held[key.from] {
 			all = append(all, watch.Subject{
-				Key: ledger.FactKey{Side: ledger.Target, Peer: key.from}, RPO: r.Accept.RPO,
+				Key: ledger.FactKey{Side: ledger.Target, Peer: key.from}, RPO: r.Accept().RPO,
 				Name: fmt.Sprintf("accept from %s, into which nothing came yet", key.from),
 			})
 		}

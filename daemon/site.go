@@ -77,6 +77,9 @@ func (d *Daemon) install(cfg *config.Config) error {
 	for _, p := range cfg.Peers {
 		d.Board.Peer(p.Name, func(line *status.Peer) { line.Address = p.Address })
 	}
+	for _, a := range cfg.Accepts {
+		next.rooms[roomKey{a.From, string(a.Driver)}].policy.Store(&a)
+	}
 	d.mu.Lock()
 	d.current = next
 	d.mu.Unlock()
@@ -131,17 +134,17 @@ func (d *Daemon) build(cfg *config.Config, old *site) (*site, error) {
 
 func (d *Daemon) buildRoom(next, old *site, a policy.Accept) error {
 	key := roomKey{from: a.From, driver: string(a.Driver)}
-	r := &room{tending: new(sync.Mutex)}
-	if was, ok := old.rooms[key]; ok && was.Accept.Into == a.Into && was.Accept.Live == a.Live {
-		r.driver, r.tending = was.driver, was.tending
-	} else {
-		driver, err := d.Drivers.Target(a)
-		if err != nil {
-			return fmt.Errorf("accept from %s into %s: %w", a.From, a.Into, err)
-		}
-		r.driver = driver
+	if was, ok := old.rooms[key]; ok && was.Accept().Into == a.Into && was.Accept().Live == a.Live {
+		next.rooms[key] = was
+		return nil
 	}
-	r.Room = receive.Room{Node: next.cfg.Node, Accept: a, Driver: r.driver, Now: d.Now}
+	driver, err := d.Drivers.Target(a)
+	if err != nil {
+		return fmt.Errorf("accept from %s into %s: %w", a.From, a.Into, err)
+	}
+	r := &room{driver: driver}
+	r.policy.Store(&a)
+	r.Room = receive.Room{Node: next.cfg.Node, Accept: func() policy.Accept { return *r.policy.Load() }, Driver: driver, Now: d.Now}
 	next.rooms[key] = r
 	return nil
 }
@@ -238,8 +241,9 @@ func (d *Daemon) dismiss(old, next *site) {
 	}
 	// What cannot end in the server's bounds is logged there; the reload stands.
 	if err := d.server.EndTransfers(d.ctx, errDropped, func(from string, open wire.Open) bool {
-		_, still := next.rooms[roomKey{from, open.Driver}]
-		return !still
+		key := roomKey{from, open.Driver}
+		r, still := next.rooms[key]
+		return !still || r != old.rooms[key]
 	}); err != nil {
 		d.Log.Error().Err(err).Msg("a receive of a dropped peer did not end")
 	}

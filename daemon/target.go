@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"antipode/daemon/activate"
 	"antipode/daemon/board"
@@ -33,11 +34,13 @@ type roomKey struct {
 	driver string
 }
 
-// room is one [[accept]] with the driver below it.
+// room is one [[accept]] with the driver below it. It lives as long as the
+// [[accept]] keeps its places; a reload changes its policy, for what runs too.
 type room struct {
 	receive.Room
+	policy  atomic.Pointer[policy.Accept] // see receive.Room.Accept
 	driver  fsdrivers.Target
-	tending *sync.Mutex // held while retention runs
+	tending sync.Mutex // held while retention runs
 }
 
 func (t target) room(from, driver string) (*room, error) {
@@ -60,14 +63,15 @@ func (t target) Hello(ctx context.Context, from string) (wire.Hello, error) {
 }
 
 func (r *room) offer(ctx context.Context) wire.Offer {
-	o := wire.Offer{Driver: string(r.Accept.Driver), MaxBytes: r.Accept.MaxBytes, AllowDevices: r.Accept.AllowDevices}
+	accept := r.Accept()
+	o := wire.Offer{Driver: string(accept.Driver), MaxBytes: accept.MaxBytes, AllowDevices: accept.AllowDevices}
 	usage, err := r.driver.Space(ctx, "/")
 	if err != nil {
 		o.Problem = err.Error()
 		return o
 	}
 	o.Usage = wire.Usage{Free: usage.Free, Size: usage.Size}
-	o.MinFree = r.Accept.MinFree.Of(usage.Size)
+	o.MinFree = accept.MinFree.Of(usage.Size)
 	if lack := receive.Lack(usage, o.MinFree); lack != nil {
 		o.Problem = lack.Error()
 	}
@@ -186,7 +190,7 @@ func (t target) Receive(ctx context.Context, from string, open wire.Open, r io.R
 // first copy of two weeks is seen on this side too.
 func (d *Daemon) expect(from string, path dataset.Path, r *room) {
 	d.Board.Replica(board.ReplicaKey{From: from, Dataset: path}, func(line *status.Replica) {
-		line.RPO = r.Accept.RPO
+		line.RPO = r.Accept().RPO
 		if line.Role == "" {
 			line.Role = activate.Seeding.String()
 		}
@@ -243,6 +247,9 @@ func (d *Daemon) tendReplicas(ctx context.Context) {
 func (d *Daemon) tendReplica(ctx context.Context, from string, path dataset.Path, r *room) {
 	r.tending.Lock() // two runs would destroy the same points twice
 	defer r.tending.Unlock()
+	if d.site().rooms[roomKey{from, string(r.Accept().Driver)}] != r {
+		return // a reload closed it: no policy says any more what goes
+	}
 	log := d.Log.With().Str("peer", from).Stringer("dataset", path).Logger()
 	points, err := r.driver.Snapshots(ctx, path)
 	if err != nil {
@@ -267,7 +274,7 @@ func (d *Daemon) tendReplica(ctx context.Context, from string, path dataset.Path
 	}
 	d.Board.Replica(board.ReplicaKey{From: from, Dataset: path}, func(line *status.Replica) {
 		line.Points = len(points) - len(gone)
-		line.RPO = r.Accept.RPO
+		line.RPO = r.Accept().RPO
 		line.Role, line.Generation = activate.TargetRole(mark, d.node(), len(points) > 0).String(), mark.Generation
 		line.LastPoint = status.Point{}
 		if len(points) > 0 {
@@ -280,9 +287,10 @@ func (d *Daemon) tendReplica(ctx context.Context, from string, path dataset.Path
 // verdicts judges the points of a replica by the target's policy alone. The point
 // that a promotion started from stays: finishing that promotion needs it.
 func (r *room) verdicts(points []dataset.Snapshot, mark dataset.Mark, d *Daemon) []prune.Verdict {
+	accept := r.Accept()
 	return prune.Decide(prune.Input{
-		Side: prune.Target, Points: points, Keep: r.Accept.Keep, Protect: r.Accept.Protect,
-		Location: r.Accept.Location, Now: d.Now(), InFlight: append(d.receiving(r.Accept), mark.Base),
+		Side: prune.Target, Points: points, Keep: accept.Keep, Protect: accept.Protect,
+		Location: accept.Location, Now: d.Now(), InFlight: append(d.receiving(accept), mark.Base),
 	})
 }
 

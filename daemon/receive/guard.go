@@ -101,7 +101,7 @@ func (g *guard) lack() (*dataset.SpaceError, error) {
 	}
 	g.dirty = append(g.dirty, passed{at: now})
 	usage.Free = max(usage.Free, 0)
-	return Lack(usage, g.room.Accept.MinFree.Of(usage.Size)), nil
+	return Lack(usage, g.room.Accept().MinFree.Of(usage.Size)), nil
 }
 
 // Lack is nil when at least minFree bytes are free, and names what is missing

@@ -31,8 +31,10 @@ type Driver interface {
 
 // Room takes in what one [[accept]] lets one peer send.
 type Room struct {
-	Node   string // this node, as marks name it
-	Accept policy.Accept
+	Node string // this node, as marks name it
+	// Accept is the policy in force; it may change during a receive, which may
+	// take weeks.
+	Accept func() policy.Accept
 	Driver Driver
 	Now    func() time.Time
 }
@@ -57,11 +59,12 @@ func (r *Room) Receive(ctx context.Context, step dataset.Step, stream io.Reader)
 	if err != nil {
 		return dataset.Snapshot{}, fmt.Errorf("list points of %s: %w", path, err)
 	}
+	accept := r.Accept()
 	return r.Driver.Receive(ctx, dataset.Incoming{
 		Step:         step,
 		Retain:       prune.ClampRetain(step.To.Created, newestRetain(points), r.Now()),
-		MaxBytes:     r.Accept.MaxBytes,
-		AllowDevices: r.Accept.AllowDevices,
+		MaxBytes:     accept.MaxBytes,
+		AllowDevices: accept.AllowDevices,
 	}, &guard{ctx: ctx, room: r, path: path, stream: stream})
 }
 

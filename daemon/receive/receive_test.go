@@ -57,9 +57,11 @@ func newRoom() (*receive.Room, *driver) {
 	d.free.Store(500)
 	return &receive.Room{
 		Node: "sin1", Driver: d, Now: func() time.Time { return noon },
-		Accept: policy.Accept{From: "fra1", MinFree: policy.Amount{Percent: 10}, MaxBytes: 77, AllowDevices: true},
+		Accept: accepting(policy.Accept{From: "fra1", MinFree: policy.Amount{Percent: 10}, MaxBytes: 77, AllowDevices: true}),
 	}, d
 }
+
+func accepting(a policy.Accept) func() policy.Accept { return func() policy.Accept { return a } }
 
 func stepTo(name string, created time.Time) dataset.Step {
 	return dataset.Step{
@@ -185,7 +187,7 @@ func TestWhatIsNotWrittenBackYetCountsAsUsed(t *testing.T) {
 		const free = 100 << 20
 		d := &lazy{}
 		d.free.Store(free)
-		r := &receive.Room{Node: "sin1", Driver: d, Now: time.Now, Accept: policy.Accept{MinFree: policy.Amount{Bytes: 40 << 20}}}
+		r := &receive.Room{Node: "sin1", Driver: d, Now: time.Now, Accept: accepting(policy.Accept{MinFree: policy.Amount{Bytes: 40 << 20}})}
 		stream := &endless{left: 300 << 20}
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
