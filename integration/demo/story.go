@@ -79,10 +79,10 @@ func (d *demo) setUp(ctx context.Context) (err error) {
 	if d.far, err = d.volume(ctx, "sin1"); err != nil {
 		return err
 	}
-	if d.fra1, err = d.stage.node(d.bin, "fra1", "127.0.0.1"); err != nil {
+	if d.fra1, err = d.node(d.bin, "fra1", "127.0.0.1"); err != nil {
 		return err
 	}
-	if d.sin1, err = d.stage.node(d.bin, "sin1", "127.0.0.2"); err != nil {
+	if d.sin1, err = d.node(d.bin, "sin1", "127.0.0.2"); err != nil {
 		return err
 	}
 	if d.link, err = link.Open("127.0.0.3:0", d.sin1.address); err != nil {
