@@ -44,8 +44,6 @@ func (m *maker) do(step func() error) {
 	}
 }
 
-// note keeps err unless there was one before.
-
 // below returns a random number in [0, n).
 func (m *maker) below(n int64) int64 { return int64(m.rand.Uint64() % uint64(n)) }
 
