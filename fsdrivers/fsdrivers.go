@@ -49,7 +49,7 @@ type Snapshotter interface {
 type Sender interface {
 	// Send starts the step. Read answers io.EOF only when the stream is whole
 	// and the child has exited with 0, and an error otherwise; Close ends the
-	// child and waits for it. The checkpoint is the target's, zero for none: the
+	// child and waits for it, also beside a Read or another Close. The checkpoint is the target's, zero for none: the
 	// stream starts at the byte after Checkpoint.Done. Errors, from here or from
 	// Read: ErrNotFound (To), ErrBaseMissing, ErrStaleCheckpoint, ErrCut.
 	Send(ctx context.Context, s dataset.Step, from dataset.Checkpoint) (io.ReadCloser, error)

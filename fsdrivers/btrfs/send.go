@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -40,7 +41,9 @@ func (s *Source) Send(ctx context.Context, step dataset.Step, from dataset.Check
 		o.close()
 		return nil, fmt.Errorf("send %s: %w", step.To.Name, err)
 	}
-	return &sending{from: o, child: child, lock: lock, what: step.To.Name}, nil
+	r := &sending{from: o, child: child, lock: lock, what: step.To.Name}
+	r.close = sync.OnceValue(r.end)
+	return r, nil
 }
 
 // prepareSend looks both ends up by identity; their names may have changed.
@@ -112,11 +115,11 @@ func (l *sendLock) remove() error {
 // sending is a running send.
 // It embeds nothing: io.Copy would find an *os.File's WriteTo.
 type sending struct {
-	from   *opened
-	child  *command.Child
-	lock   *sendLock
-	what   string
-	closed bool
+	from  *opened
+	child *command.Child
+	lock  *sendLock
+	what  string
+	close func() error // end, once
 }
 
 // Read answers io.EOF only when the child exited with 0 and reported no error.
@@ -136,12 +139,11 @@ func (s *sending) Read(p []byte) (int, error) {
 	return n, fmt.Errorf("send %s: %w: %w", s.what, dataset.ErrCut, explain(s.from.File, err, said))
 }
 
-// Close ends the child and waits for it.
-func (s *sending) Close() error {
-	if s.closed {
-		return nil
-	}
-	s.closed = true
+// Close ends the child and waits for it, each of several at once too: whoever
+// cancels a transfer closes its source beside the one who opened it.
+func (s *sending) Close() error { return s.close() }
+
+func (s *sending) end() error {
 	err := s.child.Close()
 	if err != nil {
 		err = explain(s.from.File, err, "")

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -214,6 +215,31 @@ func TestSendThatFailsDoesNotEnd(t *testing.T) {
 	if _, err := s.Send(context.Background(), step, dataset.Checkpoint{}); !errors.Is(err, dataset.ErrNotFound) {
 		t.Errorf("of a dataset made anew: %v, want ErrNotFound", err)
 	}
+}
+
+// Whoever cancels a transfer closes its source beside the one who opened it.
+func TestEveryCloseOfASendWaitsForItsEnd(t *testing.T) {
+	p, s := newSource(t)
+	fill(t, string(p.db))
+	step := p.step(p.db, dataset.Snapshot{}, p.snapshot(p.db, 1))
+	s.binary = filepath.Join(t.TempDir(), "btrfs")
+	must(t, os.WriteFile(s.binary, []byte("#!/bin/sh\ntrap 'sleep 0.3; exit 1' TERM\necho ready\nwhile :; do sleep 0.1; done\n"), 0o755))
+	r, err := s.Send(context.Background(), step, dataset.Checkpoint{})
+	must(t, err)
+	_, err = r.Read(make([]byte, 8))
+	must(t, err)
+	var closers sync.WaitGroup
+	for range 2 {
+		closers.Go(func() {
+			if err := r.Close(); err != nil {
+				t.Errorf("Close: %v", err)
+			}
+			if locks, err := filepath.Glob(filepath.Join(string(p.db), dataset.Dir, "*", sendingDir, "*")); err != nil || len(locks) > 0 {
+				t.Errorf("locks left when Close returned: %v, %v", locks, err)
+			}
+		})
+	}
+	closers.Wait()
 }
 
 func TestEstimateIsClose(t *testing.T) {
