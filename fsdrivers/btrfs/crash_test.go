@@ -286,7 +286,7 @@ func TestErrorLineIsFatalWhateverTheExitStatus(t *testing.T) {
 	fill(t, string(p.db))
 	step := p.step(p.db, dataset.Snapshot{}, p.snapshot(p.db, 1))
 	p.target.opts.Binary = filepath.Join(t.TempDir(), "btrfs")
-	must(t, os.WriteFile(p.target.opts.Binary, []byte("#!/bin/sh\nbtrfs \"$@\"; echo ERROR: clone: unreachable >&2; exit 0\n"), 0o755))
+	must(t, os.WriteFile(p.target.opts.Binary, []byte("#!/bin/sh\nbtrfs \"$@\"; echo ERROR: clone: unreachable >&2; yes WARNING: more follows | head -c 100000 >&2; exit 0\n"), 0o755))
 	if _, err := p.cross(step); err == nil || !strings.Contains(err.Error(), "ERROR: clone") {
 		t.Errorf("got %v, want the line", err)
 	}

@@ -73,19 +73,6 @@ func FuzzParseVersion(f *testing.F) {
 	})
 }
 
-func TestErrorLine(t *testing.T) {
-	for in, want := range map[string]string{
-		"":                                     "",
-		"At subvol x\n":                        "",
-		"At snapshot\nERROR: clone: gone\nx\n": "ERROR: clone: gone",
-		"WARNING: an ERROR: in it\n":           "",
-	} {
-		if got, found := errorLine(in); got != want || found != (want != "") {
-			t.Errorf("errorLine(%q) = %q, %v; want %q", in, got, found, want)
-		}
-	}
-}
-
 func TestExplain(t *testing.T) {
 	dir := openTemp(t)
 	exit := &command.ExitError{Code: 1}

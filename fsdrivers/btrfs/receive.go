@@ -242,7 +242,7 @@ func (w *work) run(ctx context.Context, binary string, input *stream.Reader, pla
 	child, err := command.Start(ctx, command.Spec{
 		Args: []string{binary, "receive", "-q", "--chroot", w.dir.Name()},
 		Feed: true,
-		Lock: w.lock,
+		Lock: w.lock, Alarm: errorLine,
 		Before: func() error {
 			return mountPrivately(mount.device, w.in.Name(), w.in.treeID)
 		},
@@ -277,7 +277,7 @@ func finish(child *command.Child) error {
 	if err := child.Wait(); err != nil {
 		return err
 	}
-	if line, found := errorLine(child.Stderr()); found {
+	if line := child.Alarm(); line != "" {
 		return fmt.Errorf("btrfs receive succeeded and reported an error: %s", line)
 	}
 	return nil

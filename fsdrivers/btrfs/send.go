@@ -35,7 +35,7 @@ func (s *Source) Send(ctx context.Context, step dataset.Step, from dataset.Check
 		o.close()
 		return nil, fmt.Errorf("send %s: %w", step.To.Name, err)
 	}
-	child, err := command.Start(ctx, command.Spec{Args: append([]string{s.binary, "send", "-q"}, args...), Lock: lock.Lock})
+	child, err := command.Start(ctx, command.Spec{Args: append([]string{s.binary, "send", "-q"}, args...), Lock: lock.Lock, Alarm: errorLine})
 	if err != nil {
 		err = errors.Join(explain(o.File, err, ""), lock.remove())
 		o.close()
@@ -128,15 +128,14 @@ func (s *sending) Read(p []byte) (int, error) {
 	if err == nil {
 		return n, nil
 	}
-	said := s.child.Stderr()
 	if errors.Is(err, io.EOF) {
-		line, found := errorLine(said)
-		if !found {
+		line := s.child.Alarm()
+		if line == "" {
 			return n, io.EOF
 		}
 		err = errors.New(line)
 	}
-	return n, fmt.Errorf("send %s: %w: %w", s.what, dataset.ErrCut, explain(s.from.File, err, said))
+	return n, fmt.Errorf("send %s: %w: %w", s.what, dataset.ErrCut, explain(s.from.File, err, s.child.Stderr()))
 }
 
 // Close ends the child and waits for it, each of several at once too: whoever

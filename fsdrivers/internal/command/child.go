@@ -1,6 +1,7 @@
 package command
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -68,7 +69,7 @@ func Start(ctx context.Context, s Spec) (*Child, error) {
 }
 
 func newChild(s Spec, path string) *Child {
-	c := &Child{spec: s, stderr: &tail{}, stop: make(chan struct{}), done: make(chan struct{})}
+	c := &Child{spec: s, stderr: &tail{alarm: s.Alarm}, stop: make(chan struct{}), done: make(chan struct{})}
 	c.cmd = &exec.Cmd{
 		Path: path, Args: s.Args, Dir: s.Dir, Env: environment(), Stderr: c.stderr,
 		SysProcAttr: &syscall.SysProcAttr{Setpgid: true},
@@ -200,6 +201,10 @@ func (o output) Read(p []byte) (int, error) {
 // Stderr is the end of what the child wrote to standard error so far.
 func (c *Child) Stderr() string { return c.stderr.String() }
 
+// Alarm is the first line on standard error that begins with Spec.Alarm; "" if
+// there was none so far.
+func (c *Child) Alarm() string { return c.stderr.alarmed() }
+
 // Wait waits for the child to end; one that waits for its input or for somebody
 // to read its output ends only with its context. Errors: *ExitError, ErrStuck,
 // ErrClosed, the cause of the context.
@@ -298,11 +303,16 @@ func (c *Child) outcome(waited, why error) error {
 	return e
 }
 
-// tail keeps the last MaxStderr bytes that were written to it.
+// tail keeps the last MaxStderr bytes that were written to it, and the first
+// line that begins with alarm.
 type tail struct {
-	mu  sync.Mutex // guards buf and cut
-	buf []byte     // at most twice MaxStderr
-	cut bool       // something before buf was dropped
+	alarm string
+
+	mu    sync.Mutex // guards what follows
+	buf   []byte     // at most twice MaxStderr
+	cut   bool       // something before buf was dropped
+	line  []byte     // the beginning of the line that is being written
+	first string     // line of alarm
 }
 
 // Write never fails and never blocks the child.
@@ -310,6 +320,7 @@ func (t *tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := len(p)
+	t.watch(p)
 	if over := len(p) - MaxStderr; over > 0 {
 		p, t.cut = p[over:], true
 	}
@@ -318,6 +329,38 @@ func (t *tail) Write(p []byte) (int, error) {
 		t.buf, t.cut = append(t.buf[:0], t.buf[over:]...), true
 	}
 	return n, nil
+}
+
+// watch looks at the lines in p; the caller holds mu.
+func (t *tail) watch(p []byte) {
+	if t.alarm == "" {
+		return
+	}
+	for ended := true; ended && t.first == ""; {
+		var part []byte
+		part, p, ended = bytes.Cut(p, []byte("\n"))
+		t.line = append(t.line, part[:min(len(part), maxLine-len(t.line))]...)
+		if ended {
+			t.endLine()
+		}
+	}
+}
+
+func (t *tail) endLine() {
+	if bytes.HasPrefix(t.line, []byte(t.alarm)) {
+		t.first = string(t.line)
+	}
+	t.line = t.line[:0]
+}
+
+// alarmed is the first line of alarm, also if it is not ended.
+func (t *tail) alarmed() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.first == "" && t.alarm != "" && bytes.HasPrefix(t.line, []byte(t.alarm)) {
+		return string(t.line)
+	}
+	return t.first
 }
 
 // String returns at most MaxStderr bytes; where earlier ones were dropped it

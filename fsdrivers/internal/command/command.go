@@ -34,6 +34,7 @@ var (
 const (
 	// MaxStderr is how much of the end of standard error is kept, in bytes.
 	MaxStderr = 32 << 10
+	maxLine   = 4 << 10 // of a line that is looked at for Spec.Alarm, in bytes
 	// MaxOutput is how much standard output Run accepts, in bytes.
 	MaxOutput = 64 << 20
 	// pipeSize is what our pipes are made to hold: fewer switches between the
@@ -64,6 +65,9 @@ type Spec struct {
 	// child is forked from and that ends afterwards: what it does to the thread
 	// (a mount namespace) is the child's and nobody else's.
 	Before func() error
+	// Alarm is the beginning of a line on standard error that must not be missed,
+	// however much follows it; see Child.Alarm. "" is none.
+	Alarm string
 	// Grace is how long the child may take to end after SIGTERM; 0 is 5 s.
 	Grace time.Duration
 	// Patience is how long we wait after SIGKILL before ErrStuck; 0 is 15 s.

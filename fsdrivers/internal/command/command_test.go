@@ -229,6 +229,35 @@ func TestStderrIsBounded(t *testing.T) {
 	}
 }
 
+func TestAlarm(t *testing.T) {
+	for name, c := range map[string]struct {
+		writes []string
+		want   string
+	}{
+		"nothing":               {nil, ""},
+		"other lines":           {[]string{"At subvol x\n", "WARNING: an ERROR: in it\n"}, ""},
+		"among others":          {[]string{"At x\nERROR: gone\ny\n"}, "ERROR: gone"},
+		"the first of two":      {[]string{"ERROR: 1\nERROR: 2\n"}, "ERROR: 1"},
+		"in pieces":             {[]string{"a\nER", "ROR: go", "ne\nb"}, "ERROR: gone"},
+		"not ended":             {[]string{"a\nERROR: gone"}, "ERROR: gone"},
+		"not ended, and no":     {[]string{"ERROR"[:3]}, ""},
+		"long before the end":   {[]string{"ERROR: gone\n", strings.Repeat("x\n", 2*MaxStderr)}, "ERROR: gone"},
+		"in front of much":      {[]string{"ERROR: gone\n" + strings.Repeat("x\n", 2*MaxStderr)}, "ERROR: gone"},
+		"behind a long line":    {[]string{strings.Repeat("x", 2*maxLine), "\nERROR: gone\n"}, "ERROR: gone"},
+		"longer than is looked": {[]string{"ERROR" + strings.Repeat("x", maxLine)}, "ERROR" + strings.Repeat("x", maxLine-5)},
+	} {
+		tl := tail{alarm: "ERROR"}
+		for _, w := range c.writes {
+			if n, err := tl.Write([]byte(w)); n != len(w) || err != nil {
+				t.Errorf("%s: Write = %d, %v, want all", name, n, err)
+			}
+		}
+		if got := tl.alarmed(); got != c.want {
+			t.Errorf("%s: got %.60q, want %.60q", name, got, c.want)
+		}
+	}
+}
+
 func TestTail(t *testing.T) {
 	for name, c := range map[string]struct {
 		writes []string
