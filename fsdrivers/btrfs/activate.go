@@ -126,8 +126,11 @@ func (p *place) activate(r *replica, point *subvolume, id dataset.ID) error {
 			return err
 		}
 	}
-	if is, err := isSubvolume(p.dir, p.name, have.Copy); is || err != nil {
-		return err // exchanged before
+	switch is, err := isSubvolume(p.dir, p.name, have.Copy); {
+	case err != nil:
+		return err
+	case is: // exchanged before, and perhaps not durably
+		return syncName(p.dir)
 	}
 	if is, err := isSubvolume(p.dir, p.aside, have.Copy); !is || err != nil {
 		return errors.Join(err, fmt.Errorf("neither %s nor %s beside it is the copy that was made; look at both, and activate again with another name to set aside: %w",

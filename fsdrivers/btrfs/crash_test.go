@@ -225,6 +225,29 @@ func TestPublishedSurvivesAPowerCut(t *testing.T) {
 	sameTree(t, atSource(p.db, s2), p.published(p.db, s2))
 }
 
+// A daemon that is killed between a rename and its sync leaves a name that the
+// next one answers with; a power cut must not take it back then.
+func TestWhatASweepFoundSurvivesAPowerCut(t *testing.T) {
+	p := newPair(t)
+	disk := loopfs.Make(t, testSize)
+	p.to = disk.Dir
+	p.target = p.newTarget("")
+	fill(t, string(p.db))
+	s1 := p.snapshot(p.db, 1)
+	p.mustCross(p.step(p.db, dataset.Snapshot{}, s1))
+	must(t, p.target.withReplica(p.db, func(_ *into, r *replica) error {
+		return errors.Join(renameIn(r.dir, s1.Name, "antipode_later"), commit(r.dir), renameIn(r.dir, "antipode_later", s1.Name))
+	}))
+	p.target = p.newTarget("")
+	must(t, p.target.Sweep(context.Background()))
+
+	image := filepath.Join(t.TempDir(), "cut.img")
+	tool(t, "cp", "--sparse=always", disk.Image, image)
+	disk.Unmount()
+	p.to = loopfs.Open(t, image).Dir
+	sameTree(t, atSource(p.db, s1), p.published(p.db, s1))
+}
+
 func TestFullTargetIsNamedAndGoesOnOnceThereIsRoom(t *testing.T) {
 	p := newPair(t)
 	random := make([]byte, 40<<20)

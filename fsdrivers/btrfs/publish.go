@@ -68,7 +68,7 @@ func (r *replica) publish(step dataset.StepID, seg segment, in dataset.Incoming,
 		if err := r.name(tempSnapshot+string(step), to, seg); err != nil {
 			return errors.Join(err, r.facts.removePoints(string(to.ID)))
 		}
-		return nil
+		return syncName(r.dir) // if that fails the name is there, and keeps its point
 	})
 	if err != nil {
 		return dataset.Snapshot{}, fmt.Errorf("publish: %w", err)
@@ -76,7 +76,8 @@ func (r *replica) publish(step dataset.StepID, seg segment, in dataset.Incoming,
 	return r.confirm(to, seg.ctransid)
 }
 
-// name makes the snapshot under a temporary name and renames it.
+// name makes the snapshot under a temporary name and renames it, which is not yet
+// durable.
 func (r *replica) name(temp string, to dataset.Snapshot, seg segment) (err error) {
 	if err := removeSubvolume(r.dir, temp); err != nil { // of an earlier try
 		return err
@@ -94,10 +95,7 @@ func (r *replica) name(temp string, to dataset.Snapshot, seg segment) (err error
 	if err := commit(r.dir); err != nil { // the identity, before the name
 		return spaceError(r.dir, fmt.Errorf("commit %s: %w", sub.Name(), err))
 	}
-	if err := renameIn(r.dir, temp, to.Name); err != nil {
-		return err
-	}
-	return syncName(r.dir)
+	return renameIn(r.dir, temp, to.Name)
 }
 
 // syncName makes a rename in dir durable. With a subvolume in it, fsync becomes

@@ -88,7 +88,7 @@ func (r *replica) arrived(to dataset.Snapshot) (s dataset.Snapshot, done bool, e
 	}
 	for _, s := range list {
 		if s.ID == to.ID {
-			return s, true, nil
+			return s, true, syncName(r.dir) // whoever gave it its name may not have got that far
 		}
 	}
 	there, err := openSubvolumeBelow(r.dir, to.Name)

@@ -31,13 +31,15 @@ func (t *Target) Abort(ctx context.Context, d dataset.Path) error {
 }
 
 // Sweep implements fsdrivers.Sweeper. It goes on after an error, and answers all.
+// First it makes durable what a daemon that was killed did last: a final name that
+// is seen is about to be answered as published (G2).
 func (t *Target) Sweep(ctx context.Context) error {
 	in, err := t.open()
 	if err != nil {
 		return err
 	}
 	defer in.close()
-	all := []error{t.sweepWork(ctx, in)}
+	all := []error{syncName(in.File), t.sweepWork(ctx, in)}
 	replicas, err := t.replicas(in)
 	all = append(all, err)
 	for _, d := range replicas {
