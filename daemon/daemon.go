@@ -116,6 +116,9 @@ func New(o Options) (*Daemon, error) {
 func (d *Daemon) Serve(ctx context.Context) error {
 	d.sweep(ctx)
 	d.recall()
+	for _, w := range d.site().jobs {
+		d.catchUp(w)
+	}
 	parts := map[string]func(context.Context) error{
 		"schedule":  d.schedule.Serve,
 		"transport": func(ctx context.Context) error { return d.server.Serve(ctx, d.Listener) },

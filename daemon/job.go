@@ -57,6 +57,18 @@ func (d *Daemon) snapshotJob(ctx context.Context, w *work, cause string) (int, e
 	return len(taken), err
 }
 
+// catchUp sends what an earlier run of this daemon, or an earlier configuration,
+// left unsent: the next run of the job may be a day away.
+func (d *Daemon) catchUp(w *work) {
+	d.background(func(ctx context.Context) {
+		paths, _ := d.find(ctx, w)        // the next run tells what is wrong,
+		_, _ = d.primaries(ctx, w, paths) // and the rest need not wait for it
+		for _, c := range w.couriers {
+			d.background(func(ctx context.Context) { _, _ = c.Visit(ctx, false) }) // what fails is on the board
+		}
+	})
+}
+
 // causeTrigger is the cause of a run that an operator asked for: it does not wait
 // for pauses after failures.
 const causeTrigger = "trigger"

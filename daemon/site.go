@@ -64,12 +64,16 @@ func (d *Daemon) install(cfg *config.Config) error {
 		return err
 	}
 	d.host.SetRate(int64(cfg.RateLimit))
+	rerouted := map[string]*work{} // jobs that were there, with a courier that was not
 	for id, w := range next.jobs {
 		w.budget.SetRate(int64(w.job.Rate))
 		for _, c := range w.couriers {
 			c.SetJob(w.job)
 			if c.done == nil {
 				d.launch(c)
+				if old.jobs[id] != nil {
+					rerouted[id] = w
+				}
 			}
 		}
 		d.Board.Job(id, func(j *status.Job) { j.Driver = string(w.job.Driver) })
@@ -95,6 +99,9 @@ func (d *Daemon) install(cfg *config.Config) error {
 		if err := d.applyPause(w); err != nil {
 			d.Log.Error().Err(err).Str("job", w.job.ID).Msg("cannot pause")
 		}
+	}
+	for _, w := range rerouted {
+		d.catchUp(w)
 	}
 	d.watch.Configure(cfg.Alert)
 	return nil

@@ -63,11 +63,11 @@ func hasAlert(s status.Status, kind string) bool {
 
 func TestReturningPrimaryStepsDownAndNothingOverwritesThePromoted(t *testing.T) {
 	p, db, r := promoted(t, "may_promote = true")
-	p.fra.start()
-	says(t, p.fra.triggerFails("db"), db, "sin1")
-	p.fra.await("it steps down with an alarm", func(s status.Status) bool {
-		return line(s, db).State == status.StateFenced && hasAlert(s, "demoted")
+	p.fra.start() // nobody triggers anything
+	st := p.fra.await("it steps down with an alarm", func(s status.Status) bool {
+		return line(s, db).State == status.StateFenced && line(s, db).LastError != nil && hasAlert(s, "demoted")
 	})
+	says(t, problemOf(line(st, db).LastError), db, "sin1 is primary in generation 1")
 	if !isReadOnly(t, db) {
 		t.Error("the dataset of the demoted primary takes writes")
 	}
