@@ -102,6 +102,7 @@ type Tally struct {
 type outcome struct {
 	tally Tally
 	err   error
+	busy  []*errand // under way before the visit, of which it heard nothing
 }
 
 // errand is what is under way for one dataset.
@@ -148,10 +149,11 @@ func (c *Courier) Serve(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case v := <-c.visits:
+			busy := c.underWay()
 			started, err := c.round(ctx, v.force)
 			running.Go(func() {
 				tally, errs := outcomes(started)
-				v.done <- outcome{tally, errors.Join(err, errs)}
+				v.done <- outcome{tally, errors.Join(err, errs), busy}
 			})
 		case <-c.retry():
 			// What failed is on the board; who wants the errors visits.
@@ -163,20 +165,56 @@ func (c *Courier) Serve(ctx context.Context) error {
 }
 
 // Visit makes a round and waits for what it started. With force, datasets that
-// are left alone after a failure are tried too. An error has been shown on the
-// board and logged already.
+// are left alone after a failure are tried too, and what was under way is waited
+// for: when it returns, all that the source held when it was called has been
+// tried. An error has been shown on the board and logged already.
 func (c *Courier) Visit(ctx context.Context, force bool) (Tally, error) {
+	first, err := c.visit(ctx, force)
+	if !force || len(first.busy) == 0 {
+		return first.tally, err
+	}
+	// What was under way may have been planned before the newest snapshot was
+	// there. What is under way after it was not.
+	_, _ = c.await(ctx, first.busy) // what failed is tried again now
+	second, again := c.visit(ctx, force)
+	rest, late := c.await(ctx, second.busy)
+	for _, t := range []Tally{second.tally, rest} {
+		first.tally.Steps += t.Steps
+		first.tally.Bytes += t.Bytes
+	}
+	return first.tally, errors.Join(err, again, late)
+}
+
+// await waits for errands that somebody else started.
+func (c *Courier) await(ctx context.Context, errands []*errand) (Tally, error) {
+	for _, e := range errands {
+		select {
+		case <-e.done:
+		case <-ctx.Done():
+			return Tally{}, context.Cause(ctx)
+		}
+	}
+	return outcomes(errands)
+}
+
+func (c *Courier) underWay() []*errand {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Collect(maps.Values(c.errands))
+}
+
+func (c *Courier) visit(ctx context.Context, force bool) (outcome, error) {
 	done := make(chan outcome, 1)
 	select {
 	case c.visits <- visit{force: force, done: done}:
 	case <-ctx.Done():
-		return Tally{}, context.Cause(ctx)
+		return outcome{}, context.Cause(ctx)
 	}
 	select {
 	case o := <-done:
-		return o.tally, o.err
+		return o, o.err
 	case <-ctx.Done():
-		return Tally{}, context.Cause(ctx)
+		return outcome{}, context.Cause(ctx)
 	}
 }
 

@@ -187,6 +187,24 @@ func TestReloadKeepsTransferUnderWayAndBadFileKeepsTheOld(t *testing.T) {
 	p.same(db)
 }
 
+// An operator who waits for the last run to arrive, before a planned promotion,
+// must not be told that it has while an earlier one is still on its way.
+func TestTriggerThatWaitsReturnsWhenTheNewestSnapshotHasArrived(t *testing.T) {
+	p := newPair(t)
+	db := p.dataset("db")
+	random(t, db+"/data", 8*mib)
+	p.sin.configure(accept(p.into()))
+	p.fra.configure(narrow + job("db", db, slow))
+	p.fra.ask(nil, "trigger", "db")
+	p.fra.eventually("it moves", func() bool { return p.there.There() > mib })
+	write(t, db+"/last words", "written while the first copy was on its way")
+	p.fra.trigger("db")
+	if !p.upToDate(db) {
+		t.Errorf("the target has %v, the source %v", p.points(db), p.snapshots(db))
+	}
+	p.same(db)
+}
+
 func TestStopEndsWithinItsBoundAndLeavesNoChildren(t *testing.T) {
 	p := newPair(t)
 	db := p.dataset("db")
