@@ -22,6 +22,7 @@ import (
 	"antipode/transport/client"
 	"antipode/transport/peer"
 	"antipode/transport/server"
+	"antipode/transport/shape"
 	"antipode/transport/transporttest"
 	"antipode/transport/wire"
 )
@@ -253,6 +254,28 @@ func TestSendWhole(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A step in one request takes as long as its bytes; only silence ends it.
+func TestSendWholeOverASlowLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, func(o *server.Options) {
+			o.WaitForLink = func(wire.Open) time.Duration { return time.Minute }
+		})
+		slow := shape.NewBudget(nil)
+		slow.SetRate(4 * kib)
+		c := p.client(func(o *client.Options) { o.Budget, o.WaitForLink = slow, 10*time.Minute })
+		open, want := opening("db"), content(wire.MaxChunk-1)
+		open.ChunkBytes = wire.MaxChunk
+		began := time.Now()
+		if _, err := c.Send(t.Context(), open, plainReader(want), nil); err != nil {
+			t.Fatalf("Send: %v", err)
+		}
+		if took := time.Since(began); took < 4*time.Minute || took > 5*time.Minute {
+			t.Errorf("it took %v, want 256 s at 4 KiB/s", took)
+		}
+		p.mustHave(open, want)
+	})
 }
 
 func TestCalls(t *testing.T) {

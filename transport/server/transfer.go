@@ -120,7 +120,7 @@ func (t *transfer) heard() {
 }
 
 func (t *transfer) maybeWait() {
-	if t.lanes > 0 {
+	if t.lanes > 0 || isOver(t) {
 		return
 	}
 	t.since = t.now()

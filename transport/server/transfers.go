@@ -102,7 +102,8 @@ func pause(ctx context.Context, d time.Duration) {
 func (s *Server) step(w http.ResponseWriter, r *http.Request, peer string) (any, error) {
 	stop := limitBody(w, r, s.opts.Now(), wire.MaxStepBytes)
 	defer stop()
-	body := bufio.NewReader(r.Body)
+	// As on a lane, only silence counts: at a low rate a chunk takes minutes.
+	body := bufio.NewReader(&liveBody{r: r.Body, c: http.NewResponseController(w), now: s.opts.Now})
 	o, err := readOpen(body)
 	if err != nil {
 		return nil, bodyError(err)
@@ -111,12 +112,20 @@ func (s *Server) step(w http.ResponseWriter, r *http.Request, peer string) (any,
 	if err != nil {
 		return nil, err
 	}
-	t.heard()
-	if err := (&frames{body: body, t: t, pool: s.pool}).read(true); err != nil && !isOver(t) {
+	if err := s.readStep(body, t); err != nil && !isOver(t) {
 		return nil, bodyError(err)
 	}
 	stop()
 	return s.awaitStep(r.Context(), t)
+}
+
+func (s *Server) readStep(body io.Reader, t *transfer) error {
+	leave, err := t.enter()
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return (&frames{body: body, t: t, pool: s.pool}).read(true)
 }
 
 // awaitStep answers with the last word, or with the progress if that takes long.
