@@ -68,3 +68,21 @@ func TestInventoryInParts(t *testing.T) {
 		})
 	}
 }
+
+// An answer takes as long as the link needs; only silence ends it.
+func TestInventoryOverASlowLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, func(o *server.Options) { o.Backend = &hoard{target: newTarget(), snapshots: 12_000} })
+		p.net.SetLatency(time.Second)
+		p.net.SetBuffer(32 << 10)
+		q := wire.InventoryRequest{Job: "db", Driver: "btrfs", Datasets: []wire.InventoryAsk{{Dataset: dataset.Dataset{Path: "/db", ID: "d1"}}}}
+		began := time.Now()
+		v, err := p.client(nil).Inventory(t.Context(), q)
+		if err != nil || len(v.Replicas) != 1 || len(v.Replicas[0].Snapshots) != 12_000 {
+			t.Fatalf("Inventory: %d replicas, %v, want one", len(v.Replicas), err)
+		}
+		if took := time.Since(began); took < 35*time.Second {
+			t.Errorf("the link was not slow: it took %v", took)
+		}
+	})
+}

@@ -18,8 +18,10 @@ import (
 const (
 	// bodyTimeout bounds the whole of a small request's body.
 	bodyTimeout = 30 * time.Second
-	// answerTimeout bounds the writing of one answer or line.
+	// answerTimeout bounds the writing of a line, or of answerSlice bytes of an
+	// answer.
 	answerTimeout = 30 * time.Second
+	answerSlice   = 16 << 10
 	// retryAfterSeconds is when to ask again if there are too many transfers.
 	retryAfterSeconds = "5"
 )
@@ -137,10 +139,21 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, v any, err error
 	if status == http.StatusTooManyRequests {
 		w.Header().Set("Retry-After", retryAfterSeconds)
 	}
-	// A writer without deadlines is a test's.
-	_ = http.NewResponseController(w).SetWriteDeadline(s.opts.Now().Add(answerTimeout))
 	w.WriteHeader(status)
-	_, _ = w.Write(body)
+	s.write(w, body)
+}
+
+// write gives up when nothing goes out for answerTimeout: a long answer takes as
+// long as the link needs.
+func (s *Server) write(w http.ResponseWriter, body []byte) {
+	c := http.NewResponseController(w)
+	for part := range slices.Chunk(body, answerSlice) {
+		// A writer without deadlines is a test's.
+		_ = c.SetWriteDeadline(s.opts.Now().Add(answerTimeout))
+		if _, err := w.Write(part); err != nil {
+			return
+		}
+	}
 }
 
 // decode reads a small message, within a time and a size.
