@@ -33,6 +33,9 @@ func Parse[M Message](b []byte) (M, error) {
 	if !utf8.Valid(b) {
 		return m, fmt.Errorf("%w: message is not UTF-8", ErrMalformed)
 	}
+	if err := checkShape(b); err != nil {
+		return m, err
+	}
 	if err := json.Unmarshal(b, &m); err != nil {
 		return m, bad(err)
 	}
@@ -40,6 +43,38 @@ func Parse[M Message](b []byte) (M, error) {
 		return m, err
 	}
 	return m, m.Validate()
+}
+
+// checkShape counts before anything is allocated for it: a list of {} takes three
+// bytes an element on the wire, and a hundred times that in memory.
+func checkShape(b []byte) error {
+	var open [MaxDepth]byte // the brackets that are open
+	depth, listed := 0, 0
+	inText, escaped := false, false
+	for _, c := range b {
+		switch {
+		case escaped:
+			escaped = false
+		case inText:
+			escaped, inText = c == '\\', c != '"'
+		case c == '"':
+			inText = true
+		case c == '{' || c == '[':
+			if depth == MaxDepth {
+				return fmt.Errorf("%w: values lie more than %d deep", ErrMalformed, MaxDepth)
+			}
+			open[depth] = c
+			depth++
+		case c == '}' || c == ']':
+			depth = max(0, depth-1) // too many are for the parser to refuse
+		case c == ',' && depth > 0 && open[depth-1] == '[':
+			listed++
+		}
+	}
+	if listed > MaxListed {
+		return fmt.Errorf("%w: %d values in lists, more than %d", ErrTooLarge, listed, MaxListed)
+	}
+	return nil
 }
 
 // refuseMandatory looks for names that begin with "!": this release knows none.

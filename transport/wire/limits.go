@@ -13,12 +13,14 @@ import (
 // Limits of what is accepted from a peer; each is tested before the value is
 // used. What is sent is tested by the same functions.
 const (
-	MaxMessageBytes      = 16 << 20 // a JSON message, either way
-	MaxRequestBytes      = 1 << 20  // a JSON request but an inventory
-	MaxProgressBytes     = 64 << 10 // one line of progress
-	MaxInventoryDatasets = 128      // of one inventory exchange
-	MaxSnapshotsPerReply = 32 << 10 // of one inventory, over all its replicas
-	MaxHolds             = 64       // of one snapshot
+	MaxMessageBytes      = 16 << 20  // a JSON message, either way
+	MaxRequestBytes      = 1 << 20   // a JSON request but an inventory
+	MaxProgressBytes     = 64 << 10  // one line of progress
+	MaxInventoryDatasets = 128       // of one inventory exchange
+	MaxSnapshotsPerReply = 32 << 10  // of one inventory, over all its replicas
+	MaxListed            = 256 << 10 // values in lists, over a whole message
+	MaxDepth             = 32        // of values in values
+	MaxHolds             = 64        // of one snapshot
 	MaxOffers            = 64
 	MaxRanges            = 64 // of acknowledged chunks above the watermark
 	MaxNameBytes         = 64 // node, peer, driver, software, job

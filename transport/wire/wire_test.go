@@ -207,6 +207,30 @@ func TestValidateRefuses(t *testing.T) {
 	}
 }
 
+// A message of few bytes must not become one of many in memory.
+func TestParseCountsBeforeItAllocates(t *testing.T) {
+	list := func(v string, n int) string {
+		return `{"replicas":[{"path":"/a","snapshots":[` + strings.Repeat(v+",", n) + v + `]}]}`
+	}
+	for name, tc := range map[string]struct {
+		text string
+		want error
+	}{
+		"empty values":        {list("{}", MaxListed), ErrTooLarge},
+		"nulls":               {list(" null\n", MaxListed), ErrTooLarge},
+		"lists in lists":      {list("[1,2]", MaxListed/2), ErrTooLarge},
+		"deep":                {strings.Repeat(`{"x":[`, 1+MaxDepth/2), ErrMalformed},
+		"brackets too many":   {"]]]}", ErrMalformed},
+		"commas in a text":    {`{"now":"` + strings.Repeat("[,\\\",{", MaxListed) + `"}`, ErrMalformed}, // it is no time
+		"fields are not many": {`{` + strings.Repeat(`"x":1,`, 2*MaxListed) + `"replicas":[]}`, nil},
+	} {
+		_, err := Parse[Inventory]([]byte(tc.text))
+		if !errors.Is(err, tc.want) || tc.want == ErrMalformed && errors.Is(err, ErrTooLarge) {
+			t.Errorf("%s: got %v, want %v", name, err, tc.want)
+		}
+	}
+}
+
 // Whoever asked asks for less then.
 func TestTooManySnapshotsAreToldFromAMalformedAnswer(t *testing.T) {
 	v := Inventory{Replicas: []Replica{{Path: "/a", Snapshots: make([]dataset.Snapshot, MaxSnapshotsPerReply+1)}}}
