@@ -54,11 +54,11 @@ func TestChildThatOutlivedItsDaemonIsEndedAtTheNextStart(t *testing.T) {
 	db := p.dataset("db")
 	random(t, db+"/data", 24*mib)
 	p.sin.configure(accept(p.into()))
-	p.fra.configure(job("db", db, `rate_limit = "2MiB/s"`))
+	p.fra.configure(narrow + job("db", db, `rate_limit = "2MiB/s"`))
 	p.fra.ask(nil, "trigger", "db")
+	p.sin.eventually("a child runs on both sides", func() bool { return len(p.fra.children()) > 0 && len(p.sin.children()) > 0 })
 	var orphans []int
 	for _, s := range []*site{p.fra, p.sin} {
-		s.eventually("a child runs", func() bool { return len(s.children()) > 0 })
 		for _, pid := range s.children() {
 			must(t, unix.Kill(pid, unix.SIGSTOP))
 			orphans = append(orphans, pid)
