@@ -81,8 +81,6 @@ func malformedOr(v verdictOn, otherwise answer) answer {
 	return otherwise
 }
 
-var refusal = answer{http.StatusForbidden, "refused"}
-
 func nothing(hostileName) answer { return answer{http.StatusNotFound, wire.KindUnknown} }
 
 // guestsRefused is the verdict on a guest whose message is in order.

@@ -189,7 +189,7 @@ func (d *Daemon) buildWork(next, old *site, j policy.Job) error {
 		c := d.newClient(next.cfg, p, key, client.Options{Budget: w.budget, WaitForLink: patience(next.cfg, j.Driver)})
 		w.couriers[name] = &delivery{peer: p, client: c, Courier: replicate.New(replicate.Options{
 			Node: next.cfg.Node, Job: j, Peer: name, Near: w.source, Far: c, Board: d.Board, History: d.ledger,
-			Now: d.Now, Log: d.Log.With().Str("job", j.ID).Str("peer", name).Logger(), Alarm: d.watch.Alarm,
+			Now: d.Now, Log: d.Log.With().Str("job", j.ID).Str("peer", name).Logger(), Alarm: d.watch.Alarm, Clear: d.watch.Clear,
 		})}
 	}
 	next.jobs[j.ID] = w

@@ -18,6 +18,7 @@ import (
 	"antipode/daemon/prune"
 	"antipode/daemon/receive"
 	"antipode/daemon/status"
+	"antipode/daemon/watch"
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
 	"antipode/transport/wire"
@@ -144,9 +145,11 @@ func (d *Daemon) judgeSource(key board.ReplicaKey, ours, theirs dataset.Mark) {
 	d.mu.Unlock()
 	switch {
 	case split != nil:
-		d.watch.Alarm("split-brain", string(key.Dataset), err.Error())
+		d.watch.Alarm(watch.SplitBrain, string(key.Dataset), err.Error())
 	case err != nil:
-		d.watch.Alarm("mark-refused", string(key.Dataset), err.Error())
+		d.watch.Alarm(watch.MarkRefused, string(key.Dataset), err.Error())
+	default:
+		d.watch.Clear(string(key.Dataset))
 	}
 }
 

@@ -70,6 +70,8 @@ type Options struct {
 	// Alarm tells the operator of what no retry will mend: a mark that cannot
 	// be believed, a split brain, a demotion.
 	Alarm func(kind, object, text string)
+	// Clear ends the alarms about a dataset: both sides agree.
+	Clear func(object string)
 }
 
 // Courier replicates one job to one peer.

@@ -105,6 +105,7 @@ func play(t *testing.T, paths []dataset.Path, act func(s *scene)) {
 		s.courier = replicate.New(replicate.Options{
 			Node: "fra1", Job: policy.Job{ID: "db", Driver: policy.Btrfs, RPO: time.Hour, MayPromote: true}, Peer: "sin1",
 			Near: s.source, Far: s.far, Board: s.board, History: discard{}, Now: time.Now, Log: zerolog.Nop(),
+			Clear: func(string) {},
 			Alarm: func(kind, object, _ string) { s.alarms = append(s.alarms, kind+" "+object) },
 		})
 		ctx, cancel := context.WithCancel(t.Context())

@@ -21,6 +21,7 @@ type meter struct {
 	since   time.Time
 	base    int64 // acked at since
 	rate    float64
+	over    time.Duration // what the rate is averaged over
 }
 
 func newMeter(now time.Time, resumed int64) *meter {
@@ -35,13 +36,13 @@ func (m *meter) bytes() int64 { return m.acked.Load() - m.resumed }
 // show brings a line of the board up to date.
 func (m *meter) show(now time.Time, p client.Progress, line *status.Moving) {
 	m.acked.Store(m.resumed + p.Acked)
+	if m.rate == 0 && m.acked.Load() == m.base {
+		m.since = now // the time until the first byte is not the link's
+	}
 	if passed := now.Sub(m.since); passed >= time.Second {
 		fresh := float64(m.acked.Load()-m.base) / passed.Seconds()
-		weight := min(passed.Seconds()/rateOver.Seconds(), 1)
-		if m.rate == 0 {
-			weight = 1
-		}
-		m.rate += weight * (fresh - m.rate)
+		m.over = min(m.over+passed, rateOver) // a plain mean until there is enough to average over
+		m.rate += min(passed.Seconds()/m.over.Seconds(), 1) * (fresh - m.rate)
 		m.since, m.base = now, m.acked.Load()
 	}
 	line.Bytes, line.Rate, line.Lanes = m.acked.Load(), int64(m.rate), p.Lanes

@@ -14,6 +14,7 @@ import (
 	"antipode/daemon/policy"
 	"antipode/daemon/send"
 	"antipode/daemon/status"
+	"antipode/daemon/watch"
 	"antipode/fsdrivers/dataset"
 	"antipode/transport/wire"
 )
@@ -163,6 +164,7 @@ func (c *Courier) planOne(ctx context.Context, job policy.Job, s side, r wire.Re
 	if err != nil {
 		return plan.Plan{}, c.conflict(ctx, s, err)
 	}
+	c.Clear(string(path))
 	c.landed(path, p.Base)
 	if len(p.Steps) > 0 {
 		return p, nil
@@ -197,12 +199,12 @@ func (c *Courier) conflict(ctx context.Context, s side, err error) error {
 		if stepErr := c.stepDown(ctx, s, promoted.Theirs); stepErr != nil {
 			err = errors.Join(err, stepErr)
 		}
-		c.Alarm("demoted", string(path), err.Error())
+		c.Alarm(watch.Demoted, string(path), err.Error())
 	case errors.As(err, &split):
 		state = status.StateSplitBrain
-		c.Alarm("split-brain", string(path), err.Error())
+		c.Alarm(watch.SplitBrain, string(path), err.Error())
 	case errors.As(err, &bad):
-		c.Alarm("mark-refused", string(path), err.Error())
+		c.Alarm(watch.MarkRefused, string(path), err.Error())
 	}
 	c.Board.Pair(c.key(path), func(p *status.Pair) { p.State = state })
 	return err

@@ -29,8 +29,19 @@ const (
 	watchEvery = time.Second
 	// maxQueued bounds the alerts that wait for a slow command.
 	maxQueued = 1024
+	// alarmAgain is how long an alarm that stands is not told again.
+	alarmAgain = 6 * time.Hour
 	// primary is the role of a replica that was promoted here.
 	primary = "primary"
+)
+
+// The kinds of alarm, as the operator's command gets them in ANTIPODE_EVENT.
+const (
+	Demoted     = "demoted"      // another node was made primary; this side stepped down
+	SplitBrain  = "split-brain"  // one generation was activated twice
+	MarkRefused = "mark-refused" // a peer shows a mark that cannot be believed
+	rpoMissed   = "rpo-missed"
+	rpoMet      = "rpo-met"
 )
 
 // Options of a Watch. All fields are needed.
@@ -129,6 +140,7 @@ func (w *Watch) judge(now time.Time, subjects []Subject) {
 		w.judgeOne(now, sub)
 	}
 	maps.DeleteFunc(w.seen, func(k string, _ *sighting) bool { return !known[k] })
+	maps.DeleteFunc(w.stands, func(k string, a status.Alert) bool { return a.Kind == rpoMissed && !known[k] })
 	standing := slices.SortedFunc(maps.Values(w.stands), func(a, b status.Alert) int {
 		return cmp.Or(b.At.Compare(a.At), cmp.Compare(a.Object, b.Object))
 	})
@@ -160,12 +172,12 @@ func (w *Watch) judgeOne(now time.Time, sub Subject) {
 	if event == policy.EventNone {
 		return
 	}
-	kind, text := "rpo-met", fmt.Sprintf("%s is within its rpo of %s again: the newest recovery point is %s",
+	kind, text := rpoMet, fmt.Sprintf("%s is within its rpo of %s again: the newest recovery point is %s",
 		sub.Name, policy.FormatDuration(sub.RPO), sub.Point.Name)
 	state := status.StateOK
 	delete(w.stands, sub.Name)
 	if event == policy.EventMissed {
-		kind, text, state = "rpo-missed", missedText(now, sub), status.StateMissed
+		kind, text, state = rpoMissed, missedText(now, sub), status.StateMissed
 		w.stands[sub.Name] = status.Alert{At: now, Kind: kind, Object: sub.Name, Text: text}
 	}
 	w.History.Record(ledger.Batch{Facts: []ledger.Fact{{
@@ -182,8 +194,10 @@ func missedText(now time.Time, sub Subject) string {
 	text := fmt.Sprintf("%s has missed its rpo of %s: ", sub.Name, policy.FormatDuration(sub.RPO))
 	if sub.Point.IsZero() {
 		text += "there is no recovery point yet, and the first copy does not move"
+	} else if age := now.Sub(sub.Point.Time).Round(time.Second); age < 0 {
+		text += fmt.Sprintf("the newest recovery point is %s, made by a clock that was %s ahead of this one, and none came since", sub.Point.Name, policy.FormatDuration(-age))
 	} else {
-		text += fmt.Sprintf("the newest recovery point is %s, %s old", sub.Point.Name, policy.FormatDuration(now.Sub(sub.Point.Time).Round(time.Second)))
+		text += fmt.Sprintf("the newest recovery point is %s, %s old", sub.Point.Name, policy.FormatDuration(age))
 	}
 	if sub.LastError != nil {
 		text += "; last error: " + sub.LastError.Text
@@ -224,18 +238,29 @@ func Subjects(s status.Status) []Subject {
 	return all
 }
 
-// Alarm tells of what no clock sees: a refused mark, a split brain, a demotion.
-// The same alarm is told once.
+// Alarm tells of what no clock sees: a refused mark, a split brain, a demotion. It
+// stands until Clear; the same kind of alarm about the same object is told again
+// after alarmAgain at the earliest, whatever its text, so that no peer can have
+// the operator's command run as often as it likes.
 func (w *Watch) Alarm(kind, object, text string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	key := kind + " " + object
-	text = strings.TrimPrefix(text, object+": ")
-	if w.stands[key].Text == text {
+	key, now := kind+" "+object, w.Now()
+	if last, stands := w.stands[key]; stands && now.Sub(last.At) < alarmAgain {
 		return
 	}
-	w.stands[key] = status.Alert{At: w.Now(), Kind: kind, Object: object, Text: text}
+	text = strings.TrimPrefix(text, object+": ")
+	w.stands[key] = status.Alert{At: now, Kind: kind, Object: object, Text: text}
 	w.enqueue(note{kind: kind, object: object, text: text, env: map[string]string{"DATASET": object}})
+}
+
+// Clear ends every alarm about an object: both sides agree again.
+func (w *Watch) Clear(object string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, kind := range []string{Demoted, SplitBrain, MarkRefused} {
+		delete(w.stands, kind+" "+object)
+	}
 }
 
 // enqueue hands a note to the teller; w.mu is held. The oldest gives way when the

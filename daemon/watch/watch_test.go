@@ -3,6 +3,7 @@ package watch_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -145,15 +146,28 @@ func TestNothingIsLateWhileAnotherNodeIsPrimary(t *testing.T) {
 	})
 }
 
-func TestTheSameAlarmIsToldOnce(t *testing.T) {
-	run(t, ledger.Fact{}, func(t *testing.T, w *watch.Watch, _ *watch.Subject, p *post) {
-		for range 3 {
-			w.Alarm("split-brain", "/data/db", "/data/db: two activations")
+func TestAnAlarmStandsAndIsNotToldAsOftenAsAPeerLikes(t *testing.T) {
+	run(t, ledger.Fact{}, func(t *testing.T, w *watch.Watch, s *watch.Subject, p *post) {
+		s.RPO = 0
+		for i := range 100 {
+			w.Alarm(watch.SplitBrain, "/data/db", fmt.Sprintf("/data/db: activation %d", i))
+			time.Sleep(time.Minute)
 		}
-		w.Alarm("split-brain", "/data/db", "another two")
+		if got := p.told(); len(got) != 1 || p.texts[0] != "activation 0" {
+			t.Errorf("told %v %q, want the first, without the object said twice", got, p.texts)
+		}
+		if len(p.stands) != 1 {
+			t.Errorf("standing %v, want the alarm", p.stands)
+		}
+		w.Clear("/data/db")
+		time.Sleep(2 * time.Second)
+		if len(p.stands) != 0 {
+			t.Errorf("once cleared %v stands, want nothing", p.stands)
+		}
+		w.Alarm(watch.SplitBrain, "/data/db", "again")
 		time.Sleep(time.Second)
-		if got := p.told(); len(got) != 2 || p.texts[0] != "two activations" {
-			t.Errorf("told %v %q, want two alarms without the object said twice", got, p.texts)
+		if got := p.told(); len(got) != 2 {
+			t.Errorf("told %v, want the new one too", got)
 		}
 	})
 }
