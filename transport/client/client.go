@@ -36,6 +36,9 @@ type Options struct {
 	Budget Budget
 	Lanes  int // connections of one transfer; 4 if 0
 	Window int // bytes of one transfer held at most; 32 MiB if 0
+	// Memory bounds what the transfers of all clients that it is given to hold
+	// together; nil is no bound.
+	Memory *stripe.Share
 	// WaitForLink is how long Send waits for a lost link; 24 h if 0.
 	WaitForLink time.Duration
 }

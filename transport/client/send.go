@@ -56,6 +56,7 @@ func (c *Client) Send(ctx context.Context, open wire.Open, src io.Reader, progre
 	if progress == nil {
 		progress = func(Progress) {}
 	}
+	defer c.opts.Memory.Join()()
 	t := c.newTransfer(open, progress)
 	done, err := t.send(ctx, src)
 	if err != nil && !t.isAnswered() {
@@ -86,7 +87,8 @@ func (c *Client) newTransfer(open wire.Open, tell func(Progress)) *transfer {
 	return &transfer{
 		c: c, open: open, tell: tell, heard: c.opts.Now(), active: map[*stripe.Lane]context.CancelCauseFunc{}, news: make(chan struct{}),
 		tx: stripe.NewSender(stripe.SenderOptions{
-			Pool: c.pool, ChunkBytes: open.ChunkBytes, Window: max(1, c.opts.Window/open.ChunkBytes), Now: c.opts.Now,
+			Pool: c.pool, ChunkBytes: open.ChunkBytes, Now: c.opts.Now,
+			Window: func() int { return c.opts.Memory.Window(c.opts.Window, open.ChunkBytes, 1) },
 		}),
 	}
 }

@@ -70,6 +70,9 @@ type Options struct {
 	Log     zerolog.Logger
 	// Window is how many bytes of one transfer are held at most; 32 MiB if 0.
 	Window int
+	// Memory is divided evenly among the windows of the transfers that run; 4
+	// windows if 0. What one was granted while there were fewer stays granted.
+	Memory int
 	// WaitForLink is how long a receive waits for its sender; nil is 24 h.
 	WaitForLink func(wire.Open) time.Duration
 	// MaxTransfers that run at once, over all peers; 64 if 0.
@@ -78,6 +81,7 @@ type Options struct {
 
 const (
 	defaultWindow       = 32 << 20
+	defaultMemory       = 4 // windows
 	defaultWaitForLink  = 24 * time.Hour
 	defaultMaxTransfers = 64
 
@@ -107,6 +111,7 @@ type TransferState struct {
 type Server struct {
 	opts      Options
 	pool      *stripe.Pool
+	memory    *stripe.Share
 	transfers *table
 	handler   http.Handler
 }
@@ -119,13 +124,16 @@ func New(o Options) *Server {
 	if o.Window <= 0 {
 		o.Window = defaultWindow
 	}
+	if o.Memory <= 0 {
+		o.Memory = defaultMemory * o.Window
+	}
 	if o.MaxTransfers <= 0 {
 		o.MaxTransfers = defaultMaxTransfers
 	}
 	if o.WaitForLink == nil {
 		o.WaitForLink = func(wire.Open) time.Duration { return defaultWaitForLink }
 	}
-	s := &Server{opts: o, pool: stripe.NewPool(o.Window), transfers: newTable()}
+	s := &Server{opts: o, pool: stripe.NewPool(o.Window), memory: stripe.NewShare(o.Memory), transfers: newTable()}
 	s.handler = s.routes()
 	return s
 }

@@ -122,7 +122,8 @@ func (s *Server) newTransfer(peer string, o wire.Open) *transfer {
 	return &transfer{
 		peer: peer, open: o, started: s.opts.Now(), now: s.opts.Now, patient: s.opts.WaitForLink(o), over: make(chan struct{}),
 		rx: stripe.NewReceiver(stripe.ReceiverOptions{
-			Pool: s.pool, ChunkBytes: o.ChunkBytes, Window: min(max(s.opts.Window/o.ChunkBytes, minWindow), maxWindow),
+			Pool: s.pool, ChunkBytes: o.ChunkBytes,
+			Window: func() int { return min(s.memory.Window(s.opts.Window, o.ChunkBytes, minWindow), maxWindow) },
 		}),
 	}
 }
@@ -136,8 +137,10 @@ func (s *Server) start(t *transfer) {
 	log := s.opts.Log.With().Str("peer", t.peer).Stringer("dataset", t.open.Step.Dataset.Path).
 		Str("incarnation", t.open.Incarnation).Logger()
 	log.Info().Str("snapshot", t.open.Step.To.Name).Msg("receive starts")
+	leave := s.memory.Join()
 	go func() {
 		t.run(ctx, s.opts.Backend)
+		leave()
 		s.transfers.retire(t)
 		close(t.over)
 		received, _ := t.rx.Received()

@@ -32,6 +32,7 @@ type world struct {
 	way    [][]onWay // by lane
 	lines  []wire.Progress
 	credit uint64 // highest that the receiver has shown
+	share  *Share
 	out    bytes.Buffer
 	done   bool
 }
@@ -44,10 +45,12 @@ type onWay struct {
 func newWorld(t *rapid.T) *world {
 	pool := NewPool(2 * windowChunks * wire.MinChunk)
 	now := time.Unix(0, 0)
+	share := NewShare(windowChunks * wire.MinChunk)
+	window := func() int { return share.Window(windowChunks*wire.MinChunk, wire.MinChunk, 1) }
 	w := &world{
-		t: t, pool: pool, way: make([][]onWay, laneCount),
-		tx: NewSender(SenderOptions{Pool: pool, ChunkBytes: wire.MinChunk, Window: windowChunks, Now: func() time.Time { return now }}),
-		rx: NewReceiver(ReceiverOptions{Pool: pool, ChunkBytes: wire.MinChunk, Window: windowChunks}),
+		t: t, pool: pool, way: make([][]onWay, laneCount), share: share,
+		tx: NewSender(SenderOptions{Pool: pool, ChunkBytes: wire.MinChunk, Window: window, Now: func() time.Time { return now }}),
+		rx: NewReceiver(ReceiverOptions{Pool: pool, ChunkBytes: wire.MinChunk, Window: window}),
 	}
 	for range laneCount {
 		w.lanes = append(w.lanes, w.tx.Lane())
@@ -168,8 +171,8 @@ func (w *world) check() {
 	}
 }
 
-// Whatever is lost, delayed, doubled, reordered or stalled, and whichever lanes
-// die: what comes out is what went in, within both windows.
+// Whatever is lost, delayed, doubled, reordered or stalled, whichever lanes die
+// and however the windows change: what comes out is what went in, within both.
 func TestAnyOrderOfFaultsDeliversTheStream(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		size := rapid.SampledFrom([]int{0, 1, wire.MinChunk - 1, wire.MinChunk, wire.MinChunk + 1, 9*wire.MinChunk + 17, 12 * wire.MinChunk}).Draw(t, "size")
@@ -180,7 +183,7 @@ func TestAnyOrderOfFaultsDeliversTheStream(t *testing.T) {
 		go func() { cut <- w.tx.Run(ctx, bytes.NewReader(want)) }()
 		defer func() { cancel(); w.tx.Fail(errors.New("test is over")); <-cut }()
 		for range rapid.IntRange(0, 150).Draw(t, "steps") {
-			w.step(rapid.IntRange(0, 8).Draw(t, "what"), rapid.IntRange(0, laneCount-1).Draw(t, "lane"), rapid.IntRange(1, 300_000).Draw(t, "n"))
+			w.step(rapid.IntRange(0, 9).Draw(t, "what"), rapid.IntRange(0, laneCount-1).Draw(t, "lane"), rapid.IntRange(1, 300_000).Draw(t, "n"))
 			w.check()
 		}
 		w.settle()
@@ -209,6 +212,8 @@ func (w *world) step(what, lane, n int) {
 		w.hear(n, n%2 == 0)
 	case 7, 8:
 		w.read(n)
+	case 9:
+		w.share.users.Store(int64(n % 6)) // others come and go
 	}
 }
 

@@ -21,7 +21,9 @@ const digestsKept = 1 << 10
 type ReceiverOptions struct {
 	Pool       *Pool
 	ChunkBytes int // largest payload
-	Window     int // chunks held at most, 1 to digestsKept
+	// Window is how many chunks may be held now, 1 to digestsKept. It is asked
+	// again and again, by whoever holds the receiver's lock.
+	Window func() int
 }
 
 // Receiver puts chunks back in order. Lanes call Admit and Put; one goroutine,
@@ -41,6 +43,7 @@ type Receiver struct {
 	digests  [digestsKept]uint64
 	last     uint64 // number of the one chunk below MinChunk; MaxUint64 until it is seen
 	highest  uint64 // above the highest chunk number seen
+	granted  uint64 // the highest credit that was ever told
 	end      *wire.Header
 	received int64 // bytes in order and not
 	err      error
@@ -182,8 +185,11 @@ func (r *Receiver) store(h wire.Header, payload []byte) {
 	r.signal.fire()
 }
 
-// credit never falls since head never does.
-func (r *Receiver) credit() uint64 { return r.head + uint64(r.opts.Window) }
+// credit never falls: what was granted before the window became smaller stays so.
+func (r *Receiver) credit() uint64 {
+	r.granted = max(r.granted, r.head+uint64(r.opts.Window()))
+	return r.granted
+}
 
 // Read hands out the stream in order. It waits for chunks, also while no lane
 // is there; io.EOF only behind the end. After Fail it answers that error, even

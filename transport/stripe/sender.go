@@ -14,8 +14,8 @@ import (
 // SenderOptions is what a Sender is made of; all must be given.
 type SenderOptions struct {
 	Pool       *Pool
-	ChunkBytes int // wire.MinChunk to wire.MaxChunk
-	Window     int // chunks held at most, at least 1
+	ChunkBytes int        // wire.MinChunk to wire.MaxChunk
+	Window     func() int // chunks that may be held now, at least 1; asked under the sender's lock
 	Now        func() time.Time
 }
 
@@ -106,7 +106,7 @@ func Fill(r io.Reader, b []byte) (n int, err error) {
 func (s *Sender) room(ctx context.Context) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.err == nil && s.held >= s.opts.Window {
+	for s.err == nil && s.held >= s.opts.Window() {
 		if err := s.waitLocked(ctx); err != nil {
 			return nil, err
 		}

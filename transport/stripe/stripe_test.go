@@ -12,8 +12,11 @@ import (
 	"antipode/transport/wire"
 )
 
+// window is one that never changes.
+func window(chunks int) func() int { return func() int { return chunks } }
+
 func receiver() *Receiver {
-	return NewReceiver(ReceiverOptions{Pool: NewPool(wire.MaxChunk), ChunkBytes: wire.MinChunk, Window: 3})
+	return NewReceiver(ReceiverOptions{Pool: NewPool(wire.MaxChunk), ChunkBytes: wire.MinChunk, Window: window(3)})
 }
 
 // chunkOf is chunk n of size bytes that are all fill.
@@ -24,6 +27,35 @@ func chunkOf(n uint64, size int, fill byte) (wire.Header, []byte) {
 	}
 	h := wire.ChunkHeader(n, b)
 	return h, b
+}
+
+func TestShare(t *testing.T) {
+	var none *Share
+	s := NewShare(8 * wire.MinChunk)
+	alone := s.Join()
+	for _, tc := range []struct {
+		name  string
+		share *Share
+		join  int
+		most  int // chunks
+		want  int
+	}{
+		{"no bound", none, 0, 100, 100},
+		{"alone, all of it", s, 0, 100, 8},
+		{"alone, within its own bound", s, 0, 3, 3},
+		{"two", s, 1, 100, 4},
+		{"two, within its own bound", s, 0, 3, 3},
+		{"more than there are chunks", s, 10, 100, 2},
+	} {
+		for range tc.join {
+			defer tc.share.Join()()
+		}
+		if got := tc.share.Window(tc.most*wire.MinChunk, wire.MinChunk, 2); got != tc.want {
+			t.Errorf("%s: got %d chunks, want %d", tc.name, got, tc.want)
+		}
+	}
+	alone()
+	none.Join()()
 }
 
 func TestReceiverRefuses(t *testing.T) {
@@ -148,7 +180,7 @@ func TestReceiverEnds(t *testing.T) {
 // A buffer that a stalled lane still writes from must not be used again, even
 // if the chunk arrived by another lane.
 func TestBufferOutlivesAcknowledgement(t *testing.T) {
-	s := NewSender(SenderOptions{Pool: NewPool(wire.MaxChunk), ChunkBytes: wire.MinChunk, Window: 1, Now: time.Now})
+	s := NewSender(SenderOptions{Pool: NewPool(wire.MaxChunk), ChunkBytes: wire.MinChunk, Window: window(1), Now: time.Now})
 	if err := s.Run(t.Context(), io.LimitReader(zeros{}, 100)); err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +218,7 @@ func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 func TestSenderRefusesAcknowledgementOfTheUnsent(t *testing.T) {
 	for _, p := range []wire.Progress{{Next: 3, Credit: 9}, {Have: []wire.Range{{2, 4}}, Credit: 9}} {
-		s := NewSender(SenderOptions{Pool: NewPool(wire.MaxChunk), ChunkBytes: wire.MinChunk, Window: 4, Now: time.Now})
+		s := NewSender(SenderOptions{Pool: NewPool(wire.MaxChunk), ChunkBytes: wire.MinChunk, Window: window(4), Now: time.Now})
 		if err := s.Run(t.Context(), io.LimitReader(zeros{}, 100)); err != nil {
 			t.Fatal(err)
 		}
@@ -198,7 +230,7 @@ func TestSenderRefusesAcknowledgementOfTheUnsent(t *testing.T) {
 
 func TestSenderHonoursCredit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := NewSender(SenderOptions{Pool: NewPool(wire.MaxChunk), ChunkBytes: wire.MinChunk, Window: 4, Now: time.Now})
+		s := NewSender(SenderOptions{Pool: NewPool(wire.MaxChunk), ChunkBytes: wire.MinChunk, Window: window(4), Now: time.Now})
 		go s.Run(t.Context(), io.LimitReader(zeros{}, 3*wire.MinChunk))
 		l := s.Lane()
 		got := make(chan uint64)
@@ -252,7 +284,7 @@ func TestRunEndsOnlyAtABareEOF(t *testing.T) {
 		{"cut", dataset.ErrCut, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := NewSender(SenderOptions{Pool: NewPool(wire.MaxChunk), ChunkBytes: wire.MinChunk, Window: 4, Now: time.Now})
+			s := NewSender(SenderOptions{Pool: NewPool(wire.MaxChunk), ChunkBytes: wire.MinChunk, Window: window(4), Now: time.Now})
 			err := s.Run(t.Context(), io.MultiReader(io.LimitReader(zeros{}, 10), failing{tc.err}))
 			if tc.ends != (err == nil) || s.ended != tc.ends {
 				t.Errorf("Run = %v, ended %v; want ended %v", err, s.ended, tc.ends)
@@ -267,7 +299,7 @@ func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
 func TestStalledLane(t *testing.T) {
 	now := time.Unix(100, 0)
-	s := NewSender(SenderOptions{Pool: NewPool(wire.MaxChunk), ChunkBytes: wire.MinChunk, Window: 4, Now: func() time.Time { return now }})
+	s := NewSender(SenderOptions{Pool: NewPool(wire.MaxChunk), ChunkBytes: wire.MinChunk, Window: window(4), Now: func() time.Time { return now }})
 	if err := s.Run(t.Context(), io.LimitReader(zeros{}, 10)); err != nil {
 		t.Fatal(err)
 	}
