@@ -29,6 +29,7 @@ import (
 	"antipode/transport/peer"
 	"antipode/transport/server"
 	"antipode/transport/shape"
+	"antipode/transport/stripe"
 	"antipode/transport/wire"
 )
 
@@ -66,6 +67,7 @@ type Daemon struct {
 	schedule *schedule.Scheduler
 	server   *server.Server
 	host     *shape.Budget // the host's rate
+	memory   *stripe.Share // of what is sent, over all peers
 	watch    *watch.Watch
 	pairing  *pairingDesk
 	started  time.Time
@@ -83,11 +85,15 @@ type Daemon struct {
 	running   sync.WaitGroup
 }
 
+// sendWindows is how many whole windows all that is sent at once may hold.
+const sendWindows = 4
+
 // New assembles a daemon that does nothing yet. The errors are those of drivers
 // that cannot be made.
 func New(o Options) (*Daemon, error) {
 	d := &Daemon{
 		Options: o, Board: board.New(), ledger: o.Ledger, host: shape.NewBudget(nil),
+		memory:  stripe.NewShare(sendWindows * int(o.Config.Transport.Window)),
 		started: o.Now(), current: &site{}, closed: map[board.ReplicaKey]bool{}, rivals: map[board.ReplicaKey]dataset.Mark{},
 	}
 	if err := d.loadMemory(); err != nil {

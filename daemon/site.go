@@ -207,7 +207,7 @@ func (d *Daemon) newClient(cfg *config.Config, p policy.Peer, key peer.Fingerpri
 		}
 		return conn, err
 	}
-	o.Lanes, o.Window = cfg.Transport.Lanes, int(cfg.Transport.Window)
+	o.Lanes, o.Window, o.Memory = cfg.Transport.Lanes, int(cfg.Transport.Window), d.memory
 	return client.New(o)
 }
 
