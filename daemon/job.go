@@ -34,8 +34,10 @@ func (d *Daemon) runJob(ctx context.Context, id, cause string) error {
 // snapshot those that are primary here, prune by policy. It returns how many
 // snapshots it made. Runs of one job do not overlap.
 func (d *Daemon) snapshotJob(ctx context.Context, w *work, cause string) (int, error) {
-	w.running.Lock()
-	defer w.running.Unlock()
+	if err := w.running.take(ctx); err != nil {
+		return 0, fmt.Errorf("wait for the run before: %w", err)
+	}
+	defer w.running.give()
 	id, began := w.job.ID, d.Now()
 	d.Board.Job(id, func(j *status.Job) { j.Running, j.LastRun = true, began })
 	defer d.Board.Job(id, func(j *status.Job) { j.Running = false })

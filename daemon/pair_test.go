@@ -53,6 +53,7 @@ type node struct {
 	config config.Config
 	daemon *daemon.Daemon
 	ahead  time.Duration // how far its clock is ahead of the bubble's
+	slow   time.Duration // each destroy on it takes as long
 	crash  func()        // ends the daemon without any grace for its disk
 	stop   func()        // ends it gracefully
 }
@@ -82,11 +83,26 @@ func (l *told) since(n int) []string {
 type fakes struct {
 	disk *fake.Disk
 	now  func() time.Time
+	slow time.Duration // each destroy takes as long
 }
 
 func (f fakes) Source(policy.Driver) (fsdrivers.Source, error) { return f.disk.Source(), nil }
 func (f fakes) Target(a policy.Accept) (fsdrivers.Target, error) {
+	if f.slow > 0 {
+		return slowTarget{f.disk.Target(a.Into, f.now), f.slow}, nil
+	}
 	return f.disk.Target(a.Into, f.now), nil
+}
+
+// slowTarget takes its time to destroy.
+type slowTarget struct {
+	fsdrivers.Target
+	slow time.Duration
+}
+
+func (s slowTarget) Destroy(ctx context.Context, d dataset.Path, snap dataset.Snapshot) error {
+	time.Sleep(s.slow)
+	return s.Target.Destroy(ctx, d, snap)
 }
 
 // runPair runs a test on a pair whose configuration it may change before it
@@ -158,7 +174,7 @@ func (p *pair) start(n *node) {
 	cfg, ahead := n.config, n.ahead
 	now := func() time.Time { return time.Now().Add(ahead) }
 	d, err := daemon.New(daemon.Options{
-		Config: &cfg, Identity: p.identity[n.name], Drivers: fakes{n.disk, now}, Ledger: history, Listener: listener,
+		Config: &cfg, Identity: p.identity[n.name], Drivers: fakes{n.disk, now, n.slow}, Ledger: history, Listener: listener,
 		Dial: p.net.Dial, Now: now, Log: zerolog.New(zerolog.NewTestWriter(t)).Level(p.level), Version: "test",
 		Reload: func() (*config.Config, error) { next := n.config; return &next, nil },
 		Tell: func(_ context.Context, _ []string, _ time.Duration, env map[string]string) error {

@@ -65,10 +65,17 @@ func (d *Daemon) Promote(ctx context.Context, r control.PromoteRequest) (control
 	return answer, nil
 }
 
-// execute runs the promotion while no receive into the replica can begin.
+// execute runs the promotion while no receive into the replica can begin and no
+// retention runs that does not know of it.
 func (d *Daemon) execute(ctx context.Context, p promotion, lister activate.Lister, force bool) (activate.Facts, error) {
 	d.closeReplica(p.key, true)
 	defer d.closeReplica(p.key, false)
+	p.room.promoting.Add(1)
+	defer p.room.promoting.Add(-1)
+	if err := p.room.tending.take(ctx); err != nil {
+		return activate.Facts{}, fmt.Errorf("wait for retention of %s: %w", p.key.Dataset, err)
+	}
+	defer p.room.tending.give()
 	d.mu.Lock()
 	rival := d.rivals[p.key]
 	d.mu.Unlock()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync"
 
 	"antipode/daemon/board"
 	"antipode/daemon/config"
@@ -37,7 +36,7 @@ type work struct {
 	job      policy.Job
 	source   fsdrivers.Source
 	budget   *shape.Budget
-	running  *sync.Mutex          // held by a run; one job does not run twice at once
+	running  turn                 // of runs; one job does not run twice at once
 	couriers map[string]*delivery // by peer
 }
 
@@ -149,7 +148,7 @@ func (d *Daemon) buildRoom(next, old *site, a policy.Accept) error {
 	if err != nil {
 		return fmt.Errorf("accept from %s into %s: %w", a.From, a.Into, err)
 	}
-	r := &room{driver: driver}
+	r := &room{driver: driver, tending: newTurn()}
 	r.policy.Store(&a)
 	r.Room = receive.Room{Node: next.cfg.Node, Accept: func() policy.Accept { return *r.policy.Load() }, Driver: driver, Now: d.Now}
 	next.rooms[key] = r
@@ -169,7 +168,7 @@ func (d *Daemon) buildWork(next, old *site, j policy.Job) error {
 		}
 		next.sources[j.Driver] = driver
 	}
-	w.source, w.budget, w.running = next.sources[j.Driver], shape.NewBudget(d.host), new(sync.Mutex)
+	w.source, w.budget, w.running = next.sources[j.Driver], shape.NewBudget(d.host), newTurn()
 	if was != nil {
 		w.budget, w.running = was.budget, was.running
 	}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"sync/atomic"
 
 	"antipode/daemon/activate"
@@ -39,10 +38,27 @@ type roomKey struct {
 // [[accept]] keeps its places; a reload changes its policy, for what runs too.
 type room struct {
 	receive.Room
-	policy  atomic.Pointer[policy.Accept] // see receive.Room.Accept
-	driver  fsdrivers.Target
-	tending sync.Mutex // held while retention runs
+	policy    atomic.Pointer[policy.Accept] // see receive.Room.Accept
+	driver    fsdrivers.Target
+	tending   turn         // of retention and promotions
+	promoting atomic.Int32 // promotions that run or wait for tending
 }
+
+// turn lets one work at a time. Unlike a mutex, who waits for it gives up with ctx.
+type turn chan struct{}
+
+func newTurn() turn { return make(turn, 1) }
+
+func (t turn) take(ctx context.Context) error {
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (t turn) give() { <-t }
 
 func (t target) room(from, driver string) (*room, error) {
 	if r, ok := t.d.site().rooms[roomKey{from, driver}]; ok {
@@ -248,8 +264,10 @@ func (d *Daemon) tendReplicas(ctx context.Context) {
 // tendReplica applies the target's retention to one replica and puts what is
 // there on the board.
 func (d *Daemon) tendReplica(ctx context.Context, from string, path dataset.Path, r *room) {
-	r.tending.Lock() // two runs would destroy the same points twice
-	defer r.tending.Unlock()
+	if r.tending.take(ctx) != nil { // two runs would destroy the same points twice
+		return
+	}
+	defer r.tending.give()
 	if d.site().rooms[roomKey{from, string(r.Accept().Driver)}] != r {
 		return // a reload closed it: no policy says any more what goes
 	}
@@ -266,8 +284,8 @@ func (d *Daemon) tendReplica(ctx context.Context, from string, path dataset.Path
 		d.receiveFailed(from, path, err)
 		return
 	}
-	destroyed, err := prune.Execute(ctx, path, r.verdicts(points, mark, d), r.driver)
-	if err != nil {
+	destroyed, err := prune.Execute(ctx, path, r.verdicts(points, mark, d), yielding{r.driver, r})
+	if err != nil && !errors.Is(err, errPromoted) {
 		log.Warn().Err(err).Msg("retention did not finish; it goes on with the next point")
 	}
 	d.remember(ledger.Target, from, path, destroyed)
@@ -285,6 +303,21 @@ func (d *Daemon) tendReplica(ctx context.Context, from string, path dataset.Path
 			line.LastPoint = status.Point{Name: newest.Name, Time: newest.Retain}
 		}
 	})
+}
+
+// yielding destroys until a promotion waits: that may have chosen a point by a list
+// in which it was still there, and it has to be quick.
+type yielding struct {
+	prune.Destroyer
+	room *room
+}
+
+// Destroy removes one point. errPromoted.
+func (y yielding) Destroy(ctx context.Context, path dataset.Path, s dataset.Snapshot) error {
+	if y.room.promoting.Load() > 0 {
+		return errPromoted
+	}
+	return y.Destroyer.Destroy(ctx, path, s)
 }
 
 // verdicts judges the points of a replica by the target's policy alone. The point
