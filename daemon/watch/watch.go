@@ -42,6 +42,7 @@ const (
 	MarkRefused = "mark-refused" // a peer shows a mark that cannot be believed
 	rpoMissed   = "rpo-missed"
 	rpoMet      = "rpo-met"
+	rpoDropped  = "rpo-dropped" // missed, and no objective any more
 )
 
 // Options of a Watch. All fields are needed.
@@ -139,8 +140,12 @@ func (w *Watch) judge(now time.Time, subjects []Subject) {
 		known[sub.Name] = true
 		w.judgeOne(now, sub)
 	}
-	maps.DeleteFunc(w.seen, func(k string, _ *sighting) bool { return !known[k] })
-	maps.DeleteFunc(w.stands, func(k string, a status.Alert) bool { return a.Kind == rpoMissed && !known[k] })
+	for name := range w.seen {
+		if !known[name] {
+			w.drop(name)
+			delete(w.seen, name)
+		}
+	}
 	standing := slices.SortedFunc(maps.Values(w.stands), func(a, b status.Alert) int {
 		return cmp.Or(b.At.Compare(a.At), cmp.Compare(a.Object, b.Object))
 	})
@@ -152,6 +157,9 @@ func (w *Watch) judgeOne(now time.Time, sub Subject) {
 	if !ok {
 		was = &sighting{moved: now, standing: w.remembered(sub.Key)}
 		w.seen[sub.Name] = was
+		if was.standing == policy.StandingMissed { // it was told, and stands
+			w.stands[sub.Name] = status.Alert{At: now, Kind: rpoMissed, Object: sub.Name, Text: missedText(now, sub)}
+		}
 	}
 	if sub.Moving != nil && sub.Moving.Bytes != was.bytes {
 		was.bytes, was.moved = sub.Moving.Bytes, now
@@ -166,6 +174,9 @@ func (w *Watch) judgeOne(now time.Time, sub Subject) {
 	objective := policy.Objective{RPO: sub.RPO}
 	if sub.Suspended {
 		objective = policy.Objective{}
+	}
+	if objective.IsZero() {
+		w.drop(sub.Name)
 	}
 	var event policy.Event
 	was.standing, event = objective.Turn(was.standing, now, policy.Evidence{Point: point, Alive: was.moved})
@@ -188,6 +199,17 @@ func (w *Watch) judgeOne(now time.Time, sub Subject) {
 		"SIDE": string(sub.Key.Side), "JOB": sub.Key.Job, "DATASET": string(sub.Key.Dataset), "PEER": sub.Key.Peer,
 		"RPO_SECONDS": strconv.FormatInt(int64(sub.RPO/time.Second), 10), "POINT": sub.Point.Name,
 	}})
+}
+
+// drop takes back the alert of an objective that is none any more: its job is gone,
+// or another node is primary. Whoever was told of the miss is told that too;
+// w.mu is held.
+func (w *Watch) drop(name string) {
+	if w.stands[name].Kind != rpoMissed {
+		return
+	}
+	delete(w.stands, name)
+	w.enqueue(note{kind: rpoDropped, object: name, text: name + " is no objective of this node any more, so its miss is not followed"})
 }
 
 func missedText(now time.Time, sub Subject) string {

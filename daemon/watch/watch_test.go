@@ -187,3 +187,38 @@ func TestAFailingCommandIsRememberedAndASlowOneDelaysNoVerdict(t *testing.T) {
 		}
 	})
 }
+
+// An alert that nothing could take back would stand until the daemon is restarted.
+func TestTheMissOfAnObjectiveThatIsNoneAnyMoreIsTakenBack(t *testing.T) {
+	for name, end := range map[string]func(*watch.Subject){
+		"gone":       func(s *watch.Subject) { s.Name = "another" },
+		"suspended":  func(s *watch.Subject) { s.Suspended = true },
+		"undeclared": func(s *watch.Subject) { s.RPO = 0 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, ledger.Fact{}, func(t *testing.T, _ *watch.Watch, s *watch.Subject, p *post) {
+				time.Sleep(2 * time.Hour)
+				synctest.Wait()
+				end(s)
+				s.Point.Time = time.Now()
+				time.Sleep(2 * time.Second)
+				if got := p.told(); len(got) != 2 || !strings.HasPrefix(got[1], "/bin/tell rpo-dropped") {
+					t.Errorf("told %v, want the miss and that it is dropped", got)
+				}
+				if len(p.stands) != 0 {
+					t.Errorf("standing %v, want none", p.stands)
+				}
+			})
+		})
+	}
+}
+
+func TestAMissStandsAgainAfterARestart(t *testing.T) {
+	run(t, ledger.Fact{FactKey: key, State: string(status.StateMissed)}, func(t *testing.T, _ *watch.Watch, s *watch.Subject, p *post) {
+		s.Point.Time = time.Now().Add(-2 * time.Hour)
+		time.Sleep(2 * time.Second)
+		if got := p.told(); len(got) != 0 || len(p.stands) != 1 {
+			t.Errorf("told %v, standing %v; want nothing told and the miss standing", got, p.stands)
+		}
+	})
+}
