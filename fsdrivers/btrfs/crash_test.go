@@ -104,6 +104,29 @@ func beginning(t *testing.T, to dataset.ID) []byte {
 	return data
 }
 
+// A stream may write through its own symbolic links, which lead to the root that
+// btrfs receive has: no file of ours is there.
+func TestSymbolicLinksOfAStreamLeadToNoFileOfOurs(t *testing.T) {
+	p := newPair(t)
+	fill(t, string(p.db))
+	step := p.step(p.db, dataset.Snapshot{}, p.snapshot(p.db, 1))
+	e := stream.NewEncoder(1)
+	path := func(s string) stream.Attr { return stream.Text(stream.AttrPath, s) }
+	for _, name := range []string{recordFile, lockFile, "../" + recordFile} {
+		link := "link to " + filepath.Base(name)
+		e.Command(stream.Symlink, path(link), stream.Uint64(stream.AttrIno, 300), stream.Text(stream.AttrPathLink, "/"+name))
+		e.Command(stream.Write, path(link), stream.Uint64(stream.AttrFileOffset, 0), stream.Text(stream.AttrData, "forged"))
+		e.Command(stream.Rename, path(link), stream.Text(stream.AttrPathTo, strings.ReplaceAll(name, "/", " ")))
+	}
+	e.End()
+	attack, err := e.Bytes()
+	must(t, err)
+	if _, err := p.receive(step, append(beginning(t, step.To.ID), attack...)); err == nil || !strings.Contains(err.Error(), "No such file") {
+		t.Errorf("receive: %v, want that there is no such file", err)
+	}
+	p.nothingInProgress()
+}
+
 // readPID waits until a child has written its number into a fifo.
 func readPID(t *testing.T, fifo string) int {
 	t.Helper()

@@ -28,7 +28,9 @@
 //	INTO/<source path>/.incoming-<step>      on its way to its name
 //	INTO/.antipode/incoming/<step>/          work in progress
 //	    lock, record                         who owns it, what it belongs to
-//	    base, received                       the minted base, what `receive` makes
+//	    root/                                the root directory of `btrfs receive`, and
+//	                                         all that a stream can reach
+//	    root/base, root/received             the minted base, what `receive` makes
 //
 // A sidecar is a line with format and version, JSON, and a digest (sidecar.go).
 // It is replaced by a temporary file, fsync, rename, fsync of the directory. One

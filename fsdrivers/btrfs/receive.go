@@ -213,7 +213,7 @@ func rootTimes(s *subvolume) (stream.Times, error) {
 // has: btrfs receive looks its base up by UUID over the whole file system and
 // takes the first hit (FIELD-NOTES B.2).
 func (w *work) mintBase(base *subvolume, id uuid.UUID, ctransid uint64) error {
-	sub, err := stamp(segment{sub: base, ctransid: ctransid}, w.dir, baseName, id)
+	sub, err := stamp(segment{sub: base, ctransid: ctransid}, w.root, baseName, id)
 	if err != nil {
 		return fmt.Errorf("mint base: %w", err)
 	}
@@ -221,7 +221,7 @@ func (w *work) mintBase(base *subvolume, id uuid.UUID, ctransid uint64) error {
 }
 
 func (w *work) readBack(plan stream.Plan, first stream.First) (segment, error) {
-	sub, err := openSubvolumeBelow(w.dir, receivedName)
+	sub, err := openSubvolumeBelow(w.root, receivedName)
 	if err != nil {
 		return segment{}, fmt.Errorf("read back: %w", err)
 	}
@@ -240,7 +240,7 @@ func (w *work) run(ctx context.Context, binary string, input *stream.Reader, pla
 		return stream.Times{}, err
 	}
 	child, err := command.Start(ctx, command.Spec{
-		Args: []string{binary, "receive", "-q", "--chroot", w.dir.Name()},
+		Args: []string{binary, "receive", "-q", "--chroot", w.root.Name()},
 		Feed: true,
 		Lock: w.lock, Alarm: errorLine,
 		Before: func() error {

@@ -19,8 +19,9 @@ import (
 const (
 	lockFile     = "lock"
 	recordFile   = "record"
-	baseName     = "base"
-	receivedName = "received"
+	rootName     = "root"       // what `btrfs receive` has for its root: what a stream can reach
+	baseName     = "base"       // in root
+	receivedName = "received"   // in root
 	tempSnapshot = ".incoming-" // with the step behind it: a snapshot on its way to its final name, beside it
 )
 
@@ -38,6 +39,7 @@ type work struct {
 	in   *into
 	step dataset.StepID
 	dir  *os.File
+	root *os.File // nil where a crash came before it was made
 	lock *command.Lock
 }
 
@@ -55,6 +57,9 @@ func (t *Target) beginWork(ctx context.Context, in *into, s dataset.Step) (*work
 	}
 	err = writeSidecar(w.dir, recordFile, kindStep,
 		record{Step: w.step, Dataset: s.Dataset, From: s.From.ID, To: s.To.ID, Name: s.To.Name})
+	if err == nil {
+		w.root, err = makeIn(w.dir, rootName, 0o700)
+	}
 	if err != nil {
 		return nil, errors.Join(err, w.remove())
 	}
@@ -81,7 +86,13 @@ func openWork(ctx context.Context, in *into, step string) (*work, error) {
 		}
 		return nil, spaceError(in.File, fmt.Errorf("step %s: %w", step, err))
 	}
-	return &work{in: in, step: id, dir: dir, lock: lock}, nil
+	w := &work{in: in, step: id, dir: dir, lock: lock}
+	w.root, err = openBelow(dir, rootName)
+	if err != nil && !errors.Is(err, dataset.ErrNotFound) {
+		w.close()
+		return nil, err
+	}
+	return w, nil
 }
 
 func takeLock(ctx context.Context, path string) (*command.Lock, error) {
@@ -114,14 +125,15 @@ func (w *work) remove() error {
 
 func (w *work) close() {
 	_ = w.lock.Close()
+	if w.root != nil {
+		w.root.Close()
+	}
 	w.dir.Close()
 }
 
 func (w *work) removeAll() error {
-	for _, name := range []string{receivedName, baseName} {
-		if err := removeSubvolume(w.dir, name); err != nil {
-			return err
-		}
+	if err := w.removeRoot(); err != nil {
+		return err
 	}
 	list, err := names(w.dir)
 	if err != nil {
@@ -140,6 +152,27 @@ func (w *work) removeAll() error {
 	err = unix.Unlinkat(int(w.in.incoming.Fd()), string(w.step), unix.AT_REMOVEDIR)
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return err
+	}
+	return nil
+}
+
+// removeRoot removes what `btrfs receive` worked in. Anything else that a stream has
+// put there stays, for somebody to look at.
+func (w *work) removeRoot() error {
+	if w.root == nil {
+		return nil
+	}
+	for _, name := range []string{receivedName, baseName} {
+		if err := removeSubvolume(w.root, name); err != nil {
+			return err
+		}
+	}
+	err := unix.Unlinkat(int(w.dir.Fd()), rootName, unix.AT_REMOVEDIR)
+	if errors.Is(err, unix.ENOTEMPTY) {
+		return fmt.Errorf("%s holds what a stream has put there; look at it and remove it: %w", w.root.Name(), dataset.ErrExists)
+	}
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("remove %s: %w", w.root.Name(), err)
 	}
 	return nil
 }
