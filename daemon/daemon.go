@@ -75,7 +75,7 @@ type Daemon struct {
 	ctx context.Context //nolint:containedctx // the life of Serve, for work that no caller waits for
 	end context.CancelFunc
 
-	reloading sync.Mutex // one configuration is put in place at a time
+	reloading sync.Mutex // held while a configuration is read and put in force, or a wish to pause
 	mu        sync.Mutex // guards below
 	current   *site
 	closed    map[board.ReplicaKey]bool         // no receive begins here: it is being promoted

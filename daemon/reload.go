@@ -16,6 +16,8 @@ import (
 // dropping a transfer that it still names. One with any fault is refused whole,
 // and the old one goes on.
 func (d *Daemon) ReloadConfig() (control.ReloadResponse, error) {
+	d.reloading.Lock() // or an older reading of the file could be put in force last
+	defer d.reloading.Unlock()
 	cfg, err := d.Reload()
 	if err != nil {
 		return control.ReloadResponse{}, d.refuseReload(err)

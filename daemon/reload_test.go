@@ -1,11 +1,14 @@
 package daemon_test
 
 import (
+	"fmt"
+	"sync"
 	"testing"
 	"time"
 
 	"antipode/daemon/policy"
 	"antipode/daemon/status"
+	"antipode/fsdrivers/dataset"
 )
 
 // A receive may take weeks; what an operator changes meanwhile is for it too.
@@ -66,4 +69,32 @@ func (n *node) reconfigure(t *testing.T, change func(*policy.Accept)) {
 	if _, err := n.daemon.ReloadConfig(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func TestPausesAtOnceAreAllRemembered(t *testing.T) {
+	runPair(t, func(p *pair) {
+		p.fra1.config.Jobs = nil
+		for i := range 8 {
+			path := dataset.Path(fmt.Sprintf("/data/d%d", i))
+			p.fra1.disk.Make(path)
+			p.fra1.config.Jobs = append(p.fra1.config.Jobs, hourly(fmt.Sprintf("job%d", i), path))
+		}
+		p.startBoth()
+		var wishes sync.WaitGroup
+		for _, j := range p.fra1.config.Jobs {
+			wishes.Go(func() {
+				if _, err := p.fra1.daemon.SetPaused(j.ID, true); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wishes.Wait()
+		p.fra1.stop()
+		p.start(p.fra1)
+		for _, j := range p.fra1.daemon.Status().Jobs {
+			if !j.Paused {
+				t.Errorf("job %s is not paused after a restart", j.ID)
+			}
+		}
+	})
 }

@@ -120,7 +120,9 @@ func (d *Daemon) serveProcess(ctx context.Context, socket string) error {
 	for parts := 2; parts > 0; {
 		select {
 		case <-hup:
-			_, _ = d.ReloadConfig() // the log has it
+			// Beside this loop: what a reload has to end may take its time, and a stop
+			// must not wait for that. The log has what comes of it.
+			d.background(func(context.Context) { _, _ = d.ReloadConfig() })
 		case err := <-ended:
 			errs = append(errs, err)
 			parts--

@@ -53,10 +53,9 @@ type delivery struct {
 var errDropped = errors.New("the configuration no longer names it")
 
 // install puts a configuration in force: all of the new is made before anything
-// of the old is touched, so that one that cannot be made changes nothing.
+// of the old is touched, so that one that cannot be made changes nothing. d.reloading
+// is held, but by New.
 func (d *Daemon) install(cfg *config.Config) error {
-	d.reloading.Lock()
-	defer d.reloading.Unlock()
 	old := d.site()
 	next, err := d.build(cfg, old)
 	if err != nil {
