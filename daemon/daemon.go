@@ -172,7 +172,9 @@ func (d *Daemon) background(work func(ctx context.Context)) {
 func (d *Daemon) sweep(ctx context.Context) {
 	for id, w := range d.site().jobs {
 		_, err := d.find(ctx, w)
-		d.Board.Job(id, func(j *status.Job) { j.Problem = d.problem(err) })
+		if err != nil { // else what the last run said stands
+			d.Board.Job(id, func(j *status.Job) { j.Problem = d.problem(err) })
+		}
 	}
 	for name, s := range d.sweepers() {
 		if err := s.Sweep(ctx); err != nil {

@@ -98,3 +98,17 @@ func TestPausesAtOnceAreAllRemembered(t *testing.T) {
 		}
 	})
 }
+
+// What the last run of a job said stands until the next, also when the daemon looks
+// for datasets in between and finds them.
+func TestTheErrorOfARunStandsUntilTheNextRun(t *testing.T) {
+	runPair(t, func(p *pair) {
+		p.startBoth()
+		after(90 * time.Minute)
+		p.fra1.disk.Fill()
+		after(50 * time.Minute)
+		if jobs := p.fra1.daemon.Status().Jobs; len(jobs) != 1 || jobs[0].Problem == nil {
+			t.Errorf("20 minutes after a run without room status says %+v, want its problem", jobs)
+		}
+	})
+}
