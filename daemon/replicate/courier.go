@@ -79,7 +79,7 @@ type Courier struct {
 	Options
 	job    atomic.Pointer[policy.Job] // as the newest configuration has it
 	visits chan visit
-	nudge  chan struct{} // a pause began: look again when the next one ends
+	nudge  chan struct{} // see lookAgain
 	full   *slots
 	small  *slots
 
@@ -140,6 +140,15 @@ func (c *Courier) SetPaused(paused bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.paused = paused
+	c.lookAgain()
+}
+
+// lookAgain has Serve see when the next pause ends; c.mu is held.
+func (c *Courier) lookAgain() {
+	select {
+	case c.nudge <- struct{}{}:
+	default: // it is on its way already
+	}
 }
 
 // Serve makes rounds until ctx ends, and returns when every errand has ended.
@@ -276,18 +285,19 @@ func (c *Courier) failed(d dataset.Path) time.Time {
 	wait := min(retryFirst<<min(p.failures, 10), retryMost)
 	p = pause{failures: p.failures + 1, until: c.Now().Add(wait)}
 	c.backoff[d] = p
-	select {
-	case c.nudge <- struct{}{}:
-	default: // it is on its way already
-	}
+	c.lookAgain()
 	return p.until
 }
 
 // expire ends the pauses that are over, so that they ask for no further round:
-// what they were for may have gone meanwhile.
+// what they were for may have gone meanwhile. A paused courier keeps them for the
+// time after.
 func (c *Courier) expire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.paused {
+		return
+	}
 	for path, p := range c.backoff {
 		if !c.Now().Before(p.until) {
 			c.backoff[path] = pause{failures: p.failures}

@@ -288,6 +288,10 @@ func TestAbortEndsWhatIsUnderWay(t *testing.T) {
 		if line := s.line("/b"); line.Moving == nil {
 			s.t.Error("/b was ended too")
 		}
+		time.Sleep(time.Hour)
+		if got := s.begun(); len(got) != 2 {
+			s.t.Errorf("within the hour after the abort sent %v, want no retry of what an operator ended", got)
+		}
 		close(s.far.release["/b"])
 	})
 }
@@ -304,6 +308,26 @@ func TestAPausedCourierBeginsNothing(t *testing.T) {
 		s.courier.SetPaused(false)
 		if tally, err := s.courier.Visit(s.t.Context(), false); err != nil || tally.Steps != 1 {
 			s.t.Errorf("after the pause %+v, %v; want one step", tally, err)
+		}
+	})
+}
+
+func TestAPauseForgetsNoRetry(t *testing.T) {
+	play(t, []dataset.Path{"/a"}, func(s *scene) {
+		s.far.refuse["/a"] = dataset.ErrNoSpace
+		if _, err := s.courier.Visit(s.t.Context(), false); err == nil {
+			s.t.Fatal("visit succeeded")
+		}
+		s.courier.SetPaused(true)
+		delete(s.far.refuse, "/a")
+		time.Sleep(time.Hour)
+		if _, err := s.courier.Visit(s.t.Context(), false); err != nil {
+			s.t.Fatal(err)
+		}
+		s.courier.SetPaused(false)
+		time.Sleep(time.Second)
+		if line := s.line("/a"); line.LastPoint.IsZero() {
+			s.t.Errorf("line %+v a second after the pause, want what had failed before it", line)
 		}
 	})
 }

@@ -38,29 +38,29 @@ func (c *Courier) start(life context.Context, job policy.Job, p plan.Plan) *erra
 		if err == nil {
 			e.tally, err = c.run(ctx, job, p)
 		}
-		c.finish(life, path, e, err)
+		c.finish(ctx, path, e, err)
 	}()
 	return e
 }
 
 // finish publishes how the errand ended and looks again if something newer came
 // in the meantime.
-func (c *Courier) finish(life context.Context, path dataset.Path, e *errand, err error) {
+func (c *Courier) finish(ctx context.Context, path dataset.Path, e *errand, err error) {
 	if err != nil {
-		c.fail(path, err)
+		c.fail(ctx, path, err)
 	} else {
 		c.succeeded(path)
 	}
 	c.Board.Pair(c.key(path), func(p *status.Pair) { p.Moving = nil })
 	c.mu.Lock()
-	again := e.again && err == nil
 	delete(c.errands, path)
+	if e.again && err == nil {
+		c.backoff[path] = pause{until: c.Now()}
+		c.lookAgain()
+	}
 	c.mu.Unlock()
 	e.err = err
 	close(e.done)
-	if again {
-		go func() { _, _ = c.Visit(life, false) }() // what fails is on the board
-	}
 }
 
 // run sends the plan's steps and counts those that are durable on the target.
@@ -163,10 +163,11 @@ func (c *Courier) landed(path dataset.Path, s dataset.Snapshot) {
 }
 
 // fail puts an error where the operator looks for it, and leaves the dataset
-// alone for a while.
-func (c *Courier) fail(path dataset.Path, err error) {
-	if errors.Is(err, context.Canceled) {
-		return // shutdown, or the operator's own abort
+// alone for a while. What ended because ctx did is no failure: a shutdown, or the
+// operator's abort, which the next visit undoes and no retry.
+func (c *Courier) fail(ctx context.Context, path dataset.Path, err error) {
+	if ctx.Err() != nil {
+		return
 	}
 	until := c.failed(path)
 	problem := Problem(err, c.Now())

@@ -42,7 +42,7 @@ func (c *Courier) round(ctx context.Context, force bool) ([]*errand, error) {
 	c.contact(inventory.Now, invErr)
 	if invErr != nil {
 		for _, s := range sides {
-			c.fail(s.dataset.Path, fmt.Errorf("ask %s what it holds: %w", c.Peer, invErr))
+			c.fail(ctx, s.dataset.Path, fmt.Errorf("ask %s what it holds: %w", c.Peer, invErr))
 		}
 		return nil, errors.Join(err, invErr)
 	}
@@ -67,7 +67,7 @@ func (c *Courier) look(ctx context.Context, job policy.Job, force bool) ([]side,
 		s, err := c.read(ctx, path)
 		if err != nil {
 			errs = append(errs, err)
-			c.fail(path, err)
+			c.fail(ctx, path, err)
 			continue
 		}
 		if s.mark.IsForeign(c.Node) {
@@ -141,7 +141,7 @@ func (c *Courier) planAll(ctx context.Context, job policy.Job, sides []side, rep
 		p, err := c.planOne(ctx, job, s, replicas[i])
 		if err != nil {
 			errs = append(errs, err)
-			c.fail(s.dataset.Path, err)
+			c.fail(ctx, s.dataset.Path, err)
 			continue
 		}
 		if len(p.Steps) > 0 {
