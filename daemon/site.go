@@ -74,10 +74,6 @@ func (d *Daemon) install(cfg *config.Config) error {
 				}
 			}
 		}
-		d.Board.Job(id, func(j *status.Job) { j.Driver = string(w.job.Driver) })
-	}
-	for _, p := range cfg.Peers {
-		d.Board.Peer(p.Name, func(line *status.Peer) { line.Address = p.Address })
 	}
 	for _, a := range cfg.Accepts {
 		next.rooms[roomKey{a.From, string(a.Driver)}].policy.Store(&a)
@@ -86,12 +82,7 @@ func (d *Daemon) install(cfg *config.Config) error {
 	d.current = next
 	d.mu.Unlock()
 	d.dismiss(old, next)
-	d.Board.Retain(
-		func(name string) bool { _, ok := cfg.Peer(name); return ok },
-		func(k board.PairKey) bool { w, ok := next.jobs[k.Job]; return ok && w.couriers[k.Peer] != nil },
-		func(id string) bool { _, ok := next.jobs[id]; return ok },
-		func(k board.ReplicaKey) bool { return next.accepts(k.From) },
-	)
+	d.pinUp(next)
 	d.schedule.Set(cfg.Jobs, d.lastRuns())
 	for _, w := range next.jobs {
 		if err := d.applyPause(w); err != nil {
@@ -103,6 +94,22 @@ func (d *Daemon) install(cfg *config.Config) error {
 	}
 	d.watch.Configure(cfg.Alert)
 	return nil
+}
+
+// pinUp has the board show what a site names, and nothing else.
+func (d *Daemon) pinUp(s *site) {
+	d.Board.Retain(board.Named{
+		Peer:    func(name string) bool { _, ok := s.cfg.Peer(name); return ok },
+		Job:     func(id string) bool { return s.jobs[id] != nil },
+		Pair:    func(k board.PairKey) bool { w := s.jobs[k.Job]; return w != nil && w.couriers[k.Peer] != nil },
+		Replica: func(k board.ReplicaKey) bool { return s.accepts(k.From) },
+	})
+	for id, w := range s.jobs {
+		d.Board.Job(id, func(j *status.Job) { j.Driver = string(w.job.Driver) })
+	}
+	for _, p := range s.cfg.Peers {
+		d.Board.Peer(p.Name, func(line *status.Peer) { line.Address = p.Address })
+	}
 }
 
 // build makes the next site out of a configuration and of what the old one has

@@ -13,7 +13,8 @@ import (
 	"antipode/fsdrivers/dataset"
 )
 
-// Board is safe for concurrent use. The functions that it is given to change an
+// Board is safe for concurrent use. Once Retain was called, what no configuration
+// names is not pinned up any more, whoever still knows of it. The functions that it is given to change an
 // entry run under its lock: they must not block nor call the board.
 type Board struct {
 	mu       sync.Mutex // guards all below
@@ -21,6 +22,15 @@ type Board struct {
 	jobs     map[string]*job
 	replicas map[ReplicaKey]*status.Replica
 	alerts   []status.Alert // those that stand, newest first
+	named    Named
+}
+
+// Named tells what a configuration names. It is asked under the board's lock.
+type Named struct {
+	Peer    func(name string) bool
+	Job     func(id string) bool
+	Pair    func(PairKey) bool
+	Replica func(ReplicaKey) bool
 }
 
 // job is a job's line with its datasets by path and their pairs by peer.
@@ -49,14 +59,17 @@ type ReplicaKey struct {
 
 // New returns an empty board.
 func New() *Board {
-	return &Board{peers: map[string]*status.Peer{}, jobs: map[string]*job{}, replicas: map[ReplicaKey]*status.Replica{}}
+	return &Board{
+		peers: map[string]*status.Peer{}, jobs: map[string]*job{}, replicas: map[ReplicaKey]*status.Replica{},
+		named: Named{Peer: all[string], Job: all[string], Pair: all[PairKey], Replica: all[ReplicaKey]},
+	}
 }
 
 // Peer changes what is known of a peer.
 func (b *Board) Peer(name string, change func(*status.Peer)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	change(entry(b.peers, name, func() *status.Peer { return &status.Peer{Name: name} }))
+	change(entry(b.peers, name, b.named.Peer(name), func() *status.Peer { return &status.Peer{Name: name} }))
 }
 
 // Job changes what is known of a job, its datasets left out.
@@ -77,14 +90,14 @@ func (b *Board) Dataset(id string, path dataset.Path, change func(*status.Datase
 func (b *Board) Pair(k PairKey, change func(*status.Pair)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	change(entry(b.job(k.Job).row(k.Dataset).pairs, k.Peer, func() *status.Pair { return &status.Pair{Peer: k.Peer} }))
+	change(entry(b.job(k.Job).row(k.Dataset).pairs, k.Peer, b.named.Pair(k), func() *status.Pair { return &status.Pair{Peer: k.Peer} }))
 }
 
 // Replica changes what is known of a replica that this node holds.
 func (b *Board) Replica(k ReplicaKey, change func(*status.Replica)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	change(entry(b.replicas, k, func() *status.Replica { return &status.Replica{From: k.From, Path: k.Dataset} }))
+	change(entry(b.replicas, k, b.named.Replica(k), func() *status.Replica { return &status.Replica{From: k.From, Path: k.Dataset} }))
 }
 
 // SetAlerts replaces the alerts that stand.
@@ -96,15 +109,16 @@ func (b *Board) SetAlerts(alerts []status.Alert) {
 
 // Retain forgets the peers, pairs and replicas that a new configuration no
 // longer names. A dataset with no pair left goes with its job only.
-func (b *Board) Retain(peer func(name string) bool, pair func(PairKey) bool, jobs func(id string) bool, replica func(ReplicaKey) bool) {
+func (b *Board) Retain(n Named) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	maps.DeleteFunc(b.peers, func(name string, _ *status.Peer) bool { return !peer(name) })
-	maps.DeleteFunc(b.jobs, func(id string, _ *job) bool { return !jobs(id) })
-	maps.DeleteFunc(b.replicas, func(k ReplicaKey, _ *status.Replica) bool { return !replica(k) })
+	b.named = n
+	maps.DeleteFunc(b.peers, func(name string, _ *status.Peer) bool { return !n.Peer(name) })
+	maps.DeleteFunc(b.jobs, func(id string, _ *job) bool { return !n.Job(id) })
+	maps.DeleteFunc(b.replicas, func(k ReplicaKey, _ *status.Replica) bool { return !n.Replica(k) })
 	for id, j := range b.jobs {
 		for path, r := range j.datasets {
-			maps.DeleteFunc(r.pairs, func(peer string, _ *status.Pair) bool { return !pair(PairKey{id, path, peer}) })
+			maps.DeleteFunc(r.pairs, func(peer string, _ *status.Pair) bool { return !n.Pair(PairKey{id, path, peer}) })
 		}
 	}
 }
@@ -166,13 +180,13 @@ func (j *job) read() status.Job {
 }
 
 func (b *Board) job(id string) *job {
-	return entry(b.jobs, id, func() *job {
+	return entry(b.jobs, id, b.named.Job(id), func() *job {
 		return &job{line: status.Job{ID: id}, datasets: map[dataset.Path]*row{}}
 	})
 }
 
 func (j *job) row(path dataset.Path) *row {
-	return entry(j.datasets, path, func() *row {
+	return entry(j.datasets, path, true, func() *row {
 		return &row{line: status.Dataset{Path: path}, pairs: map[string]*status.Pair{}}
 	})
 }
@@ -184,15 +198,20 @@ func compareReplicas(a, b ReplicaKey) int {
 	return strings.Compare(string(a.Dataset), string(b.Dataset))
 }
 
-// entry returns m[k], made first if it is not there.
-func entry[K comparable, V any](m map[K]*V, k K, fresh func() *V) *V {
+// entry returns m[k], made first if it is not there. One that is not named is made
+// to be thrown away.
+func entry[K comparable, V any](m map[K]*V, k K, named bool, fresh func() *V) *V {
 	v, ok := m[k]
 	if !ok {
 		v = fresh()
-		m[k] = v
+		if named {
+			m[k] = v
+		}
 	}
 	return v
 }
+
+func all[T any](T) bool { return true }
 
 func clone[T any](p *T) *T {
 	if p == nil {

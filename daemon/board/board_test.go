@@ -58,12 +58,19 @@ func TestWhatWasReadDoesNotChange(t *testing.T) {
 
 func TestRetainForgetsWhatLeftTheConfiguration(t *testing.T) {
 	b := filled()
-	b.Retain(
-		func(string) bool { return false },
-		func(k board.PairKey) bool { return k.Peer == "sin1" },
-		func(id string) bool { return id == "db" },
-		func(board.ReplicaKey) bool { return false },
-	)
+	b.Retain(board.Named{
+		Peer:    func(string) bool { return false },
+		Pair:    func(k board.PairKey) bool { return k.Job == "db" && k.Peer == "sin1" },
+		Job:     func(id string) bool { return id == "db" },
+		Replica: func(board.ReplicaKey) bool { return false },
+	})
+	// A run that winds down after the reload has its last word.
+	b.Peer("fra1", func(p *status.Peer) { p.Reachable = true })
+	b.Job("www", func(j *status.Job) { j.Running = false })
+	b.Dataset("www", "/w", func(*status.Dataset) {})
+	b.Pair(board.PairKey{Job: "db", Dataset: "/a", Peer: "fra1"}, func(*status.Pair) {})
+	b.Pair(board.PairKey{Job: "www", Dataset: "/w", Peer: "sin1"}, func(*status.Pair) {})
+	b.Replica(board.ReplicaKey{From: "fra1", Dataset: "/a"}, func(*status.Replica) {})
 	s := b.Read()
 	if len(s.Peers) != 0 || len(s.Replicas) != 0 || len(s.Jobs) != 1 {
 		t.Fatalf("got %d peers, %d replicas, %d jobs; want 0, 0, 1", len(s.Peers), len(s.Replicas), len(s.Jobs))
