@@ -98,7 +98,7 @@ func New(o Options) *Client {
 	c.calls = c.retrying(shared, callRetries)
 	c.steps = c.retrying(shared, 1<<30)
 	own := c.transport()
-	own.DisableKeepAlives = true
+	own.DisableKeepAlives, own.DialContext = true, c.dialCorked
 	c.lanes = &http.Client{Transport: own, CheckRedirect: noRedirect}
 	return c
 }

@@ -21,12 +21,14 @@ const (
 // control sets what a socket can do better before it connects. Nothing of it is
 // necessary, so nothing of it may fail the connection: a kernel without BBR or
 // a user who may not choose it (tcp_allowed_congestion_control) is common. On
-// the loopback there is nothing to be gained, and pacing costs.
+// the loopback there is nothing to be gained, and BBR, which may be the system's
+// choice, costs a timer for each burst.
 func control(_, address string, raw syscall.RawConn) error {
-	if a, err := netip.ParseAddrPort(address); err == nil && a.Addr().Unmap().IsLoopback() {
-		return nil
-	}
 	return raw.Control(func(fd uintptr) {
+		if a, err := netip.ParseAddrPort(address); err == nil && a.Addr().Unmap().IsLoopback() {
+			_ = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, "reno")
+			return
+		}
 		_ = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, "bbr")
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, userTimeoutMilliseconds)
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSentBytes)

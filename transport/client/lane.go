@@ -75,12 +75,14 @@ func (t *transfer) laneOnce(ctx context.Context, n int) error {
 	defer lane.Close()
 	t.register(lane, cancel)
 	defer t.unregister(lane)
+	writer := &laneWriter{t: t, lane: lane}
 	body := bodyFunc(func(w io.Writer) (int64, error) {
 		defer lane.Release()
-		return (&laneWriter{t: t, lane: lane, w: w}).run(ctx)
+		writer.w = w
+		return writer.run(ctx)
 	})
 	path := fmt.Sprintf("%s/%s%s/%d", wire.PathTransfers, t.open.Incarnation, wire.SubLanes, n)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, t.c.base+path, body)
+	req, err := http.NewRequestWithContext(tracing(ctx, writer.onto), http.MethodPut, t.c.base+path, body)
 	if err != nil {
 		return err
 	}
@@ -123,9 +125,12 @@ type laneWriter struct {
 	t    *transfer
 	lane *stripe.Lane
 	w    io.Writer
+	cork *cork // below w; nil where the connection has none
 	n    int64
 	head [wire.HeaderBytes]byte
 }
+
+func (l *laneWriter) onto(c *cork) { l.cork = c }
 
 // run writes until everything is acknowledged. The idle frame in front brings
 // the request's head on its way.
@@ -188,11 +193,24 @@ func (l *laneWriter) write(ctx context.Context, b []byte) error {
 			return err
 		}
 	}
-	k, err := l.w.Write(b)
+	k, err := l.put(b)
 	l.n += int64(k)
 	l.t.sent.Add(int64(k))
 	if err != nil {
 		return fmt.Errorf("%w: lane: %w", dataset.ErrCut, err)
 	}
 	return nil
+}
+
+// put writes one slice as a whole.
+func (l *laneWriter) put(part []byte) (int, error) {
+	if l.cork == nil {
+		return l.w.Write(part)
+	}
+	l.cork.put()
+	n, err := l.w.Write(part)
+	if pullErr := l.cork.pull(); err == nil {
+		err = pullErr
+	}
+	return n, err
 }

@@ -155,7 +155,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		ErrorLog:          log.New(debugLog{s.opts.Log}, "", 0),
 	}
 	served := make(chan error, 1)
-	go func() { served <- h.Serve(tls.NewListener(ln, s.tlsConfig())) }()
+	go func() { served <- h.Serve(tls.NewListener(eagerListener{ln}, s.tlsConfig())) }()
 	select {
 	case err := <-served:
 		s.stop()
