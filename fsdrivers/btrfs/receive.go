@@ -250,11 +250,7 @@ func (w *work) run(ctx context.Context, binary string, input *stream.Reader, pla
 	if err != nil {
 		return stream.Times{}, explain(w.in.File, err, "")
 	}
-	out := &flusher{to: child.Stdin(), sync: w.sync}
-	stats, err := stream.Copy(out, input, plan)
-	if flushErr := out.wait(); err == nil {
-		err = flushErr
-	}
+	stats, err := stream.Copy(child.Stdin(), input, plan)
 	if err == nil {
 		err = finish(child)
 	} else if errors.Is(err, unix.EPIPE) {
