@@ -87,8 +87,10 @@ func stories() map[string]story {
 			s := fra1()
 			p := &s.Jobs[0].Datasets[1].Peers[0]
 			*p = pair("sin1", 130*time.Minute)
-			p.Moving = &Moving{Kind: "incremental", Bytes: 800 << 20, Estimate: 900 << 20, Waiting: WaitingSpace, Lanes: 8,
-				Notice: "no space on /backup: 1073741824 bytes free, 53687091200 needed"}
+			p.Moving = &Moving{
+				Kind: "incremental", Bytes: 800 << 20, Estimate: 900 << 20, Waiting: WaitingSpace, Lanes: 8,
+				Notice: "no space on /backup: 1073741824 bytes free, 53687091200 needed",
+			}
 			p.LastError = &Problem{
 				Text: "sin1: no space on /backup: 1073741824 bytes free, 53687091200 needed",
 				Next: "make room on /backup of sin1 or lower min_free; the transfer goes on by itself", At: at(50 * time.Minute),

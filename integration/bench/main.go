@@ -42,8 +42,8 @@ func main() {
 
 type options struct {
 	bin, below, only string
-	rounds         int
-	verbose        bool
+	rounds           int
+	verbose          bool
 }
 
 // run returns the exit code.
@@ -128,7 +128,9 @@ func (b *bench) setUp(ctx context.Context) (err error) {
 }
 
 // figure prints one result.
-func figure(name string, value float64, unit string) { fmt.Printf("bench: %s %.4g %s\n", name, value, unit) }
+func figure(name string, value float64, unit string) {
+	fmt.Printf("bench: %s %.4g %s\n", name, value, unit)
+}
 
 // note prints what is no result, where that is wanted.
 func (b *bench) note(format string, args ...any) {
