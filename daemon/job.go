@@ -99,11 +99,7 @@ func (d *Daemon) find(ctx context.Context, w *work) ([]dataset.Path, error) {
 	slices.Sort(paths)
 	paths = slices.Compact(paths)
 	if len(errs) == 0 {
-		for _, known := range d.Board.Datasets(w.job.ID) {
-			if _, still := slices.BinarySearch(paths, known); !still {
-				d.Board.ForgetDataset(w.job.ID, known)
-			}
-		}
+		paths = d.settle(ctx, w, paths)
 	}
 	for _, p := range paths {
 		d.Board.Dataset(w.job.ID, p, func(*status.Dataset) {})
@@ -113,6 +109,26 @@ func (d *Daemon) find(ctx context.Context, w *work) ([]dataset.Path, error) {
 		errs = append(errs, fmt.Errorf("the patterns of job %s select no dataset", w.job.ID))
 	}
 	return paths, errors.Join(errs...)
+}
+
+// settle takes off the board what was not found any more, and returns what was
+// together with what a driver cannot find: a dataset below a pattern's root that is
+// read-only because it is fenced.
+func (d *Daemon) settle(ctx context.Context, w *work, found []dataset.Path) []dataset.Path {
+	all := slices.Clone(found)
+	for _, known := range d.Board.Datasets(w.job.ID) {
+		if _, still := slices.BinarySearch(found, known); still {
+			continue
+		}
+		if w.job.Datasets.Match(known) && d.isFenced(ctx, w, known) {
+			all = append(all, known)
+			continue
+		}
+		d.Board.ForgetDataset(w.job.ID, known)
+		d.Log.Warn().Str("job", w.job.ID).Stringer("dataset", known).Msg("a dataset is not found any more, and is no longer replicated")
+	}
+	slices.Sort(all)
+	return all
 }
 
 // isFenced reports whether the dataset, which a driver does not find because it

@@ -7,6 +7,7 @@ import (
 
 	"antipode/daemon/control"
 	"antipode/daemon/policy"
+	"antipode/daemon/status"
 	"antipode/fsdrivers/dataset"
 )
 
@@ -36,6 +37,20 @@ func TestRetentionUnderWaySparesThePointThatIsPromoted(t *testing.T) {
 		after(time.Hour)
 		if !slices.ContainsFunc(p.points(db), func(s dataset.Snapshot) bool { return s.ID == chosen.ID }) {
 			t.Errorf("%s was promoted and destroyed; what is left: %v", chosen.Name, p.points(db))
+		}
+	})
+}
+
+// A driver does not find what is read-only; whoever looks at the status has to.
+func TestADatasetThatIsFencedBelowAPatternStaysInSight(t *testing.T) {
+	runPair(t, func(p *pair) {
+		p.fra1.config.Jobs[0].Datasets = []policy.Pattern{{Path: "/data", Below: true}}
+		p.startBoth()
+		after(time.Hour)
+		p.promote(control.PromoteRequest{Dataset: db, Force: true})
+		after(3 * time.Hour)
+		if line := p.pairLine(db); line.State != status.StateFenced {
+			t.Errorf("state %s three hours after the demotion, want fenced", line.State)
 		}
 	})
 }
