@@ -3,8 +3,7 @@
 // so that a pair of daemons runs in memory under a test's clock. It parses and
 // formats nothing.
 //
-// job.go shows the source's data path, target.go the target's, watch.go who is
-// told when an objective is missed.
+// job.go shows the source's data path, target.go the target's.
 package daemon
 
 import (
