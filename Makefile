@@ -45,7 +45,7 @@ fuzz: ## every fuzz target for FUZZTIME each
 
 .PHONY: bench
 bench: deps build ## the figures of the README, one line each
-	ANTIPODE_BIN=$(CURDIR)/bin/antipode go test -count=1 -timeout 30m -tags bench -run '^TestFigures' -v ./integration/bench | grep -E '^(bench:|FAIL|---|panic|ok)' 
+	go run ./integration/bench -antipode bin/antipode
 
 .PHONY: clean
 clean: ## removes what the build made in the tree

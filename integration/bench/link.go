@@ -6,6 +6,8 @@ import (
 	"math"
 	"path/filepath"
 	"time"
+
+	"antipode/integration/link"
 )
 
 const (
@@ -25,14 +27,14 @@ func (b *bench) link(ctx context.Context) (err error) {
 			err = strikeErr
 		}
 	}()
-	var between *proxy
+	var between *link.Link
 	p, err := b.pair(ctx, limit, func(target string) (string, error) {
-		between, err = openProxy("127.0.0.3:0", target)
+		between, err = link.Open("127.0.0.3:0", target)
 		if err != nil {
 			return "", err
 		}
-		b.later(func(context.Context) error { return between.close() })
-		return between.address(), nil
+		b.later(func(context.Context) error { return between.Close() })
+		return between.Address(), nil
 	})
 	if err != nil {
 		return err
@@ -42,13 +44,13 @@ func (b *bench) link(ctx context.Context) (err error) {
 		_, _, err := p.trigger(ctx)
 		first <- err
 	}()
-	rate, err := between.rate(ctx)
+	rate, err := rateOf(ctx, between)
 	if err != nil {
 		return err
 	}
 	b.note("%.4g bytes/s at the proxy, sender to target", rate)
 	figure("rate_limit_error_percent", 100*math.Abs(rate/limitBytes-1), "percent")
-	if err := p.configure(between.address(), ""); err != nil {
+	if err := p.configure(between.Address(), ""); err != nil {
 		return err
 	}
 	if _, err := p.near.run(ctx, "reload"); err != nil {
@@ -62,34 +64,34 @@ func (b *bench) link(ctx context.Context) (err error) {
 
 // increment counts all bytes of a run after a change of 1 MiB, in both
 // directions, questions and acknowledgements included.
-func (b *bench) increment(ctx context.Context, p *pair, between *proxy) error {
+func (b *bench) increment(ctx context.Context, p *pair, between *link.Link) error {
 	if err := overwrite(filepath.Join(b.dataset, "film-1.mkv"), 33<<20, overwriteBytes, 1); err != nil {
 		return err
 	}
-	there, back := between.there.Load(), between.back.Load()
+	there, total := between.There(), between.Total()
 	took, stream, err := p.trigger(ctx)
 	if err != nil {
 		return fmt.Errorf("increment: %w", err)
 	}
-	there, back = between.there.Load()-there, between.back.Load()-back
-	b.note("increment: stream of %d bytes, %d there, %d back, %v", stream, there, back, took)
-	figure("incremental_1mib_bytes", float64(there+back), "bytes")
+	there, total = between.There()-there, between.Total()-total
+	b.note("increment: stream of %d bytes, %d of the link's were to the target, %v", stream, there, took)
+	figure("incremental_1mib_bytes", float64(total), "bytes")
 	return nil
 }
 
-// rate measures bytes per second towards the target, once it is even.
-func (l *proxy) rate(ctx context.Context) (float64, error) {
-	if err := until(ctx, func() (bool, error) { return l.there.Load() > 1<<20, nil }); err != nil {
+// rateOf measures bytes per second towards the target, once it is even.
+func rateOf(ctx context.Context, l *link.Link) (float64, error) {
+	if err := until(ctx, func() (bool, error) { return l.There() > 1<<20, nil }); err != nil {
 		return 0, err
 	}
 	if err := pause(ctx, limitSettle); err != nil {
 		return 0, err
 	}
-	began, before := time.Now(), l.there.Load()
+	began, before := time.Now(), l.There()
 	if err := pause(ctx, limitMeasure); err != nil {
 		return 0, err
 	}
-	bytes, took := l.there.Load()-before, time.Since(began)
+	bytes, took := l.There()-before, time.Since(began)
 	return float64(bytes) / took.Seconds(), nil
 }
 

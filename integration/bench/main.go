@@ -127,9 +127,13 @@ func (b *bench) setUp(ctx context.Context) (err error) {
 	return nil
 }
 
-// figure prints one result.
+// figure prints one result, with four digits or all that stand before the point.
 func figure(name string, value float64, unit string) {
-	fmt.Printf("bench: %s %.4g %s\n", name, value, unit)
+	format := "%.4g"
+	if value >= 1000 {
+		format = "%.0f"
+	}
+	fmt.Printf("bench: %s "+format+" %s\n", name, value, unit)
 }
 
 // note prints what is no result, where that is wanted.
