@@ -74,14 +74,15 @@ type Daemon struct {
 	ctx context.Context //nolint:containedctx // the life of Serve, for work that no caller waits for
 	end context.CancelFunc
 
-	reloading sync.Mutex // held while a configuration is read and put in force, or a wish to pause
-	mu        sync.Mutex // guards below
-	current   *site
-	closed    map[board.ReplicaKey]bool         // no receive begins here: it is being promoted
-	rivals    map[board.ReplicaKey]dataset.Mark // what a source shows against our mark: split brain
-	paused    map[string]bool                   // jobs
-	facts     map[ledger.FactKey]ledger.Fact    // of the run before this one; not changed after Serve began
-	running   sync.WaitGroup
+	reloading   sync.Mutex // held while a configuration is read and put in force, or a wish to pause
+	mu          sync.Mutex // guards below
+	current     *site
+	closed      map[board.ReplicaKey]bool         // no receive begins here: it is being promoted
+	rivals      map[board.ReplicaKey]dataset.Mark // what a source shows against our mark: split brain
+	paused      map[string]bool                   // jobs
+	silentSince map[string]time.Time              // peers that did not answer before a promotion
+	facts       map[ledger.FactKey]ledger.Fact    // of the run before this one; not changed after Serve began
+	running     sync.WaitGroup
 }
 
 // sendWindows is how many whole windows all that is sent at once may hold.
@@ -93,7 +94,7 @@ func New(o Options) (*Daemon, error) {
 	d := &Daemon{
 		Options: o, Board: board.New(), ledger: o.Ledger, host: shape.NewBudget(nil),
 		memory:  stripe.NewShare(sendWindows * int(o.Config.Transport.Window)),
-		started: o.Now(), current: &site{}, closed: map[board.ReplicaKey]bool{}, rivals: map[board.ReplicaKey]dataset.Mark{},
+		started: o.Now(), current: &site{}, closed: map[board.ReplicaKey]bool{}, rivals: map[board.ReplicaKey]dataset.Mark{}, silentSince: map[string]time.Time{},
 	}
 	if err := d.loadMemory(); err != nil {
 		return nil, err

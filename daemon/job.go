@@ -45,7 +45,7 @@ func (d *Daemon) snapshotJob(ctx context.Context, w *work, cause string) (int, e
 	paths, err := d.find(ctx, w)
 	live, roleErr := d.primaries(ctx, w, paths)
 	taken, snapErr := snapshot.Take(ctx, w.source, id, live, began)
-	d.noteSnapshots(id, taken, live)
+	d.noteSnapshots(id, taken)
 	pruneErr := d.pruneSource(ctx, w, live)
 
 	err = errors.Join(err, roleErr, snapErr, pruneErr)
@@ -202,10 +202,10 @@ func (d *Daemon) roles(ctx context.Context, w *work, paths []dataset.Path) (live
 	return live, marks, errors.Join(errs...)
 }
 
-func (d *Daemon) noteSnapshots(job string, taken []dataset.Snapshot, paths []dataset.Path) {
-	for i, s := range taken {
-		d.Board.Dataset(job, paths[i], func(line *status.Dataset) {
-			line.Snapshot = status.Point{Name: s.Name, Time: s.Created}
+func (d *Daemon) noteSnapshots(job string, taken []snapshot.Taken) {
+	for _, t := range taken {
+		d.Board.Dataset(job, t.Dataset, func(line *status.Dataset) {
+			line.Snapshot = status.Point{Name: t.Snapshot.Name, Time: t.Snapshot.Created}
 		})
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"antipode/daemon/board"
 	"antipode/daemon/control"
+	"antipode/daemon/durable"
 	"antipode/daemon/ledger"
 	"antipode/daemon/status"
 )
@@ -113,7 +114,7 @@ func (d *Daemon) SetPaused(id string, paused bool) (control.PauseResponse, error
 	if err != nil {
 		return answer, err
 	}
-	if err := writeFile(filepath.Join(d.Config.StateDir, pausedFile), text); err != nil {
+	if err := durable.WriteFile(filepath.Join(d.Config.StateDir, pausedFile), text, 0o600); err != nil {
 		return answer, fmt.Errorf("remember that job %s is paused: %w", id, err)
 	}
 	d.mu.Lock()
@@ -132,27 +133,4 @@ func (d *Daemon) applyPause(w *work) error {
 		return d.schedule.Pause(w.job.ID)
 	}
 	return d.schedule.Unpause(w.job.ID)
-}
-
-// writeFile replaces a small file durably.
-func writeFile(path string, text []byte) error {
-	temporary, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temporary.Name()) // gone after the rename
-	_, err = temporary.Write(text)
-	err = errors.Join(err, temporary.Sync(), temporary.Close())
-	if err == nil {
-		err = os.Rename(temporary.Name(), path)
-	}
-	if err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
 }

@@ -20,6 +20,10 @@ import (
 // lost.
 const primaryPatience = 2 * time.Second
 
+// primaryForgotten is how long an old primary that did not answer is taken for
+// lost without being asked again.
+const primaryForgotten = 30 * time.Second
+
 var errPromoted = errors.New("the dataset is being promoted on the target")
 
 // promotion is one request to make a replica live.
@@ -172,6 +176,9 @@ func (d *Daemon) previewPromotion(ctx context.Context, p promotion, r control.Pr
 		if t.Peer == p.key.From && t.Open.Step.Dataset.Path == p.key.Dataset {
 			answer.Receiving = true
 		}
+		if t.Peer == p.key.From && t.Lanes > 0 { // it is speaking to us, whether we can call it or not
+			answer.PrimaryReachable = true
+		}
 	}
 	at := len(p.points) - 1
 	if r.Snapshot != "" {
@@ -193,16 +200,26 @@ func (d *Daemon) previewPromotion(ctx context.Context, p promotion, r control.Pr
 	return answer, nil
 }
 
-// answers reports whether a peer can be reached now.
+// answers reports whether a peer can be reached now. One that did not answer a
+// moment ago is not asked again: a promotion follows its preview, and each
+// question to a link that swallows it costs all of primaryPatience.
 func (d *Daemon) answers(ctx context.Context, name string) bool {
 	c := d.site().calls[name]
-	if c == nil {
+	d.mu.Lock()
+	silent := d.Now().Sub(d.silentSince[name]) < primaryForgotten
+	d.mu.Unlock()
+	if c == nil || silent {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, primaryPatience)
 	defer cancel()
-	_, err := c.Reach(ctx)
-	return err == nil
+	if _, err := c.Reach(ctx); err != nil {
+		d.mu.Lock()
+		d.silentSince[name] = d.Now()
+		d.mu.Unlock()
+		return false
+	}
+	return true
 }
 
 // closeReplica keeps receives into a replica from beginning, or lets them.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
+	"antipode/daemon/durable"
 	"antipode/daemon/policy"
 )
 
@@ -53,7 +54,7 @@ func WritePeer(dir string, p policy.Peer) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("write peer %s: %w", p.Name, err)
 	}
-	if err := replaceFile(path, text); err != nil {
+	if err := durable.WriteFile(path, text, 0o644); err != nil {
 		return fmt.Errorf("write peer %s: %w", p.Name, err)
 	}
 	return nil
@@ -93,33 +94,4 @@ func checkPinned(path string, p policy.Peer) error {
 		}
 	}
 	return nil
-}
-
-// replaceFile puts text at path so that a crash leaves the old file or the
-// new one, whole.
-func replaceFile(path string, text []byte) error {
-	dir := filepath.Dir(path)
-	temp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*") // hidden: see peerFiles
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temp.Name())
-	if err := writeAll(temp, text); err != nil {
-		return err
-	}
-	if err := os.Rename(temp.Name(), path); err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}
-
-// writeAll writes, syncs and closes. The text is no secret: 0644.
-func writeAll(f *os.File, text []byte) error {
-	_, err := f.Write(text)
-	return errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
 }

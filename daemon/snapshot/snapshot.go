@@ -5,6 +5,7 @@ package snapshot
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -19,30 +20,63 @@ type Driver interface {
 	fsdrivers.Snapshotter
 }
 
-// Take snapshots the datasets of a job under one name and returns the result in
-// order of ds. The time in the name is max(now, newest + 1 s), so that a clock
-// that was set back never makes a name that is older than, or the same as, one
-// that exists. Errors: those of Lister.Snapshots and Snapshotter.Snapshot.
-func Take(ctx context.Context, d Driver, job string, ds []dataset.Path, now time.Time) ([]dataset.Snapshot, error) {
-	if len(ds) == 0 {
-		return nil, nil
-	}
+// Taken is one snapshot with the dataset that it was made of.
+type Taken struct {
+	Dataset  dataset.Path
+	Snapshot dataset.Snapshot
+}
+
+// Take snapshots the datasets of a job under one name, all at one instant where
+// the file system can. The time in the name is max(now, newest + 1 s), so that a
+// clock that was set back never makes a name that is older than, or the same as,
+// one that exists.
+//
+// A dataset that cannot be listed or snapshotted holds back no other: when the
+// call for all fails, each is taken by itself under the same name, and what was
+// taken comes back beside the errors, which are those of Lister.Snapshots and
+// Snapshotter.Snapshot.
+func Take(ctx context.Context, d Driver, job string, ds []dataset.Path, now time.Time) ([]Taken, error) {
+	var sound []dataset.Path
+	var errs []error
 	var newest time.Time
 	for _, path := range ds {
 		existing, err := d.Snapshots(ctx, path)
 		if err != nil {
-			return nil, fmt.Errorf("list snapshots of %s: %w", path, err)
+			errs = append(errs, fmt.Errorf("list snapshots of %s: %w", path, err))
+			continue
 		}
+		sound = append(sound, path)
 		for _, s := range existing {
 			if s.Created.After(newest) {
 				newest = s.Created
 			}
 		}
 	}
-	at := policy.SnapshotTime(now, newest)
-	taken, err := d.Snapshot(ctx, policy.SnapshotName(job, at), at, ds)
-	if err != nil {
-		return nil, fmt.Errorf("snapshot job %s: %w", job, err)
+	if len(sound) == 0 {
+		return nil, errors.Join(errs...)
 	}
-	return taken, nil
+	at := policy.SnapshotTime(now, newest)
+	name := policy.SnapshotName(job, at)
+	made, err := d.Snapshot(ctx, name, at, sound)
+	if err == nil {
+		return pair(sound, made), errors.Join(errs...)
+	}
+	var taken []Taken
+	for _, path := range sound {
+		made, err := d.Snapshot(ctx, name, at, []dataset.Path{path})
+		if err != nil {
+			errs = append(errs, fmt.Errorf("snapshot %s: %w", path, err))
+			continue
+		}
+		taken = append(taken, pair([]dataset.Path{path}, made)...)
+	}
+	return taken, errors.Join(errs...)
+}
+
+func pair(paths []dataset.Path, made []dataset.Snapshot) []Taken {
+	taken := make([]Taken, len(paths))
+	for i, path := range paths {
+		taken[i] = Taken{Dataset: path, Snapshot: made[i]}
+	}
+	return taken
 }

@@ -1,7 +1,9 @@
 package snapshot_test
 
 import (
+	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -19,9 +21,9 @@ func TestTakeNamesAllDatasetsAlike(t *testing.T) {
 	if err != nil || len(got) != 2 {
 		t.Fatalf("Take = %v, %v; want two snapshots", got, err)
 	}
-	for _, s := range got {
-		if s.Name != "antipode_db_20260329T013000Z" {
-			t.Errorf("got name %s, want antipode_db_20260329T013000Z", s.Name)
+	for i, want := range []dataset.Path{"/a", "/b"} {
+		if s := got[i]; s.Dataset != want || s.Snapshot.Name != "antipode_db_20260329T013000Z" {
+			t.Errorf("got %s of %s, want antipode_db_20260329T013000Z of %s", s.Snapshot.Name, s.Dataset, want)
 		}
 	}
 }
@@ -60,4 +62,30 @@ func TestADatasetThatVanishedIsAnError(t *testing.T) {
 	if !errors.Is(err, dataset.ErrNotFound) {
 		t.Errorf("Take = %v, want ErrNotFound", err)
 	}
+}
+
+func TestOneBadDatasetHoldsBackNoOther(t *testing.T) {
+	disk := fake.NewDisk("fra1", 1<<30)
+	disk.Make("/a")
+	disk.Make("/b")
+	got, err := snapshot.Take(t.Context(), failing{disk.Source(), "/b"}, "db", []dataset.Path{"/a", "/b", "/gone"}, time.Now())
+	if len(got) != 1 || got[0].Dataset != "/a" {
+		t.Errorf("Take = %v, want /a's snapshot", got)
+	}
+	if !errors.Is(err, dataset.ErrNotFound) || !errors.Is(err, dataset.ErrNoSpace) {
+		t.Errorf("Take = %v, want what is wrong with /gone and with /b", err)
+	}
+}
+
+// failing is a source with no room for snapshots of one dataset.
+type failing struct {
+	*fake.Source
+	full dataset.Path
+}
+
+func (f failing) Snapshot(ctx context.Context, name string, at time.Time, ds []dataset.Path) ([]dataset.Snapshot, error) {
+	if slices.Contains(ds, f.full) {
+		return nil, dataset.ErrNoSpace
+	}
+	return f.Source.Snapshot(ctx, name, at, ds)
 }

@@ -33,6 +33,7 @@ var floor = map[string]int{
 	"transport/server":        3,
 	"transport/client":        3,
 
+	"daemon/durable":         0,
 	"daemon/policy":          1,
 	"daemon/ledger":          1,
 	"daemon/status":          1,
