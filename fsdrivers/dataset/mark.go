@@ -52,6 +52,10 @@ func (m Mark) IsZero() bool { return m.Generation == 0 }
 // IsForeign reports whether another node than this one was made primary.
 func (m Mark) IsForeign(node string) bool { return !m.IsZero() && m.Node != node }
 
+// nodeCharacters are what a node's name is made of. It reaches logs, terminals and
+// the operator's alert command.
+const nodeCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+
 // Validate checks the form of a mark that comes from a disk or a peer:
 // identifiers, a falling history, its bound. It does not judge who may set it.
 func (m Mark) Validate() error {
@@ -73,7 +77,7 @@ func (m Mark) Validate() error {
 		if _, err := ParseActivationID(string(a.ID)); err != nil {
 			return fmt.Errorf("mark of generation %d: %w", a.Generation, err)
 		}
-		if a.Node == "" || len(a.Node) > 64 {
+		if a.Node == "" || len(a.Node) > 64 || strings.Trim(a.Node, nodeCharacters) != "" {
 			return fmt.Errorf("mark of generation %d names no node", a.Generation)
 		}
 		if !a.Base.IsZero() {
