@@ -129,19 +129,19 @@ func TestMarkValidate(t *testing.T) {
 		mark dataset.Mark
 		ok   bool
 	}{
-		"zero":              {dataset.Mark{}, true},
-		"one":               {mark(1), true},
-		"a falling history": {mark(5, 3, 1), true},
-		"longest":           {mark(long[:65]...), true},
-		"too long":          {mark(long[:66]...), false},
-		"rises":             {mark(3, 4), false},
-		"repeats":           {mark(3, 3), false},
-		"largest":           {mark(^uint64(0)), false},
-		"zero in history":   {dataset.Mark{Activation: mark(1).Activation, History: []dataset.Activation{{}}}, false},
-		"zero with history": {dataset.Mark{History: mark(1, 1).History}, false},
-		"no node":           {dataset.Mark{Activation: dataset.Activation{Generation: 1, ID: dataset.NewActivationID()}}, false},
-		"bad id":            {dataset.Mark{Activation: dataset.Activation{Generation: 1, ID: "x", Node: "a"}}, false},
-		"bad base":          {dataset.Mark{Activation: dataset.Activation{Generation: 1, ID: dataset.NewActivationID(), Node: "a", Base: "../x"}}, false},
+		"zero":                          {dataset.Mark{}, true},
+		"one":                           {mark(1), true},
+		"a falling history":             {mark(5, 3, 1), true},
+		"longest":                       {mark(long[:65]...), true},
+		"too long":                      {mark(long[:66]...), false},
+		"rises":                         {mark(3, 4), false},
+		"repeats":                       {mark(3, 3), false},
+		"largest":                       {mark(^uint64(0)), false},
+		"zero in history":               {dataset.Mark{Activation: mark(1).Activation, History: []dataset.Activation{{}}}, false},
+		"zero with history":             {dataset.Mark{History: mark(1, 1).History}, false},
+		"no node":                       {dataset.Mark{Activation: dataset.Activation{Generation: 1, ID: dataset.NewActivationID()}}, false},
+		"bad id":                        {dataset.Mark{Activation: dataset.Activation{Generation: 1, ID: "x", Node: "a"}}, false},
+		"bad base":                      {dataset.Mark{Activation: dataset.Activation{Generation: 1, ID: dataset.NewActivationID(), Node: "a", Base: "../x"}}, false},
 		"a node that steers a terminal": {dataset.Mark{Activation: dataset.Activation{Generation: 1, ID: dataset.NewActivationID(), Node: "a\x1b[2J"}}, false},
 	} {
 		if err := c.mark.Validate(); (err == nil) != c.ok {
