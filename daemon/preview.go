@@ -167,7 +167,7 @@ func (p *previewer) estimate(ctx context.Context, step dataset.Step) control.Est
 	if err != nil {
 		return control.Estimate{Kind: control.Unknown}
 	}
-	return control.Estimate{Bytes: bytes, Kind: control.UpperBound}
+	return control.Estimate{Bytes: bytes, Kind: control.About}
 }
 
 // prunes judges what the run would find, the new snapshot included.

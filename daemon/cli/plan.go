@@ -137,8 +137,8 @@ func (p *printer) steps(x plan.Plan, estimates []control.Estimate) {
 
 func size(e control.Estimate) string {
 	switch e.Kind {
-	case control.Exact:
-		return status.Bytes(e.Bytes)
+	case control.About:
+		return "about " + status.Bytes(e.Bytes)
 	case control.UpperBound:
 		return "at most " + status.Bytes(e.Bytes)
 	}

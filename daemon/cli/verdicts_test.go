@@ -79,7 +79,7 @@ func nightBefore() preview {
 					Plan: &plan.Plan{Why: "2 newer than the base", Steps: []plan.Step{
 						step("/data/db", a, b, "on top of the newest common base"), step("/data/db", b, c, "not made yet"),
 					}, Resume: dataset.Checkpoint{Kind: "btrfs-segments", Done: 3 << 20}},
-					Estimates: []control.Estimate{{Bytes: 1288 << 20, Kind: control.Exact}, {Kind: control.Unknown}},
+					Estimates: []control.Estimate{{Bytes: 1288 << 20, Kind: control.About}, {Kind: control.Unknown}},
 				},
 				{
 					Dataset: "/data/www/shop", Peer: "sin1",

@@ -179,7 +179,7 @@ type Accuracy string
 
 // The accuracies.
 const (
-	Exact      Accuracy = "exact"       // from the file system, of snapshots that exist
+	About      Accuracy = "about"       // asked of the file system, of snapshots that exist; off by some tenths of a per cent
 	UpperBound Accuracy = "upper bound" // not more than this
 	Unknown    Accuracy = "unknown"     // Bytes means nothing
 )
