@@ -32,6 +32,10 @@ test-unit: ## all packages but the ones that need a file system
 test-btrfs: deps build ## drivers, daemons and faults on real Btrfs (root)
 	ANTIPODE_BIN=$(CURDIR)/bin/antipode go test -count=1 -timeout 25m ./fsdrivers/btrfs/... ./integration/...
 
+.PHONY: test-zfs
+test-zfs: build ## the same on OpenZFS 2.3 and 2.4, in the test machine where the host has no ZFS (root, once)
+	ANTIPODE_BIN=$(CURDIR)/bin/antipode XDG_CACHE_HOME=$(patsubst %/antipode,%,$(CACHE)) integration/machine/test-zfs.sh
+
 .PHONY: check
 check: $(GOLANGCI) $(GOFUMPT) ## format, vet, lint, floors
 	@out=$$($(GOFUMPT) -l .); [ -z "$$out" ] || { echo "not formatted by gofumpt:"; echo "$$out"; exit 1; }

@@ -91,6 +91,12 @@ type Returner interface {
 	SourceAtTarget() fsdrivers.Source
 }
 
+// Namer lists the hardest names that its file system takes, where these are not
+// those of POSIX.
+type Namer interface {
+	HardNames() []string
+}
+
 // testCase is one sentence of the contract.
 type testCase struct {
 	name string // the sentence; fakes cite it

@@ -91,10 +91,14 @@ func findReadOnly(w *world) {
 
 func hardNames(w *world) {
 	w.MakeDir("dir")
-	for i, name := range []string{
+	names := []string{
 		"with space", "-dash", "--help", "ünïcode-日本", "e\u0301", "a'b\"c;$(x)`y`", "*", "100%", "back\\slash",
 		strings.Repeat("n", 200),
-	} {
+	}
+	if n, ok := w.Harness.(Namer); ok {
+		names = n.HardNames()
+	}
+	for i, name := range names {
 		d := w.dataset("dir/"+name, name)
 		s := w.snap(d)
 		w.transfer(step(d, dataset.Snapshot{}, s))

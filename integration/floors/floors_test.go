@@ -21,7 +21,9 @@ var floor = map[string]int{
 	"fsdrivers/internal/command": 0,
 	"fsdrivers":                  1,
 	"fsdrivers/btrfs/stream":     1,
+	"fsdrivers/zfs/stream":       1,
 	"fsdrivers/btrfs":            2,
+	"fsdrivers/zfs":              2,
 	"fsdrivers/fake":             2,
 	"fsdrivers/drivertest":       2,
 

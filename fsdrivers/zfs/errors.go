@@ -1,0 +1,124 @@
+package zfs
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+
+	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/internal/command"
+)
+
+// diagnosis says what a text on the standard error of zfs means.
+type diagnosis struct {
+	text string // part of a line, as zfs prints it under LC_ALL=C
+	err  error
+	cure string
+}
+
+// What a driver answers differently from place to place.
+var (
+	errNothing   = errors.New("it was so already")
+	errDevice    = errors.New("the pool reports an error")
+	errKey       = fmt.Errorf("the encryption key is not loaded: %w", dataset.ErrRefused)
+	errSuspended = fmt.Errorf("the pool is suspended: %w", dataset.ErrStuck)
+	errSlow      = fmt.Errorf("it takes too long: %w", dataset.ErrStuck)
+)
+
+// diagnoses is the one place that reads text (OpenZFS 2.2 to 2.4: libzfs_util.c,
+// libzfs_sendrecv.c, zfs_main.c). The first that is found counts, so what says
+// more comes first.
+var diagnoses = [...]diagnosis{
+	{"pool I/O is currently suspended", errSuspended, "look at `zpool status`, bring the disk back, then `zpool clear`"},
+	{"ZFS modules", dataset.ErrToolMissing, "`modprobe zfs`; install the zfs module for this kernel"},
+	{"/dev/zfs", dataset.ErrToolMissing, "`modprobe zfs`, and run the daemon as a user that may open /dev/zfs"},
+	{"used in the initial send no longer exists", dataset.ErrStaleCheckpoint, "it is planned again"},
+	{"no longer the same snapshot used in the initial send", dataset.ErrStaleCheckpoint, "it is planned again"},
+	{"resume token is corrupt", dataset.ErrStaleCheckpoint, "it is planned again"},
+	{"cannot resume send", dataset.ErrStaleCheckpoint, "it is planned again"},
+	{"resumable receive state to abort", errNothing, ""},
+	{"tag already exists on this dataset", errNothing, ""},
+	{"no such tag on this dataset", errNothing, ""},
+	{"could not find any snapshots to destroy", errNothing, ""},
+	{"filesystem already mounted", errNothing, ""},
+	{"not currently mounted", errNothing, ""},
+	{"match incremental source", dataset.ErrBaseMissing, "it is planned again; an auto-snapshotter on the standby must leave the replica alone"},
+	{"not an earlier snapshot from the same fs", dataset.ErrBaseMissing, "it is planned again"},
+	{"incremental source", dataset.ErrBaseMissing, "it is planned again"},
+	{
+		"has been modified", dataset.ErrDiverged,
+		"somebody wrote to the replica, or it was promoted: look at `zfs diff`; nothing is rolled back",
+	},
+	{"IV set guid", dataset.ErrDiverged, "the replica was also received plain, or by an old version; make a new full copy"},
+	{"partially-complete state", dataset.ErrBusy, "another receive is just ending; it is tried again"},
+	{"destination is busy", dataset.ErrBusy, "another receive is just ending; it is tried again"},
+	{"quota exceeded", syscall.EDQUOT, "raise the quota of the dataset or of one above it"},
+	{"Disk quota exceeded", syscall.EDQUOT, "raise the quota of the dataset or of one above it"},
+	{"out of space", syscall.ENOSPC, "make room; the transfer then goes on"},
+	{"No space left on device", syscall.ENOSPC, "make room; the transfer then goes on"},
+	{"requires -L", dataset.ErrRefused, "the first copy was made with large blocks and this step without; the source must not change the flags"},
+	{"key must be loaded", errKey, "`zfs load-key -r`"},
+	{"key not loaded", errKey, "`zfs load-key -r`"},
+	{"Key must be loaded", errKey, "`zfs load-key -r`"},
+	{"does not match existing key", dataset.ErrRefused, "the source changed its key; approve the new one here first"},
+	{"must be upgraded", dataset.ErrRefused, "upgrade the pool or the ZFS modules of this host"},
+	{"stream has unsupported feature", dataset.ErrRefused, "upgrade the pool or the ZFS modules of this host"},
+	{"dependent clones", dataset.ErrHeld, "a clone, for example an activated dataset, or an unfinished receive uses it"},
+	{"has children", dataset.ErrHeld, "there are datasets below it"},
+	{"dataset is busy", dataset.ErrBusy, "something uses it; it is tried again"},
+	{"pool or dataset is busy", dataset.ErrBusy, "something uses it; it is tried again"},
+	{"pool is busy", dataset.ErrBusy, "something uses it; it is tried again"},
+	{"checksum mismatch", dataset.ErrCut, "it is sent again"},
+	{"incomplete stream", dataset.ErrCut, "it is sent again"},
+	{"failed to read from stream", dataset.ErrCut, "it is sent again"},
+	{"invalid stream", dataset.ErrRefused, "the source's version of ZFS writes what this one cannot read"},
+	{"invalid backup stream", dataset.ErrRefused, "the source's version of ZFS writes what this one cannot read"},
+	{"Broken pipe", dataset.ErrCut, "it is sent again"},
+	{"must specify -F to overwrite", dataset.ErrExists, "look at it and rename it"},
+	{"already exists", dataset.ErrExists, "look at it and rename it"},
+	{"no such pool", dataset.ErrNotFound, "is the pool imported?"},
+	{"does not exist", dataset.ErrNotFound, ""},
+	{"dataset not found", dataset.ErrNotFound, ""},
+	{"ermission denied", dataset.ErrRefused, "run the daemon as root, or `zfs allow` its user what DESIGN.md lists"},
+	{"read-only", errDevice, "the pool was imported read-only; import it writable"},
+	{"I/O error", errDevice, "look at `zpool status -v` and `dmesg`, then scrub the pool"},
+}
+
+// explain turns what a child of zfs ended with into a domain error about on.
+func explain(on string, err error, stderr string) error {
+	var exit *command.ExitError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, command.ErrMissing):
+		return fmt.Errorf("%w: install zfsutils-linux (2.2 or later): %w", dataset.ErrToolMissing, err)
+	case errors.Is(err, command.ErrStuck):
+		return fmt.Errorf("%s: %w; look at `zpool status %s`: %w", on, dataset.ErrStuck, poolOf(on), err)
+	case stderr == "" && errors.As(err, &exit):
+		stderr = exit.Stderr
+	}
+	for _, d := range diagnoses {
+		if !strings.Contains(stderr, d.text) {
+			continue
+		}
+		if errors.Is(d.err, syscall.ENOSPC) || errors.Is(d.err, syscall.EDQUOT) {
+			return fmt.Errorf("%w; %s: %w", &dataset.SpaceError{Where: on}, d.cure, err)
+		}
+		if d.cure == "" {
+			return fmt.Errorf("%w: %w", d.err, err)
+		}
+		return fmt.Errorf("%w; %s: %w", d.err, d.cure, err)
+	}
+	return err
+}
+
+// unless is nil for an err that is one of the harmless.
+func unless(err error, harmless ...error) error {
+	for _, h := range harmless {
+		if errors.Is(err, h) {
+			return nil
+		}
+	}
+	return err
+}

@@ -1,0 +1,252 @@
+package zfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"antipode/fsdrivers/dataset"
+)
+
+// Our properties. None travels: streams carry no properties.
+const (
+	ns          = "org.antipode:" // of properties and of holds
+	propCreated = ns + "created"
+	propRecv    = ns + "received"
+	propRetain  = ns + "retain"
+	propMark    = ns + "mark"
+	propHolder  = ns + "placeholder"
+	propInto    = ns + "into"
+	propPath    = ns + "path"
+	propSource  = ns + "source"
+	propStep    = ns + "incoming"
+	propKey     = ns + "key"
+	propRewind  = ns + "rewind"
+	propActive  = ns + "activation"
+	on          = "on"
+	keyAny      = "any" // of propKey: the next wrapped key is taken and pinned
+)
+
+// pointProps are what a listing needs to know of each snapshot.
+const pointProps = "creation," + propCreated + "," + propRecv + "," + propRetain
+
+// list runs a fast list of ds and what is directly in it, sorted by createtxg.
+func (t *tool) list(ctx context.Context, ds string) ([]entry, error) {
+	out, err := t.run(ctx, ds, "list", "-Hp", "-d", "1", "-t", "snapshot,bookmark", "-o", listColumns, "-s", "createtxg", ds)
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", ds, err)
+	}
+	all, err := parseList(out)
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", ds, err)
+	}
+	all = slices.DeleteFunc(all, func(e entry) bool { return e.dataset() != ds })
+	sort.SliceStable(all, func(i, j int) bool { return all[i].txg < all[j].txg })
+	return all, nil
+}
+
+// get reads properties of the named objects, and with args ("-r", "-t", ...) of
+// others. Objects that do not exist are left out; that all are missing is
+// ErrNotFound.
+func (t *tool) get(ctx context.Context, props string, names []string, args ...string) (facts, error) {
+	all := make(facts)
+	err := inBatches(names, func(some []string) error {
+		argv := append([]string{"get", "-Hp", "-o", factColumns}, args...)
+		out, err := t.run(ctx, some[0], append(append(argv, props), some...)...)
+		if err != nil && (!errors.Is(err, dataset.ErrNotFound) || len(names) == 1) {
+			return err
+		}
+		found, err := parseFacts(out)
+		for name, f := range found {
+			all[name] = f
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("properties of %s: %w", names[0], err)
+	}
+	return all, nil
+}
+
+// set sets properties of one object: name, value, name, value...
+func (t *tool) set(ctx context.Context, name string, props ...string) error {
+	args := []string{"set"}
+	for i := 0; i < len(props); i += 2 {
+		args = append(args, props[i]+"="+props[i+1])
+	}
+	if _, err := t.run(ctx, name, append(args, name)...); err != nil {
+		return fmt.Errorf("set properties of %s: %w", name, err)
+	}
+	return nil
+}
+
+// unset takes a property of ours off.
+func (t *tool) unset(ctx context.Context, name, prop string) error {
+	if _, err := t.run(ctx, name, "inherit", prop, name); err != nil {
+		return fmt.Errorf("take %s off %s: %w", prop, name, err)
+	}
+	return nil
+}
+
+// holds reads our tags on those snapshots, sorted.
+func (t *tool) holds(ctx context.Context, snaps []string) (map[string][]dataset.Tag, error) {
+	all := make(map[string][]dataset.Tag)
+	err := inBatches(snaps, func(some []string) error {
+		out, err := t.run(ctx, some[0], append([]string{"holds", "-H"}, some...)...)
+		if unless(err, dataset.ErrNotFound) != nil {
+			return fmt.Errorf("holds of %s: %w", some[0], err)
+		}
+		found, err := parseHolds(out)
+		for name, tags := range found {
+			slices.Sort(tags)
+			all[name] = tags
+		}
+		return err
+	})
+	return all, err
+}
+
+// names are the full names of entries.
+func names(all []entry) []string {
+	list := make([]string, len(all))
+	for i, e := range all {
+		list[i] = e.name
+	}
+	return list
+}
+
+// ours keeps snapshots of ours, and bookmarks that stand for one that is gone.
+func ours(all []entry, bookmarks bool) []entry {
+	have := make(map[uint64]bool)
+	for _, e := range all {
+		have[e.guid] = have[e.guid] || e.isSnapshot()
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(e entry) bool {
+		return !e.isOurs() || e.isBookmark() && (!bookmarks || have[e.guid])
+	})
+}
+
+// describe reads the times and holds of entries.
+func (t *tool) describe(ctx context.Context, list []entry) ([]dataset.Snapshot, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	props, err := t.get(ctx, pointProps, names(list))
+	if err != nil {
+		return nil, err
+	}
+	snaps := names(slices.DeleteFunc(slices.Clone(list), entry.isBookmark))
+	holds, err := t.holds(ctx, snaps)
+	if err != nil {
+		return nil, err
+	}
+	found := make([]dataset.Snapshot, 0, len(list))
+	for _, e := range list {
+		if _, there := props[e.name]; there { // else it was destroyed since
+			found = append(found, snapshotOf(e, props, holds[e.name]))
+		}
+	}
+	return found, nil
+}
+
+func snapshotOf(e entry, props facts, holds []dataset.Tag) dataset.Snapshot {
+	s := dataset.Snapshot{Name: e.short(), ID: e.id(), Order: e.txg, Holds: holds}
+	s.Created = timeOf(props[e.name][propCreated])
+	if s.Created.IsZero() {
+		s.Created = time.Unix(int64(props.number(e.name, "creation")), 0).UTC()
+	}
+	s.Received = timeOf(props[e.name][propRecv])
+	s.Retain = timeOf(props[e.name][propRetain])
+	if s.Retain.IsZero() {
+		s.Retain = s.Created
+	}
+	return s
+}
+
+// timeOf is zero for what textOf did not write.
+func timeOf(s string) time.Time {
+	at, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		return time.Time{}
+	}
+	return at.UTC()
+}
+
+func textOf(at time.Time) string { return at.UTC().Format(time.RFC3339Nano) }
+
+// find looks up the snapshot of ds that still has that name and identity.
+// Errors: ErrNotFound, ErrChanged.
+func (t *tool) find(ctx context.Context, ds string, s dataset.Snapshot) (entry, error) {
+	if err := ownName(s.Name); err != nil {
+		return entry{}, err
+	}
+	full := ds + "@" + s.Name
+	out, err := t.run(ctx, ds, "list", "-Hp", "-t", "snapshot", "-o", listColumns, full)
+	if err != nil {
+		return entry{}, fmt.Errorf("look up %s: %w", full, err)
+	}
+	all, err := parseList(out)
+	switch {
+	case err != nil:
+		return entry{}, err
+	case len(all) != 1 || all[0].name != full:
+		return entry{}, fmt.Errorf("look up %s: %w", full, dataset.ErrNotFound)
+	case all[0].id() != s.ID:
+		return entry{}, fmt.Errorf("%s is %s, not the snapshot %s: %w", full, all[0].id(), s.ID, dataset.ErrChanged)
+	}
+	return all[0], nil
+}
+
+// hold tags a snapshot.
+func (t *tool) hold(ctx context.Context, ds string, s dataset.Snapshot, tag dataset.Tag) error {
+	e, err := t.find(ctx, ds, s)
+	if err != nil {
+		return err
+	}
+	_, err = t.run(ctx, ds, "hold", ns+string(tag), e.name)
+	return unless(err, errNothing)
+}
+
+// release takes a tag off the snapshots of ds but those to keep.
+func (t *tool) release(ctx context.Context, ds string, tag dataset.Tag, keep []dataset.ID) error {
+	all, err := t.list(ctx, ds)
+	if err != nil {
+		return unless(err, dataset.ErrNotFound)
+	}
+	all = slices.DeleteFunc(all, func(e entry) bool { return !e.isSnapshot() || slices.Contains(keep, e.id()) })
+	holds, err := t.holds(ctx, names(all))
+	if err != nil {
+		return err
+	}
+	var held []string
+	for name, tags := range holds {
+		if slices.Contains(tags, tag) {
+			held = append(held, name)
+		}
+	}
+	return inBatches(held, func(some []string) error {
+		_, err := t.run(ctx, ds, append([]string{"release", ns + string(tag)}, some...)...)
+		return unless(err, errNothing, dataset.ErrNotFound)
+	})
+}
+
+// destroy destroys a snapshot that still has its identity. One that is gone is
+// success. Errors: ErrChanged, ErrHeld.
+func (t *tool) destroy(ctx context.Context, ds string, s dataset.Snapshot) error {
+	e, err := t.find(ctx, ds, s)
+	if err != nil {
+		return unless(err, dataset.ErrNotFound)
+	}
+	_, err = t.run(ctx, ds, "destroy", e.name)
+	if errors.Is(err, dataset.ErrBusy) { // a hold, or a send that runs
+		err = fmt.Errorf("%w: %w", dataset.ErrHeld, err)
+	}
+	return unless(err, errNothing, dataset.ErrNotFound)
+}
+
+// commaList joins property names.
+func commaList(props ...string) string { return strings.Join(props, ",") }

@@ -1,0 +1,272 @@
+package zfs
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/stream"
+)
+
+// lineage is one dataset that holds points of a replica: a full copy and what was
+// received on top of it.
+type lineage struct {
+	name   string
+	path   dataset.Path
+	source dataset.ID // of the live dataset on the source
+	facts  facts
+	list   []entry // what listAll read; none of a partial one
+}
+
+// snapshots are all of the lineage's, anybody's, in order.
+func (l *lineage) snapshots() []entry {
+	return slices.DeleteFunc(slices.Clone(l.list), func(e entry) bool { return !e.isSnapshot() })
+}
+
+// replica is all lineages of a path. The one at its own place comes first.
+type replica struct {
+	path     dataset.Path
+	home     string
+	lineages []*lineage
+}
+
+// lineageProps is what is known of a lineage.
+var lineageProps = commaList("guid", "type", "receive_resume_token", "inconsistent", "written",
+	propPath, propSource, propStep, propKey, propRewind, propMark, propActive, propHolder)
+
+// incoming is the step that a lineage takes in or took in last.
+type incoming struct {
+	Step    dataset.StepID `json:"step"`
+	To      dataset.ID     `json:"to"`
+	From    dataset.ID     `json:"from,omitzero"`
+	Name    string         `json:"name"`
+	Created time.Time      `json:"created"`
+	Begun   time.Time      `json:"begun"` // by this host's clock
+	Retain  time.Time      `json:"retain"`
+}
+
+func (in incoming) text() string {
+	text, _ := json.Marshal(in) // of texts and times only: it cannot fail
+	return string(text)
+}
+
+// incoming is zero where nothing was ever received, or by somebody else.
+func (l *lineage) incoming() (in incoming) {
+	if json.Unmarshal([]byte(l.facts[l.name][propStep]), &in) != nil {
+		return incoming{}
+	}
+	return in
+}
+
+func (l *lineage) prop(name string) string { return l.facts[l.name][name] }
+
+func (l *lineage) token() string { return l.prop("receive_resume_token") }
+
+// isPartial reports whether the lineage's first point is not complete.
+func (l *lineage) isPartial() bool { return l.prop("inconsistent") == "1" }
+
+func (l *lineage) kind() stream.Kind {
+	if l.prop("type") == "volume" {
+		return stream.Volume
+	}
+	return stream.Filesystem
+}
+
+// lineages reads those below Into; with home those of one replica, and what is at
+// its place.
+func (t *Target) lineages(ctx context.Context, home string) ([]*lineage, error) {
+	roots, depth := []string{t.opts.Into}, []string{"-r"}
+	if home != "" {
+		roots, depth = []string{home, t.own()}, []string{"-d", "1"}
+	}
+	f, err := t.zfs.get(ctx, lineageProps, roots, append(depth, "-t", "filesystem,volume")...)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]*lineage, 0, len(f))
+	for name := range f {
+		all = append(all, &lineage{name: name, path: dataset.Path(f[name][propPath]), source: dataset.ID(f[name][propSource]), facts: f})
+	}
+	slices.SortFunc(all, func(a, b *lineage) int { return cmp.Compare(a.name, b.name) })
+	if home != "" {
+		return all, nil
+	}
+	return slices.DeleteFunc(all, (*lineage).isForeign), nil
+}
+
+// isForeign reports whether the dataset is none of a replica's: a placeholder, or
+// somebody else's.
+func (l *lineage) isForeign() bool {
+	_, err := guidOf(l.source)
+	_, perr := dataset.ParsePath(string(l.path))
+	return err != nil || perr != nil
+}
+
+// replica reads the lineages of d. One of which nothing was received has none.
+func (t *Target) replica(ctx context.Context, d dataset.Path) (*replica, error) {
+	home, err := t.targetName(d)
+	if err != nil {
+		return nil, err
+	}
+	all, err := t.lineages(ctx, home)
+	if err != nil {
+		return nil, err
+	}
+	r := &replica{path: d, home: home}
+	for _, l := range all {
+		switch {
+		case l.isForeign() || l.path != d:
+		case l.name == home:
+			r.lineages = slices.Insert(r.lineages, 0, l)
+		default:
+			r.lineages = append(r.lineages, l)
+		}
+	}
+	return r, nil
+}
+
+// listAll lists the complete lineages.
+func (t *Target) listAll(ctx context.Context, r *replica) error {
+	for _, l := range r.lineages {
+		if l.isPartial() {
+			continue
+		}
+		list, err := t.zfs.list(ctx, l.name)
+		if unless(err, dataset.ErrNotFound) != nil {
+			return err
+		}
+		l.list = list
+	}
+	return nil
+}
+
+// points lists what is complete, in all lineages, sorted by Order.
+func (t *Target) points(ctx context.Context, r *replica) ([]dataset.Snapshot, error) {
+	if err := t.listAll(ctx, r); err != nil {
+		return nil, fmt.Errorf("snapshots of %s: %w", r.path, err)
+	}
+	var all []dataset.Snapshot
+	for _, l := range r.lineages {
+		list, err := t.zfs.describe(ctx, ours(l.list, false))
+		if err != nil {
+			return nil, fmt.Errorf("snapshots of %s: %w", r.path, err)
+		}
+		for i := range list {
+			l.complete(&list[i])
+		}
+		all = append(all, list...)
+	}
+	slices.SortStableFunc(all, func(a, b dataset.Snapshot) int { return cmp.Compare(a.Order, b.Order) })
+	return all, nil
+}
+
+// complete fills in the times of a point whose own were not written, because the
+// daemon died right after the receive.
+func (l *lineage) complete(s *dataset.Snapshot) {
+	in := l.incoming()
+	if !s.Received.IsZero() || in.To != s.ID {
+		return
+	}
+	s.Created, s.Received, s.Retain = in.Created.UTC(), in.Begun.UTC(), in.Retain.UTC()
+}
+
+// lineageOf finds the lineage that holds a point. Errors: ErrNotFound, ErrChanged
+// where its name has another identity.
+func (t *Target) lineageOf(ctx context.Context, d dataset.Path, s dataset.Snapshot) (*lineage, error) {
+	r, err := t.replica(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	if err := ownName(s.Name); err != nil {
+		return nil, err
+	}
+	if err := t.listAll(ctx, r); err != nil {
+		return nil, err
+	}
+	var named *lineage
+	for _, l := range r.lineages {
+		for _, e := range l.snapshots() {
+			switch {
+			case e.id() == s.ID && e.short() == s.Name:
+				return l, nil
+			case e.short() == s.Name:
+				named = l
+			}
+		}
+	}
+	if named != nil {
+		return nil, fmt.Errorf("%s@%s has another identity than %s: %w", named.name, s.Name, s.ID, dataset.ErrChanged)
+	}
+	return nil, fmt.Errorf("%s (%s) of %s: %w", s.Name, s.ID, d, dataset.ErrNotFound)
+}
+
+// Destroy implements fsdrivers.Destroyer. Where the newest point goes, the head
+// goes back to the one before, or no increment would fit; where the last goes, the
+// lineage goes with it, unless something else needs it.
+func (t *Target) Destroy(ctx context.Context, d dataset.Path, snap dataset.Snapshot) error {
+	release, err := t.claim(d)
+	if errors.Is(err, dataset.ErrBusy) {
+		release = func() {} // a receive runs: its base is kept by the kernel
+	}
+	defer release()
+	l, err := t.lineageOf(ctx, d, snap)
+	if err != nil {
+		if err := unless(err, dataset.ErrNotFound); err != nil {
+			return fmt.Errorf("destroy: %w", err)
+		}
+		return nil
+	}
+	if err := t.destroyIn(ctx, l, snap); err != nil {
+		return fmt.Errorf("destroy %s@%s: %w", l.name, snap.Name, err)
+	}
+	return nil
+}
+
+func (t *Target) destroyIn(ctx context.Context, l *lineage, snap dataset.Snapshot) error {
+	all := l.snapshots()
+	newest := len(all) > 0 && all[len(all)-1].id() == snap.ID
+	untouched := l.prop("written") == "0" && l.token() == ""
+	if newest && untouched && len(all) > 1 {
+		if err := t.zfs.set(ctx, l.name, propRewind, string(all[len(all)-2].id())); err != nil {
+			return err
+		}
+	}
+	if err := t.zfs.destroy(ctx, l.name, snap); err != nil {
+		if newest && untouched && len(all) > 1 {
+			err = errors.Join(err, t.zfs.unset(ctx, l.name, propRewind))
+		}
+		return err
+	}
+	switch {
+	case !newest || !untouched:
+		return nil
+	case len(all) > 1:
+		return t.rewind(ctx, l.name, string(all[len(all)-2].id()))
+	case l.prop(propMark) == "" && l.prop(propActive) == "":
+		// Without -r or -f: what has something below it stays.
+		_, err := t.zfs.run(ctx, l.name, "destroy", l.name)
+		return unless(err, dataset.ErrHeld, dataset.ErrBusy, dataset.ErrNotFound)
+	}
+	return nil
+}
+
+// rewind takes the head back to the newest snapshot, if that is the one that was
+// written down. It undoes only what the destroyed point had brought.
+func (t *Target) rewind(ctx context.Context, ds, to string) error {
+	all, err := t.zfs.list(ctx, ds)
+	if err != nil {
+		return err
+	}
+	all = slices.DeleteFunc(all, func(e entry) bool { return !e.isSnapshot() })
+	if len(all) > 0 && string(all[len(all)-1].id()) == to {
+		if _, err := t.zfs.run(ctx, ds, "rollback", all[len(all)-1].name); err != nil {
+			return fmt.Errorf("take %s back to its newest point: %w", ds, err)
+		}
+	}
+	return t.zfs.unset(ctx, ds, propRewind)
+}

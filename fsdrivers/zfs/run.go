@@ -1,0 +1,157 @@
+package zfs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/internal/command"
+)
+
+const (
+	// defaultGiveUp is how long a short command may take. The longest list that
+	// was seen takes a minute; a suspended pool takes for ever.
+	defaultGiveUp = 3 * time.Minute
+	// A zfs that waits in the kernel feels no signal: nothing is gained by
+	// waiting for it as long as for other children.
+	killGrace    = 2 * time.Second
+	killPatience = 5 * time.Second
+	maxArgBytes  = 64 << 10 // of one command line; Linux takes 128 KiB for one argument and 2 MiB for all
+)
+
+// tool runs zfs. A command that hangs is given up on, and while it hangs no other
+// is started on its pool.
+type tool struct {
+	binary string
+	giveUp time.Duration
+
+	mu     sync.Mutex         // guards hung and asking
+	hung   map[string]process // by pool
+	asking map[string]bool    // pools that go-zfs was asked about and has not answered
+}
+
+// process is one process, distinct from a later one with the same number.
+type process struct {
+	pid   int
+	start string // field 22 of /proc/PID/stat
+}
+
+func newTool(binary string, giveUp time.Duration) *tool {
+	if binary == "" {
+		binary = "zfs"
+	}
+	if giveUp <= 0 {
+		giveUp = defaultGiveUp
+	}
+	return &tool{binary: binary, giveUp: giveUp, hung: make(map[string]process), asking: make(map[string]bool)}
+}
+
+// run runs `zfs args` to its end. on is the dataset it is about. What it printed
+// before it failed comes with the error.
+func (t *tool) run(ctx context.Context, on string, args ...string) (string, error) {
+	ctx, stop := context.WithTimeoutCause(ctx, t.giveUp, errSlow)
+	defer stop()
+	c, err := t.start(ctx, on, command.Spec{Args: args})
+	if err != nil {
+		return "", err
+	}
+	var out bytes.Buffer
+	n, err := io.Copy(&out, io.LimitReader(plain{c.Stdout()}, command.MaxOutput+1))
+	if err == nil && n > command.MaxOutput {
+		err = fmt.Errorf("zfs %s: %w", args[0], command.ErrTooLong)
+	}
+	return out.String(), t.end(c, on, err)
+}
+
+// plain hides everything of a reader but Read.
+type plain struct{ io.Reader }
+
+// child is a zfs that runs.
+type child struct {
+	*command.Child
+	self process
+}
+
+// start starts `zfs spec.Args`. Errors: ErrStuck where another hangs on the pool,
+// ErrToolMissing.
+func (t *tool) start(ctx context.Context, on string, spec command.Spec) (*child, error) {
+	if err := t.mayStart(on); err != nil {
+		return nil, err
+	}
+	spec.Args = append([]string{t.binary}, spec.Args...)
+	spec.Grace, spec.Patience = killGrace, killPatience
+	c, err := command.Start(ctx, spec)
+	if err != nil {
+		return nil, explain(on, err, "")
+	}
+	return &child{Child: c, self: identify(c.Pid())}, nil
+}
+
+// end ends the child and says what its end, or err before it, means. It remembers
+// a child that does not end.
+func (t *tool) end(c *child, on string, err error) error {
+	if cerr := c.Close(); cerr != nil {
+		err = cerr
+	}
+	if errors.Is(err, command.ErrStuck) {
+		t.mu.Lock()
+		t.hung[poolOf(on)] = c.self
+		t.mu.Unlock()
+	}
+	return explain(on, err, "")
+}
+
+// mayStart refuses while a child hangs on the pool.
+func (t *tool) mayStart(on string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	pool := poolOf(on)
+	p, hangs := t.hung[pool]
+	if !hangs {
+		return nil
+	}
+	if p.start != "" && identify(p.pid) == p {
+		return fmt.Errorf("process %d still hangs on pool %s, so nothing else is started there; look at `zpool status %s`: %w",
+			p.pid, pool, pool, dataset.ErrStuck)
+	}
+	delete(t.hung, pool)
+	return nil
+}
+
+// identify tells which process has that number now.
+func identify(pid int) process {
+	p := process{pid: pid}
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return p
+	}
+	// The name, in parentheses, may hold anything.
+	if f := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:])); len(f) > 19 {
+		p.start = f[19]
+	}
+	return p
+}
+
+// inBatches calls do with as many names at a time as a command line takes.
+func inBatches(names []string, do func(some []string) error) error {
+	for len(names) > 0 {
+		n, size := 0, 0
+		for n < len(names) && (n == 0 || size+len(names[n]) < maxArgBytes) {
+			size += len(names[n]) + 1
+			n++
+		}
+		if err := do(names[:n]); err != nil {
+			return err
+		}
+		names = names[n:]
+	}
+	return nil
+}

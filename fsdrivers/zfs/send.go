@@ -1,0 +1,207 @@
+package zfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/internal/command"
+	"antipode/fsdrivers/zfs/stream"
+)
+
+// CheckpointKind is the kind of checkpoints of this driver. Opaque is the resume
+// token as the target's pool reports it.
+const CheckpointKind = "zfs-token"
+
+// The flags of a step, pinned for the life of a replica.
+const (
+	FlagsAuto  = ""      // raw where the dataset is encrypted
+	FlagsRaw   = "raw"   // send -w: blocks as they are on the disk
+	FlagsPlain = "plain" // send -L -c: decrypted
+)
+
+// sendPlan is what a step means on this host.
+type sendPlan struct {
+	ds   string
+	to   entry
+	from entry // zero for a full step
+	raw  bool
+}
+
+// Send implements fsdrivers.Sender with one single step: `zfs send -w` or `-L -c`,
+// with -i from a snapshot or a bookmark. From a checkpoint it goes on with a
+// token of our own making: only the position is taken from the target's.
+func (s *Source) Send(ctx context.Context, step dataset.Step, from dataset.Checkpoint) (io.ReadCloser, error) {
+	p, err := s.planSend(ctx, step)
+	if err != nil {
+		return nil, fmt.Errorf("send %s: %w", step.To.Name, err)
+	}
+	args := p.args()
+	if !from.IsZero() {
+		args, err = p.resume(step, from)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("send %s: %w", step.To.Name, err)
+	}
+	c, err := s.zfs.start(ctx, p.ds, command.Spec{Args: args})
+	if err != nil {
+		return nil, fmt.Errorf("send %s: %w", step.To.Name, err)
+	}
+	return &sending{zfs: s.zfs, child: c, on: p.ds, what: p.to.name}, nil
+}
+
+// planSend looks both ends up by identity; their names may have changed.
+func (s *Source) planSend(ctx context.Context, step dataset.Step) (p sendPlan, err error) {
+	if p.ds, err = s.name(step.Dataset.Path); err != nil {
+		return p, err
+	}
+	f, err := s.zfs.get(ctx, "guid,encryption", []string{p.ds})
+	if err != nil {
+		return p, err
+	}
+	if id := idOf(f.number(p.ds, "guid")); id != step.Dataset.ID {
+		return p, fmt.Errorf("%s is now dataset %s, planned was %s: %w", p.ds, id, step.Dataset.ID, dataset.ErrNotFound)
+	}
+	encrypted := f[p.ds]["encryption"] != "" && f[p.ds]["encryption"] != "off"
+	if p.raw, err = isRaw(step.Flags, encrypted); err != nil {
+		return p, err
+	}
+	if encrypted {
+		if err := s.zfs.mustCrypt(ctx); err != nil {
+			return p, err
+		}
+	}
+	all, err := s.zfs.list(ctx, p.ds)
+	if err != nil {
+		return p, err
+	}
+	return p, p.ends(all, step)
+}
+
+// isRaw says how a dataset is sent.
+func isRaw(flags string, encrypted bool) (bool, error) {
+	switch flags {
+	case FlagsAuto:
+		return encrypted, nil
+	case FlagsPlain:
+		return false, nil
+	case FlagsRaw:
+		if !encrypted {
+			return false, fmt.Errorf("raw is for encrypted datasets, and this one is not: %w", dataset.ErrRefused)
+		}
+		return true, nil
+	}
+	return false, fmt.Errorf("send flags %q: want %q, %q or none: %w", flags, FlagsRaw, FlagsPlain, dataset.ErrRefused)
+}
+
+// ends finds both ends of the step. A snapshot is better than a bookmark: with it
+// zfs knows how big the step is.
+func (p *sendPlan) ends(all []entry, step dataset.Step) error {
+	for _, e := range all {
+		switch {
+		case e.id() == step.To.ID && e.isSnapshot():
+			p.to = e
+		case e.id() == step.From.ID && (p.from.name == "" || e.isSnapshot()):
+			p.from = e
+		}
+	}
+	if p.to.name == "" {
+		return fmt.Errorf("snapshot %s (%s) of %s: %w", step.To.Name, step.To.ID, p.ds, dataset.ErrNotFound)
+	}
+	if !step.IsFull() && p.from.name == "" {
+		return fmt.Errorf("base %s (%s) of %s, or a bookmark of it: %w", step.From.Name, step.From.ID, p.ds, dataset.ErrBaseMissing)
+	}
+	return nil
+}
+
+func (p sendPlan) flags() []string {
+	if p.raw {
+		return []string{"-w"}
+	}
+	return []string{"-L", "-c"}
+}
+
+func (p sendPlan) args() []string {
+	args := append([]string{"send"}, p.flags()...)
+	if p.from.name != "" {
+		args = append(args, "-i", p.from.name)
+	}
+	return append(args, p.to.name)
+}
+
+// token is the token of this step at its beginning.
+func (p sendPlan) token() stream.Token {
+	return stream.Token{
+		Position: stream.Position{Object: 1}, ToGUID: p.to.guid, FromGUID: p.from.guid, ToName: p.to.name,
+		LargeOK: true, PackedOK: true, RawOK: p.raw,
+	}
+}
+
+// resume makes the arguments of a send that goes on. Errors: ErrStaleCheckpoint.
+func (p sendPlan) resume(step dataset.Step, from dataset.Checkpoint) ([]string, error) {
+	if from.Kind != CheckpointKind || from.Step != step.ID() {
+		return nil, fmt.Errorf("this driver cannot go on from a %q checkpoint of step %s: %w", from.Kind, from.Step, dataset.ErrStaleCheckpoint)
+	}
+	theirs, err := stream.ParseToken(string(from.Opaque))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", dataset.ErrStaleCheckpoint, err)
+	}
+	mine := p.token()
+	if what := theirs.Fits(mine); what != "" {
+		return nil, fmt.Errorf("the target's resume token: %s: %w", what, dataset.ErrStaleCheckpoint)
+	}
+	mine.Position, mine.Bytes = theirs.Position, theirs.Bytes
+	args := []string{"send"}
+	if p.raw {
+		args = append(args, "-w") // whatever the token says (openzfs issue 14153)
+	}
+	return append(args, "-t", mine.String()), nil
+}
+
+// sending is a running send.
+// It embeds nothing: io.Copy would find an *os.File's WriteTo.
+type sending struct {
+	zfs    *tool
+	child  *child
+	on     string
+	what   string
+	closed bool
+}
+
+// Read answers io.EOF only when the child exited with 0.
+func (s *sending) Read(p []byte) (int, error) {
+	n, err := s.child.Stdout().Read(p)
+	if err == nil || errors.Is(err, io.EOF) {
+		return n, err
+	}
+	return n, fmt.Errorf("send %s: %w: %w", s.what, dataset.ErrCut, explain(s.on, err, s.child.Stderr()))
+}
+
+// Close ends the child and waits for it.
+func (s *sending) Close() error {
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	if err := s.zfs.end(s.child, s.on, nil); err != nil {
+		return fmt.Errorf("end send of %s: %w", s.what, err)
+	}
+	return nil
+}
+
+// Estimate implements fsdrivers.Estimator. From a bookmark ZFS may not know, and
+// what it says is sometimes absurd (openzfs issue 12265).
+func (s *Source) Estimate(ctx context.Context, step dataset.Step) (int64, error) {
+	p, err := s.planSend(ctx, step)
+	if err != nil {
+		return 0, fmt.Errorf("estimate %s: %w", step.To.Name, err)
+	}
+	args := p.args()
+	out, err := s.zfs.run(ctx, p.ds, append([]string{"send", "-n", "-P"}, args[1:]...)...)
+	if err != nil {
+		return 0, fmt.Errorf("estimate %s: %w", step.To.Name, err)
+	}
+	return parseSize(out)
+}

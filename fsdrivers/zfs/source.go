@@ -1,0 +1,251 @@
+package zfs
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"antipode/fsdrivers"
+	"antipode/fsdrivers/dataset"
+)
+
+// Options of a Source.
+type Options struct {
+	Log    zerolog.Logger
+	Binary string // zfs; "" is looked up in PATH
+	// GiveUp is how long a short command may take before it is given up on, as
+	// on a suspended pool; 0 is 3 minutes.
+	GiveUp time.Duration
+	// Now is the clock of this host, or nil: then no listing is kept.
+	Now func() time.Time
+}
+
+// Source works on live datasets of this host. It implements fsdrivers.Source;
+// its methods may be called concurrently.
+type Source struct {
+	log  zerolog.Logger
+	zfs  *tool
+	now  func() time.Time
+	held listCache
+
+	marks sync.Mutex // held from reading a mark to writing it
+
+	mu    sync.Mutex // guards pools
+	pools map[string]bool
+}
+
+var _ fsdrivers.Source = (*Source)(nil)
+
+// NewSource makes a source. It touches nothing.
+func NewSource(o Options) *Source {
+	return &Source{
+		log: o.Log, zfs: newTool(o.Binary, o.GiveUp), now: o.Now, held: newListCache(o.Now), pools: make(map[string]bool),
+	}
+}
+
+// datasetProps are what tells which datasets are a source's. The guard of the
+// lists comes with them.
+var datasetProps = commaList("guid", "readonly", "snapshots_changed", propHolder, propPath, propInto, propMark)
+
+// name checks a path and remembers its pool for Probe.
+func (s *Source) name(d dataset.Path) (string, error) {
+	name, err := sourceName(d)
+	if err == nil {
+		s.mu.Lock()
+		s.pools[poolOf(name)] = true
+		s.mu.Unlock()
+	}
+	return name, err
+}
+
+// Find implements fsdrivers.Lister with one zfs. Datasets that are read-only,
+// that are replicas, or placeholders of Antipode's, are left out.
+func (s *Source) Find(ctx context.Context, root dataset.Path, deep bool) ([]dataset.Dataset, error) {
+	name, err := s.name(root)
+	if err != nil {
+		return nil, fmt.Errorf("find: %w", err)
+	}
+	args := []string{"-t", "filesystem,volume"}
+	if deep {
+		args = append(args, "-r")
+	}
+	f, err := s.zfs.get(ctx, datasetProps, []string{name}, args...)
+	if err != nil {
+		return nil, fmt.Errorf("find: %w", err)
+	}
+	if !deep && f.isPlaceholder(name) {
+		return nil, fmt.Errorf("find: %s only holds others: %w", name, dataset.ErrNotDataset)
+	}
+	s.held.guard(f)
+	found := make([]dataset.Dataset, 0, len(f))
+	for name := range f {
+		path, err := dataset.ParsePath(name)
+		switch {
+		case err != nil: // ours: below .antipode
+		case f[name]["readonly"] == on || f.isPlaceholder(name) || f[name][propPath] != "" || f[name][propInto] != "":
+		case f.number(name, "guid") == 0:
+		default:
+			found = append(found, dataset.Dataset{Path: path, ID: idOf(f.number(name, "guid"))})
+		}
+	}
+	slices.SortFunc(found, func(a, b dataset.Dataset) int { return cmp.Compare(a.Path, b.Path) })
+	return found, nil
+}
+
+func (f facts) isPlaceholder(name string) bool { return f[name][propHolder] == on }
+
+// Snapshots implements fsdrivers.Lister. Those of Antipode have names that begin
+// with NamePrefix; a bookmark of ours stands for a snapshot that is gone.
+func (s *Source) Snapshots(ctx context.Context, d dataset.Path) ([]dataset.Snapshot, error) {
+	name, err := s.name(d)
+	if err != nil {
+		return nil, fmt.Errorf("snapshots: %w", err)
+	}
+	if list, ok := s.held.list(name); ok {
+		return list, nil
+	}
+	began := s.held.begin(name)
+	all, err := s.zfs.list(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("snapshots: %w", err)
+	}
+	mine := ours(all, true)
+	if len(mine) == 0 {
+		if err := s.mustBeDatasets(ctx, []string{name}); err != nil {
+			return nil, fmt.Errorf("snapshots: %w", err)
+		}
+	}
+	list, err := s.zfs.describe(ctx, mine)
+	if err != nil {
+		return nil, fmt.Errorf("snapshots: %w", err)
+	}
+	s.held.put(name, list, began)
+	return list, nil
+}
+
+// mustBeDatasets refuses placeholders and what is not there.
+func (s *Source) mustBeDatasets(ctx context.Context, names []string) error {
+	f, err := s.zfs.get(ctx, commaList("guid", propHolder), names)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if f.number(name, "guid") == 0 {
+			return fmt.Errorf("%s: %w", name, dataset.ErrNotFound)
+		}
+		if f.isPlaceholder(name) {
+			return fmt.Errorf("%s only holds others: %w", name, dataset.ErrNotDataset)
+		}
+	}
+	return nil
+}
+
+// Snapshot implements fsdrivers.Snapshotter: all datasets of one pool at one
+// instant, in one transaction.
+func (s *Source) Snapshot(ctx context.Context, name string, created time.Time, ds []dataset.Path) ([]dataset.Snapshot, error) {
+	if err := ownName(name); err != nil {
+		return nil, err
+	}
+	full := make(map[string]string, len(ds)) // by dataset
+	byPool := make(map[string][]string)      // datasets
+	for _, d := range ds {
+		in, err := s.name(d)
+		if err != nil {
+			return nil, fmt.Errorf("snapshot %s: %w", name, err)
+		}
+		if full[in], err = snapshotName(in, name); err != nil {
+			return nil, err
+		}
+		if !slices.Contains(byPool[poolOf(in)], in) {
+			byPool[poolOf(in)] = append(byPool[poolOf(in)], in)
+		}
+	}
+	anew := true
+	for _, in := range byPool {
+		all, err := s.take(ctx, in, name, created)
+		if err != nil {
+			return nil, fmt.Errorf("snapshot %s of %s: %w", name, in[0], err)
+		}
+		anew = anew && all
+	}
+	return s.taken(ctx, full, ds, anew)
+}
+
+// take makes the snapshots of datasets of one pool that are not there yet, and
+// reports whether it made all of them.
+func (s *Source) take(ctx context.Context, in []string, name string, created time.Time) (all bool, err error) {
+	if err := s.mustBeDatasets(ctx, in); err != nil {
+		return false, err
+	}
+	full := make([]string, len(in))
+	for i, d := range in {
+		full[i] = d + "@" + name
+		s.held.drop(d)
+	}
+	err = s.zfs.snapshot(ctx, full, created)
+	if !errors.Is(err, dataset.ErrExists) {
+		return err == nil, err
+	}
+	there, err := s.zfs.get(ctx, "guid", full)
+	if err != nil {
+		return false, err
+	}
+	full = slices.DeleteFunc(full, func(f string) bool { return there[f] != nil })
+	return false, s.zfs.snapshot(ctx, full, created)
+}
+
+func (t *tool) snapshot(ctx context.Context, full []string, created time.Time) error {
+	return inBatches(full, func(some []string) error {
+		_, err := t.run(ctx, some[0], append([]string{"snapshot", "-o", propCreated + "=" + textOf(created)}, some...)...)
+		return err
+	})
+}
+
+// taken reads what was made, in the order of ds. Nobody holds what was made anew.
+func (s *Source) taken(ctx context.Context, full map[string]string, ds []dataset.Path, anew bool) ([]dataset.Snapshot, error) {
+	var list []string
+	for _, f := range full {
+		list = append(list, f)
+	}
+	if len(list) == 0 {
+		return nil, nil
+	}
+	props, err := s.zfs.get(ctx, commaList("guid", "createtxg", pointProps), list)
+	if err != nil {
+		return nil, err
+	}
+	var holds map[string][]dataset.Tag
+	if !anew {
+		if holds, err = s.zfs.holds(ctx, list); err != nil {
+			return nil, err
+		}
+	}
+	all := make([]dataset.Snapshot, 0, len(ds))
+	for _, d := range ds {
+		f := full[string(d)]
+		e := entry{name: f, guid: props.number(f, "guid"), txg: props.number(f, "createtxg")}
+		if e.guid == 0 {
+			return nil, fmt.Errorf("%s was destroyed as soon as it was made: %w", f, dataset.ErrNotFound)
+		}
+		all = append(all, snapshotOf(e, props, holds[f]))
+	}
+	return all, nil
+}
+
+// Fence implements fsdrivers.Fencer.
+func (s *Source) Fence(ctx context.Context, d dataset.Path) error {
+	name, err := s.name(d)
+	if err != nil {
+		return fmt.Errorf("fence: %w", err)
+	}
+	if err := s.zfs.set(ctx, name, "readonly", on); err != nil {
+		return fmt.Errorf("fence: %w", err)
+	}
+	return nil
+}

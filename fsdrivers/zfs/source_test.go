@@ -1,0 +1,340 @@
+package zfs
+
+import (
+	"errors"
+	"io"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/stream"
+)
+
+func TestFindTellsDatasetsFromWhatIsOurs(t *testing.T) {
+	out := props("tank", "guid", "1", "tank", "readonly", "off", "tank/b", "guid", "2", "tank/a", "guid", "3",
+		"tank/ro", "guid", "4", "tank/ro", "readonly", "on", "tank/holder", "guid", "5", "tank/holder", propHolder, "on",
+		"tank/into", "guid", "6", "tank/into", propInto, "on", "tank/into/x", "guid", "7", "tank/into/x", propPath, "src/x")
+	s := script(t, rule{Args: "get -Hp", Out: out})
+	got, err := s.source(nil).Find(t.Context(), "tank", true)
+	want := []dataset.Dataset{{Path: "tank", ID: idOf(1)}, {Path: "tank/a", ID: idOf(3)}, {Path: "tank/b", ID: idOf(2)}}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, %v, want %v", got, err, want)
+	}
+	if n := len(s.calls()); n != 1 {
+		t.Errorf("it took %d processes, want 1", n)
+	}
+}
+
+// listed is a source with three snapshots, a foreign one and a bookmark whose
+// snapshot is gone.
+func listed() []rule {
+	return []rule{
+		{Args: "list -Hp -d 1", Out: "tank/db@antipode_b\t11\t200\ntank/db@daily\t12\t150\ntank/db@antipode_a\t10\t100\n" +
+			"tank/db#antipode_old\t9\t50\ntank/db#antipode_a\t10\t100\n"},
+		{Args: "get -Hp -o name,property,source,value creation", Out: props("tank/db@antipode_a", propCreated, "2026-01-01T00:00:00Z",
+			"tank/db@antipode_b", "creation", "1767225600", "tank/db#antipode_old", "creation", "1")},
+		{Args: "holds -H", Out: "tank/db@antipode_a\torg.antipode:base.x\tnow\n"},
+	}
+}
+
+func TestSnapshotsAreOursInOrder(t *testing.T) {
+	s := script(t, listed()...)
+	got, err := s.source(nil).Snapshots(t.Context(), "tank/db")
+	if err != nil || len(got) != 3 {
+		t.Fatalf("got %v, %v", got, err)
+	}
+	if got[0].ID != idOf(9) || got[1].ID != idOf(10) || got[2].ID != idOf(11) || got[1].Order != 100 {
+		t.Errorf("got %v", got)
+	}
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	if !got[1].Created.Equal(at) || !got[2].Created.Equal(at) || !slices.Equal(got[1].Holds, []dataset.Tag{"base.x"}) {
+		t.Errorf("got %v", got)
+	}
+	if n := len(s.calls()); n > 3 {
+		t.Errorf("it took %d processes, want at most 3", n)
+	}
+}
+
+func TestAnUnchangedDatasetCostsNothing(t *testing.T) {
+	s := script(t, append(listed(), rule{
+		Args: "get -Hp -o name,property,source,value -t filesystem,volume",
+		Out:  props("tank/db", "guid", "1", "tank/db", "snapshots_changed", "1767225600"),
+	}, rule{Args: "hold "})...)
+	clock := time.Unix(1767225600, 0).Add(time.Hour)
+	src := s.source(func() time.Time { return clock })
+	list := func() []dataset.Snapshot {
+		t.Helper()
+		if _, err := src.Find(t.Context(), "tank/db", true); err != nil {
+			t.Fatal(err)
+		}
+		l, err := src.Snapshots(t.Context(), "tank/db")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	first := list()
+	cost := len(s.calls())
+	if again := list(); !reflect.DeepEqual(again, first) || len(s.calls()) != cost+1 {
+		t.Errorf("the second round took %d processes, want 1", len(s.calls())-cost)
+	}
+	clock = clock.Add(guardLife + time.Second) // nobody looked since
+	cost = len(s.calls())
+	if _, err := src.Snapshots(t.Context(), "tank/db"); err != nil || len(s.calls()) == cost {
+		t.Errorf("a list that nothing vouches for was believed, %v", err)
+	}
+	list()
+	src.held.drop("tank/db")
+	cost = len(s.calls())
+	if list(); len(s.calls()) < cost+3 {
+		t.Error("a list that was dropped was believed")
+	}
+}
+
+func TestAListReadInTheSecondOfTheChangeIsNotBelieved(t *testing.T) {
+	s := script(t, append(listed(), rule{
+		Args: "get -Hp -o name,property,source,value -t filesystem,volume",
+		Out:  props("tank/db", "guid", "1", "tank/db", "snapshots_changed", "1767225600"),
+	})...)
+	src := s.source(func() time.Time { return time.Unix(1767225600, 5e8) })
+	for range 2 {
+		if _, err := src.Find(t.Context(), "tank/db", false); err != nil {
+			t.Fatal(err)
+		}
+		before := len(s.calls())
+		if _, err := src.Snapshots(t.Context(), "tank/db"); err != nil || len(s.calls()) == before {
+			t.Fatalf("it was believed, %v", err)
+		}
+	}
+}
+
+func TestSnapshotsOfOnePoolAreOneCommand(t *testing.T) {
+	s := script(t,
+		rule{Args: "get -Hp -o name,property,source,value guid,org.antipode:placeholder", Out: props("tank/a", "guid", "1", "tank/b", "guid", "2")},
+		rule{Args: "snapshot"},
+		rule{Args: "get -Hp -o name,property,source,value guid,createtxg", Out: props(
+			"tank/a@antipode_x", "guid", "3", "tank/a@antipode_x", "createtxg", "7", "tank/b@antipode_x", "guid", "4", "tank/b@antipode_x", "createtxg", "7")},
+		rule{Args: "holds"})
+	got, err := s.source(nil).Snapshot(t.Context(), "antipode_x", time.Unix(5, 0), []dataset.Path{"tank/b", "tank/a"})
+	if err != nil || len(got) != 2 || got[0].ID != idOf(4) || got[1].ID != idOf(3) {
+		t.Errorf("got %v, %v", got, err)
+	}
+	want := "snapshot -o org.antipode:created=1970-01-01T00:00:05Z tank/b@antipode_x tank/a@antipode_x"
+	if !slices.Contains(s.calls(), want) {
+		t.Errorf("got %q, want %q among them", s.calls(), want)
+	}
+}
+
+// sender is a source with an incremental step from a to b.
+func sender(t *testing.T, encryption string) (*scripted, dataset.Step) {
+	rules := append(listed(),
+		rule{Args: "get -Hp -o name,property,source,value guid,encryption tank/db", Out: props("tank/db", "guid", "1", "tank/db", "encryption", encryption)},
+		rule{Args: "version", Out: "zfs-2.4.4-1\nzfs-kmod-2.4.4-1\n"},
+		rule{Args: "send -n", Out: "size\t77\n"},
+		rule{Args: "send", Out: "a stream"})
+	return script(t, rules...), dataset.Step{
+		Job: "j", Dataset: dataset.Dataset{Path: "tank/db", ID: idOf(1)}, From: dataset.Snapshot{Name: "antipode_a", ID: idOf(10)},
+		To: dataset.Snapshot{Name: "antipode_b", ID: idOf(11)},
+	}
+}
+
+func sendArgs(t *testing.T, s *scripted, step dataset.Step, from dataset.Checkpoint) (string, error) {
+	t.Helper()
+	r, err := s.source(nil).Send(t.Context(), step, from)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	if got, err := io.ReadAll(r); err != nil || string(got) != "a stream" {
+		return "", errors.Join(err, errors.New(string(got)))
+	}
+	all := s.calls()
+	return all[len(all)-1], nil
+}
+
+func TestSendIsOneSingleStep(t *testing.T) {
+	for name, c := range map[string]struct {
+		encryption string
+		change     func(*dataset.Step)
+		want       string
+		err        error
+	}{
+		"incremental":       {"off", nil, "send -L -c -i tank/db@antipode_a tank/db@antipode_b", nil},
+		"full":              {"off", func(s *dataset.Step) { s.From = dataset.Snapshot{} }, "send -L -c tank/db@antipode_b", nil},
+		"from a bookmark":   {"off", func(s *dataset.Step) { s.From.ID = idOf(9) }, "send -L -c -i tank/db#antipode_old tank/db@antipode_b", nil},
+		"encrypted":         {"aes-256-gcm", nil, "send -w -i tank/db@antipode_a tank/db@antipode_b", nil},
+		"encrypted, plain":  {"aes-256-gcm", func(s *dataset.Step) { s.Flags = FlagsPlain }, "send -L -c -i tank/db@antipode_a tank/db@antipode_b", nil},
+		"raw of plain":      {"off", func(s *dataset.Step) { s.Flags = FlagsRaw }, "", dataset.ErrRefused},
+		"unknown flags":     {"off", func(s *dataset.Step) { s.Flags = "-F" }, "", dataset.ErrRefused},
+		"another dataset":   {"off", func(s *dataset.Step) { s.Dataset.ID = idOf(99) }, "", dataset.ErrNotFound},
+		"no such snapshot":  {"off", func(s *dataset.Step) { s.To.ID = idOf(99) }, "", dataset.ErrNotFound},
+		"no such base":      {"off", func(s *dataset.Step) { s.From.ID = idOf(99) }, "", dataset.ErrBaseMissing},
+		"to a bookmark":     {"off", func(s *dataset.Step) { s.To.ID = idOf(9) }, "", dataset.ErrNotFound},
+		"a path from Btrfs": {"off", func(s *dataset.Step) { s.Dataset.Path = "/data/db" }, "", dataset.ErrNotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, step := sender(t, c.encryption)
+			if c.change != nil {
+				c.change(&step)
+			}
+			got, err := sendArgs(t, s, step, dataset.Checkpoint{})
+			if got != c.want || !errors.Is(err, c.err) {
+				t.Errorf("got %q, %v, want %q, %v", got, err, c.want, c.err)
+			}
+		})
+	}
+}
+
+func TestAResumedSendUsesATokenOfOurOwn(t *testing.T) {
+	s, step := sender(t, "aes-256-gcm")
+	theirs := stream.Token{
+		Position: stream.Position{Object: 7, Offset: 4096}, Bytes: 5000, ToGUID: 11, FromGUID: 10, ToName: "tank/secret@all", PackedOK: true, RawOK: true,
+	}
+	at := func(change func(*stream.Token)) dataset.Checkpoint {
+		tok := theirs
+		if change != nil {
+			change(&tok)
+		}
+		return dataset.Checkpoint{Kind: CheckpointKind, Step: step.ID(), Done: 5000, Opaque: []byte(tok.String())}
+	}
+	got, err := sendArgs(t, s, step, at(nil))
+	if err != nil || !strings.HasPrefix(got, "send -w -t 1-") {
+		t.Fatalf("got %q, %v", got, err)
+	}
+	minted, err := stream.ParseToken(strings.TrimPrefix(got, "send -w -t "))
+	want := stream.Token{
+		Position: theirs.Position, Bytes: 5000, ToGUID: 11, FromGUID: 10, ToName: "tank/db@antipode_b", LargeOK: true, PackedOK: true, RawOK: true,
+	}
+	if err != nil || minted != want {
+		t.Errorf("got %+v, %v, want %+v", minted, err, want)
+	}
+	other := at(nil)
+	other.Step = "0123456789abcdef0123456789abcdef"
+	kind := at(nil)
+	kind.Kind = "btrfs-segments"
+	for name, c := range map[string]dataset.Checkpoint{
+		"another snapshot": at(func(t *stream.Token) { t.ToGUID = 5 }), "another base": at(func(t *stream.Token) { t.FromGUID = 0 }),
+		"not raw": at(func(t *stream.Token) { t.RawOK = false }), "another step": other, "another kind": kind,
+		"noise": {Kind: CheckpointKind, Step: step.ID(), Opaque: []byte("noise")},
+	} {
+		if got, err := sendArgs(t, s, step, c); !errors.Is(err, dataset.ErrStaleCheckpoint) {
+			t.Errorf("%s: got %q, %v, want a stale checkpoint", name, got, err)
+		}
+	}
+}
+
+func TestOldVersionsDoNotTouchEncryptedDatasets(t *testing.T) {
+	s, step := sender(t, "aes-256-gcm")
+	s.rules(append([]rule{{Args: "version", Out: "zfs-2.2.7-1\nzfs-kmod-2.2.7-1\n"}}, append(listed(),
+		rule{Args: "get -Hp -o name,property,source,value guid,encryption", Out: props("tank/db", "guid", "1", "tank/db", "encryption", "aes-256-gcm")})...)...)
+	if _, err := s.source(nil).Send(t.Context(), step, dataset.Checkpoint{}); !errors.Is(err, dataset.ErrRefused) || !strings.Contains(err.Error(), "2.2.8") {
+		t.Errorf("got %v, want refused with the version to use", err)
+	}
+}
+
+func TestAFailedSendIsNeverWhole(t *testing.T) {
+	s, step := sender(t, "off")
+	s.rules(append([]rule{{Args: "send", Out: "half", Err: "warning: cannot send 'tank/db@antipode_b': I/O error\n", Code: 1}}, append(listed(),
+		rule{Args: "get -Hp -o name,property,source,value guid,encryption", Out: props("tank/db", "guid", "1", "tank/db", "encryption", "off")})...)...)
+	r, err := s.source(nil).Send(t.Context(), step, dataset.Checkpoint{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	got, err := io.ReadAll(r)
+	if string(got) != "half" || !errors.Is(err, dataset.ErrCut) || !errors.Is(err, errDevice) {
+		t.Errorf("got %q, %v, want half of it and cut", got, err)
+	}
+}
+
+func TestEstimate(t *testing.T) {
+	s, step := sender(t, "off")
+	if n, err := s.source(nil).Estimate(t.Context(), step); n != 77 || err != nil {
+		t.Errorf("got %d, %v, want 77", n, err)
+	}
+}
+
+func TestDestroyLooksAtTheIdentityFirst(t *testing.T) {
+	look := "list -Hp -t snapshot -o name,guid,createtxg tank/db@antipode_a"
+	snap := dataset.Snapshot{Name: "antipode_a", ID: idOf(10)}
+	for name, c := range map[string]struct {
+		rules []rule
+		err   error
+		last  string
+	}{
+		"there":     {[]rule{{Args: look, Out: "tank/db@antipode_a\t10\t5\n"}, {Args: "destroy"}, {Args: "list"}}, nil, "destroy tank/db@antipode_a"},
+		"gone":      {[]rule{{Args: look, Code: 1, Err: "cannot open 'tank/db@antipode_a': dataset does not exist\n"}, {Args: "list"}}, nil, ""},
+		"made anew": {[]rule{{Args: look, Out: "tank/db@antipode_a\t99\t5\n"}}, dataset.ErrChanged, ""},
+		"held": {[]rule{
+			{Args: look, Out: "tank/db@antipode_a\t10\t5\n"},
+			{Args: "destroy", Code: 1, Err: "cannot destroy snapshot tank/db@antipode_a: dataset is busy\n"},
+		}, dataset.ErrHeld, "destroy tank/db@antipode_a"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := script(t, c.rules...)
+			err := s.source(nil).Destroy(t.Context(), "tank/db", snap)
+			if !errors.Is(err, c.err) || c.err == nil && err != nil {
+				t.Errorf("got %v, want %v", err, c.err)
+			}
+			var destroys []string
+			for _, call := range s.calls() {
+				if strings.HasPrefix(call, "destroy") {
+					destroys = append(destroys, call)
+				}
+			}
+			if got := strings.Join(destroys, ", "); got != c.last {
+				t.Errorf("destroyed %q, want %q", got, c.last)
+			}
+		})
+	}
+}
+
+func TestACommandThatHangsIsGivenUp(t *testing.T) {
+	s := script(t, rule{Args: "set", Hang: true})
+	src := NewSource(Options{Binary: s.binary(), GiveUp: 200 * time.Millisecond})
+	if err := src.Fence(t.Context(), "tank/db"); !errors.Is(err, dataset.ErrStuck) {
+		t.Errorf("got %v, want stuck", err)
+	}
+}
+
+func TestNothingIsStartedBesideWhatHangs(t *testing.T) {
+	s := script(t, rule{Args: "set"})
+	src := s.source(nil)
+	src.zfs.hung["tank"] = identify(os.Getpid()) // this process lives
+	if err := src.Fence(t.Context(), "tank/db"); !errors.Is(err, dataset.ErrStuck) || len(s.calls()) != 0 {
+		t.Errorf("got %v after %q, want stuck and no call", err, s.calls())
+	}
+	if err := src.Fence(t.Context(), "other/db"); err != nil {
+		t.Errorf("on another pool: %v", err)
+	}
+	src.zfs.hung["tank"] = process{pid: os.Getpid(), start: "1"} // its number is another's now
+	if err := src.Fence(t.Context(), "tank/db"); err != nil {
+		t.Errorf("after it ended: %v", err)
+	}
+}
+
+func TestAMissingZFSIsTold(t *testing.T) {
+	src := NewSource(Options{Binary: "/nonexistent/zfs"})
+	if _, err := src.Find(t.Context(), "tank", true); !errors.Is(err, dataset.ErrToolMissing) {
+		t.Errorf("got %v, want tool missing", err)
+	}
+	if found := src.Probe(t.Context()); len(found) == 0 || !found[0].Fatal || found[0].Cure == "" {
+		t.Errorf("probe: got %v, want a fatal finding with a cure", found)
+	}
+}
+
+func TestProbeTellsTheVersions(t *testing.T) {
+	for out, want := range map[string]int{
+		"zfs-2.4.4-1\nzfs-kmod-2.4.4-1\n": 0, "zfs-2.4.4-1\nzfs-kmod-2.3.9-1\n": 1, "zfs-2.4.4-1\n": 1,
+		"zfs-2.1.11-1\nzfs-kmod-2.1.11-1\n": 3, "nothing": 1,
+	} {
+		s := script(t, rule{Args: "version", Out: out})
+		if got := s.source(nil).Probe(t.Context()); len(got) != want {
+			t.Errorf("%q: got %v, want %d findings", out, got, want)
+		}
+	}
+}

@@ -1,0 +1,338 @@
+package zfs
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"antipode/fsdrivers"
+	"antipode/fsdrivers/dataset"
+)
+
+// DefaultLocks is where the locks of running receives are.
+const DefaultLocks = "/run/antipode/zfs"
+
+// TargetOptions of a Target.
+type TargetOptions struct {
+	// Into is a dataset of its own ("tank/standby"). It is made if it is missing;
+	// one that is there and has datasets in it that are not Antipode's is refused.
+	Into string
+	// Live is the dataset below which activated ones appear under the path that
+	// they have on their source; "" is Into/antipode_live, mounted at its own name.
+	// It must be on the same pool.
+	Live string
+	// Locks is a directory that does not outlive a boot; "" is DefaultLocks.
+	Locks string
+	// Now is the clock that received points are stamped with.
+	Now func() time.Time
+	Log zerolog.Logger
+	// Binary is zfs; "" is looked up in PATH.
+	Binary string
+	// GiveUp is how long a short command may take; 0 is 3 minutes.
+	GiveUp time.Duration
+}
+
+// Target receives into one dataset. A dataset.Path is what the source calls the
+// dataset; none reaches outside of Into (and Live). It implements
+// fsdrivers.Target; its methods may be called concurrently.
+type Target struct {
+	opts TargetOptions
+	zfs  *tool
+	live string
+
+	marks    sync.Mutex // held from reading a mark to writing it
+	settling sync.Mutex // held while datasets are renamed
+
+	mu   sync.Mutex // guards busy
+	busy map[dataset.Path]bool
+}
+
+var _ fsdrivers.Target = (*Target)(nil)
+
+// NewTarget makes sure that Into is there and is ours. Errors: ErrNotDataset,
+// ErrNotFound (no such pool), ErrStuck, ErrToolMissing.
+func NewTarget(o TargetOptions) (*Target, error) {
+	if o.Now == nil {
+		return nil, errors.New("zfs target: no clock")
+	}
+	for _, name := range []string{o.Into, o.Live} {
+		if what := checkName(name); what != "" && (name != "" || o.Into == "") {
+			return nil, fmt.Errorf("zfs target: %q is not the name of a ZFS dataset (such as tank/standby): %s", name, what)
+		}
+	}
+	t := &Target{opts: o, zfs: newTool(o.Binary, o.GiveUp), live: o.Live, busy: make(map[dataset.Path]bool)}
+	if t.live == "" {
+		t.live = o.Into + "/" + LiveName
+	}
+	if poolOf(t.live) != poolOf(o.Into) {
+		return nil, fmt.Errorf("zfs target %s: live data go below %s, which is on another pool; a clone cannot leave its pool", o.Into, t.live)
+	}
+	if t.opts.Locks == "" {
+		t.opts.Locks = DefaultLocks
+	}
+	if err := os.MkdirAll(t.opts.Locks, 0o700); err != nil {
+		return nil, fmt.Errorf("zfs target %s: %w", o.Into, err)
+	}
+	ctx, stop := context.WithTimeout(context.Background(), t.zfs.giveUp)
+	defer stop()
+	if err := t.prepare(ctx); err != nil {
+		return nil, fmt.Errorf("zfs target %s: %w", o.Into, err)
+	}
+	return t, nil
+}
+
+// holderProps are those of datasets that only hold others: nothing is ever
+// mounted there, nor written.
+func holderProps(more ...string) []string {
+	return append([]string{"-o", "canmount=off", "-o", "mountpoint=none", "-o", "readonly=on"}, more...)
+}
+
+// prepare makes Into and the places in it, or makes sure that it is ours.
+func (t *Target) prepare(ctx context.Context) error {
+	own := t.own()
+	f, err := t.zfs.get(ctx, commaList("type", propInto), []string{t.opts.Into}, "-d", "1", "-t", "filesystem,volume")
+	switch {
+	case errors.Is(err, dataset.ErrNotFound):
+		if err := t.zfs.create(ctx, t.opts.Into, holderProps("-p", "-o", propInto+"="+on)...); err != nil {
+			return err
+		}
+	case err != nil:
+		return err
+	case f[t.opts.Into]["type"] != "filesystem":
+		return fmt.Errorf("it is a %s; name a filesystem, which is made if it is missing: %w", f[t.opts.Into]["type"], dataset.ErrNotDataset)
+	case f[t.opts.Into][propInto] != on && len(f) > 1:
+		return fmt.Errorf("it holds datasets that are not Antipode's; name one of its own, which is made: %w", dataset.ErrNotDataset)
+	case f[t.opts.Into][propInto] != on:
+		if err := t.zfs.set(ctx, t.opts.Into, propInto, on, "canmount", "off", "readonly", on); err != nil {
+			return err
+		}
+	}
+	if _, there := f[own]; there {
+		return nil
+	}
+	return t.zfs.create(ctx, own, holderProps("-o", propHolder+"="+on)...)
+}
+
+// own is where lineages are that have no place of their own.
+func (t *Target) own() string { return t.opts.Into + "/" + dataset.Dir }
+
+// create makes a filesystem; one that is there is success.
+func (t *tool) create(ctx context.Context, name string, args ...string) error {
+	_, err := t.run(ctx, name, append(append([]string{"create"}, args...), name)...)
+	if unless(err, dataset.ErrExists) != nil {
+		return fmt.Errorf("create %s: %w", name, err)
+	}
+	return nil
+}
+
+// makeParents makes placeholders for all that lies between root and name.
+func (t *tool) makeParents(ctx context.Context, root, name string, args []string) error {
+	rest, below := strings.CutPrefix(parentOf(name), root+"/")
+	if !below {
+		return nil
+	}
+	var chain []string
+	for here := root + "/" + rest; here != root; here = parentOf(here) {
+		chain = append([]string{here}, chain...)
+	}
+	there, err := t.get(ctx, "guid", chain)
+	if unless(err, dataset.ErrNotFound) != nil {
+		return err
+	}
+	for _, name := range chain {
+		if there[name] == nil {
+			if err := t.create(ctx, name, args...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// targetName is where the replica of d goes. Nothing that a peer can name leads
+// out of Into or to what is Antipode's own in it.
+func (t *Target) targetName(d dataset.Path) (string, error) {
+	if _, err := dataset.ParsePath(string(d)); err != nil {
+		return "", fmt.Errorf("%w: %w", dataset.ErrRefused, err)
+	}
+	name := t.opts.Into + "/" + string(d)
+	if what := checkName(string(d)); what != "" {
+		return "", fmt.Errorf("%q cannot be received into ZFS: %s: %w", d, what, dataset.ErrRefused)
+	}
+	if what := checkName(name); what != "" {
+		return "", fmt.Errorf("%q cannot be received into %s: %s: %w", d, t.opts.Into, what, dataset.ErrRefused)
+	}
+	if name == t.live || strings.HasPrefix(name, t.live+"/") {
+		return "", fmt.Errorf("%q would be among the live data in %s; the dataset needs another path on its source: %w", d, t.live, dataset.ErrRefused)
+	}
+	return name, nil
+}
+
+// claim makes the caller the only one that changes a replica.
+func (t *Target) claim(d dataset.Path) (release func(), err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.busy[d] {
+		return nil, fmt.Errorf("a receive into the replica of %s runs: %w", d, dataset.ErrBusy)
+	}
+	t.busy[d] = true
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.busy, d)
+	}, nil
+}
+
+// isBusyBelow reports whether anything below d is being changed: it cannot be
+// renamed then.
+func (t *Target) isBusyBelow(d dataset.Path) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for b := range t.busy {
+		if b != d && d.Contains(b) {
+			return true
+		}
+	}
+	return false
+}
+
+// lockFile is the lock of receives into the replica of d.
+func (t *Target) lockFile(d dataset.Path) string {
+	return filepath.Join(t.opts.Locks, digest(t.opts.Into+" "+string(d))+".lock")
+}
+
+// Find implements fsdrivers.Lister: the replicas that Into holds.
+func (t *Target) Find(ctx context.Context, _ dataset.Path, _ bool) ([]dataset.Dataset, error) {
+	all, err := t.lineages(ctx, "")
+	if err != nil {
+		return nil, fmt.Errorf("find replicas: %w", err)
+	}
+	ids := make(map[dataset.Path]dataset.ID)
+	for _, l := range all {
+		if _, known := ids[l.path]; !known || l.name == t.opts.Into+"/"+string(l.path) {
+			ids[l.path] = l.source
+		}
+	}
+	found := make([]dataset.Dataset, 0, len(ids))
+	for path, id := range ids {
+		found = append(found, dataset.Dataset{Path: path, ID: id})
+	}
+	slices.SortFunc(found, func(a, b dataset.Dataset) int { return cmp.Compare(a.Path, b.Path) })
+	return found, nil
+}
+
+// Snapshots implements fsdrivers.Lister: what is complete, of all lineages.
+func (t *Target) Snapshots(ctx context.Context, d dataset.Path) ([]dataset.Snapshot, error) {
+	r, err := t.replica(ctx, d)
+	if err != nil {
+		return nil, fmt.Errorf("snapshots: %w", err)
+	}
+	return t.points(ctx, r)
+}
+
+// Mark implements fsdrivers.Marker.
+func (t *Target) Mark(ctx context.Context, d dataset.Path) (dataset.Mark, error) {
+	r, err := t.replica(ctx, d)
+	if err != nil {
+		return dataset.Mark{}, fmt.Errorf("mark: %w", err)
+	}
+	_, m, err := r.mark()
+	return m, err
+}
+
+// mark is the highest of those that the lineages carry, and where it is. A new
+// lineage has none; the older one keeps it.
+func (r *replica) mark() (*lineage, dataset.Mark, error) {
+	var best dataset.Mark
+	var where *lineage
+	for _, l := range r.lineages {
+		if l.isPartial() {
+			continue
+		}
+		m, err := l.facts.mark(l.name)
+		if err != nil {
+			return nil, best, err
+		}
+		if where == nil || m.Generation > best.Generation {
+			where, best = l, m
+		}
+	}
+	return where, best, nil
+}
+
+// SwapMark implements fsdrivers.Marker. A dataset of which nothing was received
+// has no place for a mark: ErrNotFound.
+func (t *Target) SwapMark(ctx context.Context, d dataset.Path, old, next dataset.Mark) error {
+	t.marks.Lock()
+	defer t.marks.Unlock()
+	r, err := t.replica(ctx, d)
+	if err != nil {
+		return fmt.Errorf("mark: %w", err)
+	}
+	where, _, err := r.mark()
+	if err != nil {
+		return err
+	}
+	if where == nil {
+		return fmt.Errorf("mark of %s: nothing was received of it: %w", d, dataset.ErrNotFound)
+	}
+	return t.zfs.swapMark(ctx, where.name, old, next)
+}
+
+// Hold implements fsdrivers.Holder.
+func (t *Target) Hold(ctx context.Context, d dataset.Path, snap dataset.Snapshot, tag dataset.Tag) error {
+	l, err := t.lineageOf(ctx, d, snap)
+	if err == nil {
+		err = t.zfs.hold(ctx, l.name, snap, tag)
+	}
+	if err != nil {
+		return fmt.Errorf("hold %s of %s with %s: %w", snap.Name, d, tag, err)
+	}
+	return nil
+}
+
+// Release implements fsdrivers.Holder.
+func (t *Target) Release(ctx context.Context, d dataset.Path, tag dataset.Tag, keep ...dataset.ID) error {
+	r, err := t.replica(ctx, d)
+	if err != nil {
+		return fmt.Errorf("release: %w", err)
+	}
+	for _, l := range r.lineages {
+		if err := t.zfs.release(ctx, l.name, tag, keep); err != nil {
+			return fmt.Errorf("release %s of %s: %w", tag, d, err)
+		}
+	}
+	return nil
+}
+
+// Space implements fsdrivers.Space.
+func (t *Target) Space(ctx context.Context, _ dataset.Path) (fsdrivers.Usage, error) {
+	return t.zfs.space(ctx, t.opts.Into)
+}
+
+// Probe implements fsdrivers.Prober: zfs, its module, the pool, and Into.
+func (t *Target) Probe(ctx context.Context) []fsdrivers.Finding {
+	found := append(t.zfs.probe(ctx), t.zfs.probePools(ctx, []string{poolOf(t.opts.Into)})...)
+	f, err := t.zfs.get(ctx, propInto, []string{t.opts.Into})
+	switch {
+	case err != nil:
+		return append(found, fsdrivers.Finding{
+			Fatal: true, Object: t.opts.Into, What: err.Error(), Cure: "import its pool; if it was renamed, change `into`",
+		})
+	case f[t.opts.Into][propInto] != on:
+		found = append(found, fsdrivers.Finding{
+			Fatal: true, Object: t.opts.Into, What: "it is not the dataset that Antipode made",
+			Cure: "if the pool was imported under another name, change `into`; start the daemon again to use a new, empty dataset",
+		})
+	}
+	return found
+}

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Runs test binaries on the two pools named by ANTIPODE_ZFS_SRC and _DST, in the
+# test machine or on a host that has ZFS. Called by test-zfs.sh.
+# usage: inside.sh LIST TEST_FLAG...    a line of LIST: FOLDER BINARY
+set -u
+list=$1
+shift
+failed=()
+while read -r folder binary; do
+	names=$("$binary" -test.list . 2>/dev/null)
+	[ -n "$names" ] || continue
+	started=$SECONDS
+	if (cd "$folder" && "$binary" "$@" </dev/null); then
+		echo "ok   ${folder##*/antipode/} $((SECONDS - started))s"
+	else
+		failed+=("$folder")
+		echo "FAIL $folder $((SECONDS - started))s"
+	fi
+done <"$list"
+[ ${#failed[@]} -eq 0 ] || { echo "failed: ${failed[*]}"; exit 1; }
