@@ -24,6 +24,7 @@ import (
 type files interface {
 	make(t *testing.T, ds string) error
 	write(t *testing.T, ds, file string, data []byte) error
+	remove(t *testing.T, ds, file string) error
 	read(t *testing.T, ds, file string) ([]byte, error)
 	readSnapshot(t *testing.T, snapshot, file string) ([]byte, error)
 	// unlock loads the key that a snapshot needs.
@@ -71,6 +72,14 @@ func (f filesystems) write(t *testing.T, ds, file string, data []byte) error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(at, file), data, 0o644)
+}
+
+func (f filesystems) remove(t *testing.T, ds, file string) error {
+	at, err := f.mounted(t, ds)
+	if err != nil {
+		return err
+	}
+	return os.Remove(filepath.Join(at, file))
 }
 
 func (f filesystems) read(t *testing.T, ds, file string) ([]byte, error) {
@@ -182,6 +191,15 @@ func load(path string) (map[string][]byte, error) {
 }
 
 func (volumes) write(_ *testing.T, ds, file string, data []byte) error {
+	return change(ds, func(all map[string][]byte) { all[file] = data })
+}
+
+func (volumes) remove(_ *testing.T, ds, file string) error {
+	return change(ds, func(all map[string][]byte) { delete(all, file) })
+}
+
+// change rewrites the files of a volume.
+func change(ds string, do func(all map[string][]byte)) error {
 	path, err := device(ds)
 	if err != nil {
 		return err
@@ -190,7 +208,7 @@ func (volumes) write(_ *testing.T, ds, file string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	all[file] = data
+	do(all)
 	text, err := json.Marshal(all)
 	if err != nil {
 		return err

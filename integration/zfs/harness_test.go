@@ -162,6 +162,10 @@ func (h *harness) Write(d dataset.Path, file string, data []byte) error {
 	return h.WriteAt(string(d), file, data)
 }
 
+func (h *harness) Delete(d dataset.Path, file string) error {
+	return h.lab.files.remove(h.t, string(d), file)
+}
+
 func (h *harness) WriteAt(where, file string, data []byte) error {
 	return h.lab.files.write(h.t, where, file, data)
 }
@@ -203,10 +207,10 @@ func (h *harness) Read(d dataset.Path, snapshot, file string) ([]byte, error) {
 	return h.lab.files.readSnapshot(h.t, name+"@"+snapshot, file)
 }
 
-// Fill leaves a megabyte by a quota: writing gigabytes takes minutes here.
-func (h *harness) Fill() {
+// Fill sets a quota: writing gigabytes takes minutes here.
+func (h *harness) Fill(leave int64) {
 	h.t.Helper()
-	h.zfs("set", "quota="+fmt.Sprint(h.used()+1<<20), h.to)
+	h.zfs("set", "quota="+fmt.Sprint(h.used()+leave), h.to)
 }
 
 func (h *harness) Drain() {
