@@ -21,6 +21,7 @@ import (
 	"antipode/daemon/policy"
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/btrfs"
+	"antipode/fsdrivers/zfs"
 	"antipode/transport/client"
 	"antipode/transport/peer"
 	"antipode/transport/server"
@@ -173,18 +174,24 @@ type realDrivers struct {
 
 // Source makes the driver of the datasets of this host.
 func (r *realDrivers) Source(kind policy.Driver) (fsdrivers.Source, error) {
-	if kind != policy.Btrfs {
-		return nil, fmt.Errorf("this build has no driver %q; it has %q", kind, policy.Btrfs)
+	switch kind {
+	case policy.Btrfs:
+		return btrfs.NewSource(btrfs.Options{Log: r.log}), nil
+	case policy.ZFS:
+		return zfs.NewSource(zfs.Options{Log: r.log, Now: time.Now}), nil
 	}
-	return btrfs.NewSource(btrfs.Options{Log: r.log}), nil
+	return nil, fmt.Errorf("this build has no driver %q; it has %q and %q", kind, policy.Btrfs, policy.ZFS)
 }
 
 // Target makes the driver of one `into`.
 func (r *realDrivers) Target(a policy.Accept) (fsdrivers.Target, error) {
-	if a.Driver != policy.Btrfs {
-		return nil, fmt.Errorf("this build has no driver %q; it has %q", a.Driver, policy.Btrfs)
+	switch a.Driver {
+	case policy.Btrfs:
+		return btrfs.NewTarget(btrfs.TargetOptions{Into: a.Into, Live: a.Live, Now: time.Now, Log: r.log, Patient: r.patient})
+	case policy.ZFS:
+		return zfs.NewTarget(zfs.TargetOptions{Into: a.Into, Live: a.Live, Now: time.Now, Log: r.log, Patient: r.patient})
 	}
-	return btrfs.NewTarget(btrfs.TargetOptions{Into: a.Into, Live: a.Live, Now: time.Now, Log: r.log, Patient: r.patient})
+	return nil, fmt.Errorf("this build has no driver %q; it has %q and %q", a.Driver, policy.Btrfs, policy.ZFS)
 }
 
 // tell runs the operator's alert command.

@@ -82,6 +82,7 @@ func TestExample(t *testing.T) {
 		}, {
 			ID: "mail", Driver: policy.ZFS, Datasets: policy.Patterns{{Path: "tank/mail", Below: true}},
 			Schedule: policy.Schedule{Cron: "30 2 * * *"}, Keep: policy.Keep{Daily: 14}, Location: berlin, Initial: policy.InitialLatest,
+			Encryption: policy.EncryptionRaw,
 		}},
 		Accepts: []policy.Accept{{
 			From: "syd1", Driver: policy.Btrfs, Into: "/backup/syd1", Live: "/srv/syd1", RPO: 90 * time.Minute,
@@ -205,6 +206,8 @@ func TestRefused(t *testing.T) {
 		{"into is everything", "[[accept]]\nfrom = \"sin1\"\ndriver = \"btrfs\"\ninto = \"/\"\n", `9: into: "/" is the whole machine`},
 		{"into is not clean", "[[accept]]\nfrom = \"sin1\"\ndriver = \"btrfs\"\ninto = \"/b/../etc\"\n", `9: into: dataset path "/b/../etc" is not clean`},
 		{"into inside a job's datasets", job + "[[accept]]\nfrom = \"sin1\"\ndriver = \"btrfs\"\ninto = \"/data/in\"\n", `15: into = "/data/in" lies in the datasets of job "db" (FILE:6)`},
+		{"unknown encryption", strings.NewReplacer(`"btrfs"`, `"zfs"`, `"/data/**"`, `"tank/**"`).Replace(job) + "encryption = \"on\"\n", `12: encryption: "on" is not known; want "raw" or "plain"`},
+		{"encryption on btrfs", job + "encryption = \"raw\"\n", `12: encryption is for driver = "zfs"`},
 		{"unknown permission", "[[accept]]\nfrom = \"sin1\"\ndriver = \"btrfs\"\ninto = \"/b\"\nallow = [\"device\"]\n", `10: allow = "device" is not known; want "devices"`},
 		{"share of more than all", "[[accept]]\nfrom = \"sin1\"\ndriver = \"btrfs\"\ninto = \"/b\"\nmin_free = \"120%\"\n", `10: min_free: amount "120%" is not between 0% and 100%`},
 		{

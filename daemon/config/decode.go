@@ -132,7 +132,22 @@ func decodeJob(t *table) policy.Job {
 		ReplicateTo: t.texts("replicate_to"),
 	}
 	j.Datasets = decodePatterns(t, j.Driver)
+	j.Encryption = decodeEncryption(t, j.Driver)
 	return j
+}
+
+func decodeEncryption(t *table, driver policy.Driver) policy.Encryption {
+	e := parsed(t, "encryption", "raw", func(s string) (policy.Encryption, error) {
+		switch e := policy.Encryption(s); e {
+		case policy.EncryptionRaw, policy.EncryptionPlain:
+			return e, nil
+		}
+		return "", fmt.Errorf(`%q is not known; want "raw" or "plain", or leave it out for raw where a dataset is encrypted`, s)
+	})
+	if t.has("encryption") && driver == policy.Btrfs {
+		t.wrong("encryption", `encryption is for driver = "zfs"; Btrfs encrypts nothing`)
+	}
+	return e
 }
 
 func decodeAccept(t *table) policy.Accept {

@@ -31,7 +31,19 @@ type Job struct {
 	MayPromote  bool           // its targets may fence this node (decision 9)
 	Location    *time.Location // for cron and for retention's days; UTC unless the file says otherwise
 	Initial     Initial
+	Encryption  Encryption
 }
+
+// Encryption says how encrypted ZFS datasets are sent. A replica stays what its
+// first copy was.
+type Encryption string
+
+// How encrypted datasets are sent.
+const (
+	EncryptionAuto  Encryption = ""      // raw where the dataset is encrypted
+	EncryptionRaw   Encryption = "raw"   // as on the disk, or not at all: the target never sees the key
+	EncryptionPlain Encryption = "plain" // decrypted, which takes the loaded key
+)
 
 // Initial says what the first copy of a dataset sends.
 type Initial string

@@ -80,6 +80,9 @@ func (l *lineage) kind() stream.Kind {
 // lineages reads those below Into; with home those of one replica, and what is at
 // its place.
 func (t *Target) lineages(ctx context.Context, home string) ([]*lineage, error) {
+	if err := t.ensurePrepared(ctx); err != nil {
+		return nil, err
+	}
 	roots, depth := []string{t.opts.Into}, []string{"-r"}
 	if home != "" {
 		roots, depth = []string{home, t.own()}, []string{"-d", "1"}

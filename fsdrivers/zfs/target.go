@@ -35,11 +35,18 @@ type TargetOptions struct {
 	// Now is the clock that received points are stamped with.
 	Now func() time.Time
 	Log zerolog.Logger
+	// Patient lets NewTarget succeed with an Into that cannot be used yet, such
+	// as one whose pool is not imported, or without zfs: every call looks again
+	// until it can.
+	Patient bool
 	// Binary is zfs; "" is looked up in PATH.
 	Binary string
 	// GiveUp is how long a short command may take; 0 is 3 minutes.
 	GiveUp time.Duration
 }
+
+// patientLook is how long a patient NewTarget looks at a pool that does not answer.
+const patientLook = 10 * time.Second
 
 // Target receives into one dataset. A dataset.Path is what the source calls the
 // dataset; none reaches outside of Into (and Live). It implements
@@ -51,6 +58,9 @@ type Target struct {
 
 	marks    sync.Mutex // held from reading a mark to writing it
 	settling sync.Mutex // held while datasets are renamed
+
+	preparing sync.Mutex // guards prepared
+	prepared  bool       // Into was ours, with our places in it
 
 	mu   sync.Mutex // guards busy
 	busy map[dataset.Path]bool
@@ -82,12 +92,31 @@ func NewTarget(o TargetOptions) (*Target, error) {
 	if err := os.MkdirAll(t.opts.Locks, 0o700); err != nil {
 		return nil, fmt.Errorf("zfs target %s: %w", o.Into, err)
 	}
-	ctx, stop := context.WithTimeout(context.Background(), t.zfs.giveUp)
+	look := t.zfs.giveUp
+	if o.Patient {
+		look = min(look, patientLook)
+	}
+	ctx, stop := context.WithTimeoutCause(context.Background(), look, errSlow)
 	defer stop()
-	if err := t.prepare(ctx); err != nil {
-		return nil, fmt.Errorf("zfs target %s: %w", o.Into, err)
+	if err := t.ensurePrepared(ctx); err != nil && !o.Patient {
+		return nil, err
 	}
 	return t, nil
+}
+
+// ensurePrepared prepares once. An Into that is missing later is a pool that was
+// exported, and not made anew.
+func (t *Target) ensurePrepared(ctx context.Context) error {
+	t.preparing.Lock()
+	defer t.preparing.Unlock()
+	if t.prepared {
+		return nil
+	}
+	if err := t.prepare(ctx); err != nil {
+		return fmt.Errorf("zfs target %s: %w", t.opts.Into, err)
+	}
+	t.prepared = true
+	return nil
 }
 
 // holderProps are those of datasets that only hold others: nothing is ever
@@ -316,6 +345,9 @@ func (t *Target) Release(ctx context.Context, d dataset.Path, tag dataset.Tag, k
 
 // Space implements fsdrivers.Space.
 func (t *Target) Space(ctx context.Context, _ dataset.Path) (fsdrivers.Usage, error) {
+	if err := t.ensurePrepared(ctx); err != nil {
+		return fsdrivers.Usage{}, err
+	}
 	return t.zfs.space(ctx, t.opts.Into)
 }
 
