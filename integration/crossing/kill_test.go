@@ -19,7 +19,7 @@ func TestKillBetweenLastByteAndEndOfReceive(t *testing.T) {
 	hold := shimmed(t, p.sin)
 	db := p.dataset("db")
 	furnish(t, db)
-	p.fra.sections, p.sin.sections = job("db", db), accept(p.into())
+	p.fra.Sections, p.sin.Sections = job("db", db), accept(p.into())
 	p.fra.write()
 	p.sin.write()
 	p.fra.start()
@@ -71,7 +71,7 @@ func TestChildThatOutlivedItsDaemonIsEndedAtTheNextStart(t *testing.T) {
 			t.Fatalf("child %d did not outlive its daemon, so that this test shows nothing", pid)
 		}
 	}
-	p.fra.sections = job("db", db)
+	p.fra.Sections = job("db", db)
 	p.fra.write()
 	p.fra.start()
 	p.sin.start()

@@ -9,9 +9,9 @@ package crossing
 import (
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
+
+	"antipode/integration/node"
 )
 
 // binary is the antipode under test; TestMain sets it.
@@ -28,21 +28,9 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	if binary, err = findBinary(dir); err != nil {
+	if binary, err = node.FindBinary(dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()
-}
-
-func findBinary(dir string) (string, error) {
-	if named := os.Getenv("ANTIPODE_BIN"); named != "" {
-		return filepath.Abs(named)
-	}
-	built := filepath.Join(dir, "antipode")
-	out, err := exec.Command("go", "build", "-o", built, "antipode/daemon/cmd/antipode").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("build antipode: %w: %s", err, out)
-	}
-	return built, nil
 }

@@ -86,14 +86,14 @@ func TestWrongDatasetIsNamedAndOtherJobsGoOn(t *testing.T) {
 func TestPlainDirectoryAsIntoIsRefusedWithTheCure(t *testing.T) {
 	p := newPair(t)
 	must(t, os.MkdirAll(p.into()+"/photos", 0o755))
-	good := p.sin.sections
-	p.sin.sections = accept(p.into())
+	good := p.sin.Sections
+	p.sin.Sections = accept(p.into())
 	p.sin.write()
 	says(t, p.sin.refused("reload"), p.into(), "not empty", "move what is in it away")
 	if !exists(p.into() + "/photos") {
 		t.Error("what was in the directory is gone")
 	}
-	p.sin.sections = good
+	p.sin.Sections = good
 	p.sin.write()
 	p.sin.ask(nil, "reload")
 }
@@ -108,7 +108,7 @@ func TestDaemonStartsWithOneAcceptThatCannotBeOpened(t *testing.T) {
 	own := p.sin.at("own")
 	tool(t, "btrfs", "subvolume", "create", own)
 	p.sin.stop()
-	p.sin.sections = accept(p.into()) + "[[job]]\nid = \"own\"\ndriver = \"btrfs\"\ndatasets = [\"" + own + "\"]\n"
+	p.sin.Sections = accept(p.into()) + "[[job]]\nid = \"own\"\ndriver = \"btrfs\"\ndatasets = [\"" + own + "\"]\n"
 	p.sin.write()
 	p.fra.configure(job("db", db))
 	p.sin.start()
@@ -128,14 +128,10 @@ func TestMissingBtrfsProgramIsNamed(t *testing.T) {
 	p.introduce()
 	db := p.dataset("db")
 	random(t, db+"/data", 64<<10)
-	p.fra.sections, p.sin.sections = job("db", db), accept(p.into())
+	p.fra.Sections, p.sin.Sections = job("db", db), accept(p.into())
 	p.fra.write()
 	p.sin.write()
-	// The driver also looks in the usual directories, so the program itself is
-	// covered, in a mount namespace of the daemon's own.
-	hide := `for d in /usr/local/sbin /usr/sbin /sbin /usr/local/bin /usr/bin /bin; do [ -f $d/btrfs ] && mount --bind /dev/null $d/btrfs; done; exec "$@"`
-	empty := p.fra.file("empty")
-	must(t, os.Mkdir(empty, 0o700))
+	hide := hiding("btrfs")
 	p.fra.shell = hide
 	p.fra.start()
 	p.sin.start()
@@ -166,4 +162,10 @@ func TestMissingBtrfsProgramIsNamed(t *testing.T) {
 	p.fra.trigger("db")
 	p.same(db)
 	p.tidy(db)
+}
+
+// hiding runs the daemon where a program is covered: the driver also looks in the
+// usual directories, so no PATH would do.
+func hiding(program string) string {
+	return `for d in /usr/local/sbin /usr/sbin /sbin /usr/local/bin /usr/bin /bin; do [ -f $d/` + program + ` ] && mount --bind /dev/null $d/` + program + `; done; exec "$@"`
 }

@@ -23,8 +23,8 @@ func cutInTheMiddle(t *testing.T) (p *pair, db string) {
 	p.introduce()
 	db = p.dataset("db")
 	random(t, db+"/data", 24*mib)
-	p.fra.sections = narrow + job("db", db, slow)
-	p.sin.sections = narrow + accept(p.into())
+	p.fra.Sections = narrow + job("db", db, slow)
+	p.sin.Sections = narrow + accept(p.into())
 	p.fra.write()
 	p.sin.write()
 	p.fra.start()
@@ -55,7 +55,7 @@ func answersSoon(t *testing.T, what string, do func()) {
 
 func TestCutLinkCostsOnlyWhatWasInFlight(t *testing.T) {
 	p, db := cutInTheMiddle(t)
-	fra, sin := p.fra.process.Process.Pid, p.sin.process.Process.Pid
+	fra, sin := p.fra.Pid(), p.sin.Pid()
 	kept := replicaLine(p.sin.status(), db).Receiving.Bytes
 	if kept < 4*mib {
 		t.Errorf("%d bytes had arrived when the link was cut after 8 MiB", kept)
@@ -67,7 +67,7 @@ func TestCutLinkCostsOnlyWhatWasInFlight(t *testing.T) {
 	if passed := p.there.There(); passed > most {
 		t.Errorf("%d bytes passed the link for %d of content, want at most %d", passed, content, most)
 	}
-	if p.fra.process.Process.Pid != fra || p.sin.process.Process.Pid != sin || !p.fra.isUp() || !p.sin.isUp() {
+	if p.fra.Pid() != fra || p.sin.Pid() != sin || !p.fra.isUp() || !p.sin.isUp() {
 		t.Error("a daemon was restarted")
 	}
 	if n := p.sin.logged("receive begins"); n != 1 {
@@ -82,8 +82,8 @@ func TestPromoteIsNotHeldUpByReceiveThatWaitsForTheLink(t *testing.T) {
 	p.introduce()
 	db := p.dataset("db")
 	random(t, db+"/data", mib)
-	p.fra.sections = narrow + job("db", db, slow, "may_promote = true")
-	p.sin.sections = narrow + accept(p.into())
+	p.fra.Sections = narrow + job("db", db, slow, "may_promote = true")
+	p.sin.Sections = narrow + accept(p.into())
 	p.fra.write()
 	p.sin.write()
 	p.fra.start()
@@ -129,7 +129,7 @@ func TestAbortReloadAndStopEndTransferThatWaitsForTheLink(t *testing.T) {
 		}},
 		{"stop", func(t *testing.T, p *pair) {
 			for _, s := range []*site{p.fra, p.sin} {
-				answersSoon(t, "SIGTERM of "+s.name, func() { s.stop() })
+				answersSoon(t, "SIGTERM of "+s.Name, func() { s.stop() })
 			}
 		}},
 	} {
@@ -138,7 +138,7 @@ func TestAbortReloadAndStopEndTransferThatWaitsForTheLink(t *testing.T) {
 			tc.end(t, p)
 			for _, s := range []*site{p.fra, p.sin} {
 				if !within(5*time.Second, func() bool { return len(s.children()) == 0 }) {
-					t.Errorf("on %s the children %v still run", s.name, s.children())
+					t.Errorf("on %s the children %v still run", s.Name, s.children())
 				}
 			}
 		})
@@ -157,8 +157,8 @@ func TestReloadKeepsTransferUnderWayAndBadFileKeepsTheOld(t *testing.T) {
 	p.fra.ask(nil, "trigger", "db")
 	p.fra.eventually("it moves", func() bool { return p.there.There() > 2*mib })
 
-	good := p.fra.sections
-	p.fra.sections = good + "[[job]]\nid = \"db\"\n"
+	good := p.fra.Sections
+	p.fra.Sections = good + "[[job]]\nid = \"db\"\n"
 	p.fra.write()
 	p.fra.signal(syscall.SIGHUP)
 	p.fra.eventually("the log says why", func() bool { return p.fra.logged("the new configuration is refused", "the old one goes on") > 0 })
@@ -167,11 +167,11 @@ func TestReloadKeepsTransferUnderWayAndBadFileKeepsTheOld(t *testing.T) {
 		t.Errorf("after a bad file the jobs are %+v, want db as before", jobs)
 	}
 
-	p.fra.sections = good + job("www", www)
+	p.fra.Sections = good + job("www", www)
 	p.fra.write()
 	p.fra.signal(syscall.SIGHUP)
 	p.fra.await("the new job is there", func(s status.Status) bool { return len(s.Jobs) == 2 })
-	p.sin.sections += "protect = \"1h\"\n"
+	p.sin.Sections += "protect = \"1h\"\n"
 	p.sin.write()
 	p.sin.signal(syscall.SIGHUP)
 	p.sin.eventually("the target has reloaded", func() bool { return p.sin.logged("configuration is in force", "accept from fra1") > 1 })
@@ -216,13 +216,13 @@ func TestStopEndsWithinItsBoundAndLeavesNoChildren(t *testing.T) {
 		before := p.there.There()
 		p.fra.eventually("it moves", func() bool { return p.there.There() > before+2*mib })
 		if len(first.children()) == 0 {
-			t.Fatalf("no child runs on %s, so that this test shows nothing", first.name)
+			t.Fatalf("no child runs on %s, so that this test shows nothing", first.Name)
 		}
 		if took := first.stop(); took > 10*time.Second {
-			t.Errorf("%s took %s to stop", first.name, took)
+			t.Errorf("%s took %s to stop", first.Name, took)
 		}
 		if left := first.children(); len(left) > 0 {
-			t.Errorf("the daemon of %s left the children %v", first.name, left)
+			t.Errorf("the daemon of %s left the children %v", first.Name, left)
 		}
 		first.start()
 	}

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"antipode/daemon/status"
 	"antipode/fsdrivers/dataset"
 	"antipode/integration/link"
 	"antipode/integration/manifest"
@@ -53,11 +52,11 @@ func newStrangers(t *testing.T, targetSize int64) *pair {
 
 func (p *pair) open(to *site) *link.Link {
 	p.t.Helper()
-	host, _, _ := strings.Cut(to.address, ":")
-	l, err := link.Open(host+":0", to.address)
+	host, _, _ := strings.Cut(to.Address, ":")
+	l, err := link.Open(host+":0", to.Address)
 	must(p.t, err)
 	p.t.Cleanup(func() { l.Close() })
-	to.advertise = l.Address()
+	to.Advertise = l.Address()
 	to.write()
 	return l
 }
@@ -185,34 +184,4 @@ func (p *pair) tidy(path string) {
 	for _, s := range []*site{p.fra, p.sin} {
 		s.eventually("no child is left", func() bool { return len(s.children()) == 0 })
 	}
-}
-
-// line finds the pair of a dataset in fra1's status.
-func line(s status.Status, path string) status.Pair {
-	for _, j := range s.Jobs {
-		for _, d := range j.Datasets {
-			if string(d.Path) == path && len(d.Peers) == 1 {
-				return d.Peers[0]
-			}
-		}
-	}
-	return status.Pair{}
-}
-
-// replicaLine finds a replica in sin1's status.
-func replicaLine(s status.Status, path string) status.Replica {
-	for _, r := range s.Replicas {
-		if string(r.Path) == path {
-			return r
-		}
-	}
-	return status.Replica{}
-}
-
-// problemOf is what a line says went wrong.
-func problemOf(p *status.Problem) string {
-	if p == nil {
-		return ""
-	}
-	return p.Text + "; next: " + p.Next
 }

@@ -35,7 +35,7 @@ exit $code
 `, real, h.dir)
 	must(t, unix.Mkfifo(filepath.Join(h.dir, "gate"), 0o600))
 	must(t, os.WriteFile(filepath.Join(h.dir, "btrfs"), []byte(script), 0o700))
-	s.env = append(s.env, "PATH="+h.dir+":"+os.Getenv("PATH"))
+	s.Env = append(s.Env, "PATH="+h.dir+":"+os.Getenv("PATH"))
 	return h
 }
 

@@ -17,7 +17,7 @@ func tight(t *testing.T, filler int64, more string) (p *pair, db string) {
 	p.introduce()
 	db = p.dataset("db")
 	random(t, db+"/first", mib)
-	p.fra.sections, p.sin.sections = job("db", db), accept(p.into(), more)
+	p.fra.Sections, p.sin.Sections = job("db", db), accept(p.into(), more)
 	p.fra.write()
 	p.sin.write()
 	p.fra.start()
@@ -50,7 +50,7 @@ func TestBelowMinFreeTheTransferWaitsAndSaysForWhat(t *testing.T) {
 		text, _, _ := s.call("status")
 		says(t, text, "space")
 		if !strings.Contains(text, p.sin.fs.Dir) {
-			t.Errorf("status of %s does not name the file system %s:\n%s", s.name, p.sin.fs.Dir, text)
+			t.Errorf("status of %s does not name the file system %s:\n%s", s.Name, p.sin.fs.Dir, text)
 		}
 	}
 	says(t, check(t, p.sin, "accept from fra1", "fatal"), "min_free")

@@ -40,7 +40,7 @@ func TestPairWordForWord(t *testing.T) {
 	says(t, read(t, p.sin.file("peers.d/fra1.toml")), p.fra.key(), p.back.Address())
 	for s, name := range map[*site]string{p.fra: "sin1", p.sin: "fra1"} {
 		if peers := s.status().Peers; len(peers) != 1 || peers[0].Name != name {
-			t.Errorf("%s knows %v, want %s", s.name, peers, name)
+			t.Errorf("%s knows %v, want %s", s.Name, peers, name)
 		}
 	}
 	says(t, p.fra.refused("pair", token), "token")
@@ -65,7 +65,7 @@ func TestPairingTokenIsVoidOnceThereIsANewerOne(t *testing.T) {
 	p.fra.refused("pair", second.Token)
 	for _, s := range []*site{p.fra, p.sin} {
 		if peers := s.status().Peers; len(peers) > 0 {
-			t.Errorf("%s pinned %v, want nobody", s.name, peers)
+			t.Errorf("%s pinned %v, want nobody", s.Name, peers)
 		}
 	}
 }
@@ -101,7 +101,7 @@ func TestChangedKeyIsRefusedWithBothKeysAndTheCure(t *testing.T) {
 	}
 
 	// The other way round: the target does not know the caller any more.
-	p.sin.peers = ""
+	p.sin.Peers = ""
 	p.sin.configure("")
 	must(t, os.WriteFile(p.fra.config(), []byte(strings.ReplaceAll(read(t, p.fra.config()), expected, shown)), 0o600))
 	p.fra.ask(nil, "reload")
@@ -112,24 +112,6 @@ func TestChangedKeyIsRefusedWithBothKeysAndTheCure(t *testing.T) {
 func (p *pair) finding(s *site, object string) string {
 	p.t.Helper()
 	return check(p.t, s, object, control.Fatal)
-}
-
-// check returns what `antipode check` finds about an object, of that severity.
-func check(t *testing.T, s *site, object string, severity control.Severity) string {
-	t.Helper()
-	out, _, _ := s.call("check", "--json")
-	var r control.CheckResponse
-	decode(t, out, &r)
-	text := ""
-	for _, f := range r.Findings {
-		if f.Object == object && f.Severity == severity {
-			text += f.What + "; cure: " + f.Cure + "\n"
-		}
-	}
-	if text == "" {
-		t.Errorf("check on %s finds nothing %s about %s:\n%s", s.name, severity, object, out)
-	}
-	return text
 }
 
 func TestTwoDaemonsOnOneStateDirectoryAreRefused(t *testing.T) {
