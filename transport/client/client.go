@@ -15,13 +15,9 @@ import (
 	"github.com/rs/zerolog"
 
 	"antipode/transport/peer"
+	"antipode/transport/shape"
 	"antipode/transport/stripe"
 )
-
-// Budget limits the rate: Wait returns when n more bytes may be given to TLS.
-type Budget interface {
-	Wait(ctx context.Context, n int) error
-}
 
 // Options is what a Client is made of. Identity, Key and Address must be given.
 type Options struct {
@@ -33,7 +29,8 @@ type Options struct {
 	Now  func() time.Time
 	Log  zerolog.Logger
 	// Budget of what Send gives to TLS, repetitions included; nil is no limit.
-	Budget Budget
+	// The transfers that run share it evenly.
+	Budget *shape.Budget
 	Lanes  int // connections of one transfer; 4 if 0
 	Window int // bytes of one transfer held at most; 32 MiB if 0
 	// Memory bounds what the transfers of all clients that it is given to hold

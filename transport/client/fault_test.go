@@ -16,6 +16,7 @@ import (
 	"antipode/fsdrivers/dataset"
 	"antipode/transport/client"
 	"antipode/transport/server"
+	"antipode/transport/shape"
 	"antipode/transport/transporttest"
 	"antipode/transport/wire"
 )
@@ -486,32 +487,23 @@ func TestTwoPeers(t *testing.T) {
 	})
 }
 
-// budget counts what it is asked for.
-type budget struct {
-	mu    sync.Mutex
-	total int64
-}
-
-func (b *budget) Wait(_ context.Context, n int) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.total += int64(n)
-	return nil
-}
-
-func TestBudgetSeesEveryByte(t *testing.T) {
-	for _, size := range []int{1000, 5 * mib} {
+// What is sent again after a cut costs the budget like anything else.
+func TestBudgetHoldsWhateverIsRepeated(t *testing.T) {
+	const bytesPerSecond = 512 * kib
+	for _, size := range []int{1000 * kib, 5 * mib} {
 		synctest.Test(t, func(t *testing.T) {
 			p := newPair(t, nil)
-			during(t, 200*time.Millisecond, p.net.CutAll)
-			var b budget
+			during(t, 700*time.Millisecond, p.net.CutAll)
+			budget := shape.NewBudget(nil)
+			budget.SetRate(bytesPerSecond)
 			var last client.Progress
-			c := p.client(func(o *client.Options) { o.Budget = &b })
-			if _, err := c.Send(t.Context(), opening("db"), slowly(content(size)), func(p client.Progress) { last = p }); err != nil {
+			c := p.client(func(o *client.Options) { o.Budget = budget })
+			began := time.Now()
+			if _, err := c.Send(t.Context(), opening("db"), plainReader(content(size)), func(p client.Progress) { last = p }); err != nil {
 				t.Fatalf("Send: %v", err)
 			}
-			if b.total < last.Wire || b.total < int64(size) || b.total > last.Wire+4*128*kib {
-				t.Errorf("budget was asked for %d bytes, %d were sent, of %d", b.total, last.Wire, size)
+			if most := bytesPerSecond*time.Since(began).Seconds()*1.02 + 8*kib; float64(last.Wire) > most || last.Wire < int64(size) {
+				t.Errorf("%d bytes were sent of %d, the budget allowed %.0f", last.Wire, size, most)
 			}
 		})
 	}

@@ -16,8 +16,8 @@ import (
 const (
 	// idleEvery keeps a lane without work alive; see wire.FrameIdle.
 	idleEvery = 5 * time.Second
-	// slice is what one wait for the budget is for, and the unit in which a
-	// lane's signs of life are counted.
+	// slice is the most that one wait for the budget is for, and the unit in
+	// which a lane's signs of life are counted.
 	slice = 128 << 10
 	// maxDigestErrors of one transfer: a bit that flips once is repeated, one
 	// that flips again and again is broken memory.
@@ -172,7 +172,7 @@ func (l *laneWriter) frame(ctx context.Context, f stripe.Frame) error {
 		return err
 	}
 	for b := f.Payload; len(b) > 0; {
-		part := b[:min(len(b), slice)]
+		part := b[:min(len(b), l.t.budget.Piece(slice))]
 		l.lane.Touch()
 		if err := l.write(ctx, part); err != nil {
 			return err
@@ -185,13 +185,11 @@ func (l *laneWriter) frame(ctx context.Context, f stripe.Frame) error {
 
 // write waits for the budget and gives b to TLS.
 func (l *laneWriter) write(ctx context.Context, b []byte) error {
-	if budget := l.t.c.opts.Budget; budget != nil {
-		l.lane.Throttle(true)
-		err := budget.Wait(ctx, len(b))
-		l.lane.Throttle(false)
-		if err != nil {
-			return err
-		}
+	l.lane.Throttle(true)
+	err := l.t.budget.Wait(ctx, len(b))
+	l.lane.Throttle(false)
+	if err != nil {
+		return err
 	}
 	k, err := l.put(b)
 	l.n += int64(k)

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"antipode/transport/shape"
 	"antipode/transport/stripe"
 	"antipode/transport/wire"
 )
@@ -67,12 +68,14 @@ func (c *Client) Send(ctx context.Context, open wire.Open, src io.Reader, progre
 
 // transfer is one Send.
 type transfer struct {
-	c     *Client
-	open  wire.Open
-	tell  func(Progress)
-	tx    *stripe.Sender
-	sent  atomic.Int64 // bytes given to TLS
-	lanes atomic.Int32
+	c    *Client
+	open wire.Open
+	tell func(Progress)
+	tx   *stripe.Sender
+	// budget makes the transfer one waiter at its job's, however many lanes it has.
+	budget *shape.Budget
+	sent   atomic.Int64 // bytes given to TLS
+	lanes  atomic.Int32
 
 	mu       sync.Mutex // guards what follows
 	heard    time.Time  // the target's last sign of life
@@ -85,7 +88,7 @@ type transfer struct {
 
 func (c *Client) newTransfer(open wire.Open, tell func(Progress)) *transfer {
 	return &transfer{
-		c: c, open: open, tell: tell, heard: c.opts.Now(), active: map[*stripe.Lane]context.CancelCauseFunc{}, news: make(chan struct{}),
+		c: c, open: open, tell: tell, budget: shape.NewBudget(c.opts.Budget), heard: c.opts.Now(), active: map[*stripe.Lane]context.CancelCauseFunc{}, news: make(chan struct{}),
 		tx: stripe.NewSender(stripe.SenderOptions{
 			Pool: c.pool, ChunkBytes: open.ChunkBytes, Now: c.opts.Now,
 			Window: func() int { return c.opts.Memory.Window(c.opts.Window, open.ChunkBytes, 1) },

@@ -84,12 +84,8 @@ func (t *transfer) paced(ctx context.Context, parts ...[]byte) io.Reader {
 	}
 	return &pacedReader{
 		r: io.MultiReader(readers...), left: n,
-		wait: func(n int) error {
-			if t.c.opts.Budget == nil {
-				return nil
-			}
-			return t.c.opts.Budget.Wait(ctx, n)
-		},
+		piece: func() int { return t.budget.Piece(slice) },
+		wait:  func(n int) error { return t.budget.Wait(ctx, n) },
 		count: func(n int) { t.sent.Add(int64(n)) },
 	}
 }
@@ -99,6 +95,7 @@ func (t *transfer) paced(ctx context.Context, parts ...[]byte) io.Reader {
 type pacedReader struct {
 	r     io.Reader
 	left  int
+	piece func() int
 	wait  func(n int) error
 	count func(n int)
 }
@@ -106,7 +103,7 @@ type pacedReader struct {
 func (p *pacedReader) Len() int { return p.left }
 
 func (p *pacedReader) Read(b []byte) (int, error) {
-	n, err := p.r.Read(b[:min(len(b), slice)])
+	n, err := p.r.Read(b[:min(len(b), p.piece())])
 	if n > 0 {
 		if werr := p.wait(n); werr != nil {
 			return 0, werr

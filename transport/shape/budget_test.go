@@ -1,11 +1,9 @@
 package shape_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -235,88 +233,13 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// lumps remembers how much arrived at each instant.
-type lumps map[time.Time]int
-
-func (l lumps) Write(p []byte) (int, error) {
-	l[time.Now()] += len(p)
-	return len(p), nil
-}
-
-func TestStreamsPassOnSliceBySlice(t *testing.T) {
-	data := bytes.Repeat([]byte("antipode"), 10_000) // 80 kB
-	tests := []struct {
-		name string
-		copy func(ctx context.Context, b *shape.Budget, to io.Writer) error
-	}{
-		{"writer", func(ctx context.Context, b *shape.Budget, to io.Writer) error {
-			_, err := b.Writer(ctx, to).Write(data)
-			return err
-		}},
-		{"reader", func(ctx context.Context, b *shape.Budget, to io.Writer) error {
-			_, err := io.Copy(to, b.Reader(ctx, bytes.NewReader(data)))
-			return err
-		}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				host := shape.NewBudget(nil)
-				host.SetRate(8000)
-				start, got := time.Now(), lumps{}
-				if err := tt.copy(t.Context(), shape.NewBudget(host), got); err != nil {
-					t.Fatal(err)
-				}
-				if took := time.Since(start); took < 9700*time.Millisecond || took > 10*time.Second {
-					t.Errorf("80 kB at 8 kB/s: got %v, want 10 s less the burst of 0.2 s", took)
-				}
-				total := 0
-				for at, n := range got {
-					total += n
-					if n > 1600 {
-						t.Errorf("lump of %d bytes after %v, want at most 0.2 s of the rate", n, at.Sub(start))
-					}
-				}
-				if total != len(data) {
-					t.Errorf("got %d bytes, want %d", total, len(data))
-				}
-			})
-		})
-	}
-}
-
-type failing struct{ after int }
-
-func (f *failing) Write(p []byte) (int, error) {
-	if f.after < len(p) {
-		return f.after, io.ErrShortWrite
-	}
-	f.after -= len(p)
-	return len(p), nil
-}
-
-func TestWriterTellsHowFarItGot(t *testing.T) {
-	n, err := shape.NewBudget(nil).Writer(t.Context(), &failing{after: 20_000}).Write(make([]byte, 50_000))
-	if n != 20_000 || !errors.Is(err, io.ErrShortWrite) {
-		t.Errorf("failing writer: got %d, %v, want 20000 and its error", n, err)
-	}
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	var to bytes.Buffer
-	n, err = shape.NewBudget(nil).Writer(ended, &to).Write(make([]byte, 10))
-	if n != 0 || !errors.Is(err, context.Canceled) || to.Len() != 0 {
-		t.Errorf("ended context: got %d, %v, %d bytes passed, want none and canceled", n, err, to.Len())
-	}
-}
-
 func TestNoBudgetIsNoLimit(t *testing.T) {
 	var none *shape.Budget
 	if err := none.Wait(t.Context(), 1<<30); err != nil {
 		t.Errorf("Wait: got %v, want nil", err)
 	}
-	var to bytes.Buffer
-	if n, err := none.Writer(t.Context(), &to).Write(make([]byte, 100_000)); n != 100_000 || err != nil {
-		t.Errorf("Write: got %d, %v, want 100000, nil", n, err)
+	if got := none.Piece(1 << 20); got != 1<<20 {
+		t.Errorf("Piece: got %d, want all", got)
 	}
 	for _, tt := range []struct{ set, want int64 }{{5, 5}, {0, 0}, {-7, 0}} {
 		b := shape.NewBudget(nil)
