@@ -7,6 +7,7 @@ GOFUMPT_VERSION := v0.12.0
 GOLANGCI := $(CACHE)/tools/golangci-lint-$(GOLANGCI_VERSION)/golangci-lint
 GOFUMPT := $(CACHE)/tools/gofumpt-$(GOFUMPT_VERSION)/gofumpt
 FUZZTIME ?= 60s
+MACHINE := ANTIPODE_BIN=$(CURDIR)/bin/antipode XDG_CACHE_HOME=$(patsubst %/antipode,%,$(CACHE))
 export CGO_ENABLED := 0
 
 .PHONY: build
@@ -22,7 +23,7 @@ deps: ## installs what the demo and the tests need and this machine lacks
 	@integration/deps.sh
 
 .PHONY: test
-test: deps check test-unit test-btrfs ## everything that CI runs
+test: deps check test-unit test-btrfs test-machine ## everything that CI runs
 
 .PHONY: test-unit
 test-unit: ## all packages but the ones that need a file system
@@ -32,9 +33,13 @@ test-unit: ## all packages but the ones that need a file system
 test-btrfs: deps build ## drivers, daemons and faults on real Btrfs (root)
 	ANTIPODE_BIN=$(CURDIR)/bin/antipode go test -count=1 -timeout 25m ./fsdrivers/btrfs/... ./integration/...
 
+.PHONY: test-machine
+test-machine: deps build ## what needs OpenZFS (2.3 and 2.4) or disks that fail: in the test machine (root, once)
+	$(MACHINE) integration/machine/test.sh
+
 .PHONY: test-zfs
-test-zfs: build ## the same on OpenZFS 2.3 and 2.4, in the test machine where the host has no ZFS (root, once)
-	ANTIPODE_BIN=$(CURDIR)/bin/antipode XDG_CACHE_HOME=$(patsubst %/antipode,%,$(CACHE)) integration/machine/test-zfs.sh
+test-zfs: deps build ## its ZFS part alone; right here if this host has ZFS
+	MACHINE_TAGS=zfs $(MACHINE) integration/machine/test.sh
 
 .PHONY: check
 check: $(GOLANGCI) $(GOFUMPT) ## format, vet, lint, floors

@@ -120,7 +120,7 @@ func (g Guest) script(argv []string) string {
 	var b strings.Builder
 	env := append([]string{
 		"ANTIPODE_ZFS_SRC=src", "ANTIPODE_ZFS_DST=dst", "ANTIPODE_ZFS_SERIES=" + g.ZFS,
-		"ANTIPODE_ZFS_DISKS=/dev/vdc /dev/vdd", "ANTIPODE_MACHINE=1",
+		"ANTIPODE_MACHINE_DISKS=/dev/vdc /dev/vdd", "ANTIPODE_MACHINE=1",
 	}, g.Env...)
 	for _, pair := range env {
 		name, value, _ := strings.Cut(pair, "=")

@@ -3,5 +3,5 @@
 // namespaces, failing disks, Btrfs. It also holds the experiments behind
 // FINDINGS.md, one test a question, so that a new OpenZFS answers them again.
 //
-// Its tests carry the build tag zfs and run by "make test-zfs".
+// Its tests carry the build tags zfs, and machine where no ZFS is needed.
 package smoke

@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# Runs the tests that need what this host's kernel lacks in the test machine.
+#
+#	//go:build zfs        on each version of OpenZFS; on the host, if that has ZFS
+#	//go:build machine    once, in a guest of its own: disks and modules may be used freely
+#
+# usage: test.sh [PACKAGE...]         default: all packages that have such tests
+# env:   MACHINE_TAGS="zfs machine"   only tests with these build tags
+#        MACHINE_RUN=REGEXP           only these tests
+#        MACHINE_MINUTES=12           limit of the tests of one package
+#        ZFS_SERIES="2.3 2.4"         versions of OpenZFS
+#        ZFS_ON_HOST=no               use the machine although the host has ZFS
+#        ANTIPODE_BIN=FILE            the daemon, for tests that run it
+#
+# All guests run side by side. Tests whose name begins with TestTake run in a
+# second round, when each version has left its streams in $ANTIPODE_ZFS_EXCHANGE.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+repository=$(cd "$here/../.." && pwd -P)
+cd "$repository"
+tags=(${MACHINE_TAGS:-zfs machine})
+series=(${ZFS_SERIES:-2.3 2.4})
+minutes=${MACHINE_MINUTES:-12}
+export CGO_ENABLED=0
+work=$(mktemp -d)
+pids=()
+cleanup() {
+	local pid
+	for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+	wait
+	rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM HUP
+
+# compile TAG PACKAGE...: into $work/bin, with a line "FOLDER BINARY" for each in $work/bin/TAG.
+compile() {
+	local tag=$1 package folder binary
+	shift
+	: >"$work/bin/$tag"
+	while read -r package folder; do
+		grep -qsx "//go:build $tag" "$folder"/*_test.go || continue
+		binary=$work/bin/$tag-$(tr / _ <<<"$package").test
+		nice -n 10 go test -c -tags "$tag" -ldflags=-s -o "$binary" "$package"
+		echo "$folder $binary" >>"$work/bin/$tag"
+	done < <(go list -tags zfs,machine -f '{{.ImportPath}} {{.Dir}}' "$@")
+}
+
+on_host() {
+	local s pool
+	for s in src dst; do
+		pool=antipode-$s-$$
+		truncate -s 4G "$work/$s"
+		zpool create -o cachefile=none -O mountpoint="/$pool" "$pool" "$work/$s"
+	done
+	local status=0
+	ANTIPODE_ZFS_SRC=antipode-src-$$ ANTIPODE_ZFS_DST=antipode-dst-$$ ANTIPODE_BIN=$work/bin/antipode \
+		ANTIPODE_ZFS_SERIES=$(zfs version | sed -n 's/^zfs-\([0-9]*\.[0-9]*\).*/\1/p') \
+		bash "$work/bin/inside.sh" "$work/bin/zfs" -test.v "-test.timeout=${minutes}m" "-test.run=${MACHINE_RUN:-.}" -test.skip=^TestTake || status=$?
+	for s in src dst; do zpool destroy -f "antipode-$s-$$" || status=1; done
+	return $status
+}
+
+# guest NAME SERIES TAG TEST_FLAG...: starts one in the background. Each line of its output gets its name.
+guest() {
+	local name=$1 version=$2 tag=$3
+	shift 3
+	"$work/run" -recipe "$here" -zfs "$version" -limit "$((minutes + 3))m" -memory 3072 \
+		-read "$repository" -read "$work/bin" -share "$work/exchange" \
+		-env "ANTIPODE_BIN=$work/bin/antipode" -env "ANTIPODE_ZFS_EXCHANGE=$work/exchange" -env "CI=${CI:-}" \
+		-- bash "$work/bin/inside.sh" "$work/bin/$tag" -test.v "-test.timeout=${minutes}m" "$@" \
+		> >(exec sed -u "/^=== /d; s/^/[$name] /") 2> >(exec sed -u "s/^/[$name] /" >&2) &
+	pids+=($!)
+}
+
+# finish waits for all guests; it fails if one did.
+finish() {
+	local pid status=0
+	for pid in "${pids[@]}"; do wait "$pid" || status=$?; done
+	pids=()
+	return $status
+}
+
+mkdir -p "$work/bin" "$work/exchange"
+for tag in "${tags[@]}"; do compile "$tag" "${@:-./...}"; done
+cp "$here/inside.sh" "$work/bin/"
+[ -z "${ANTIPODE_BIN:-}" ] || cp "$ANTIPODE_BIN" "$work/bin/antipode"
+cat "${tags[@]/#/$work/bin/}" | grep -q . || { echo "test.sh: no tests with build tag ${tags[*]} in ${*:-./...}" >&2; exit 1; }
+status=0
+if [ -s "$work/bin/zfs" ] && [ "${ZFS_ON_HOST:-}" != no ] && [ -e /dev/zfs ] && command -v zpool >/dev/null; then
+	on_host || status=$?
+	rm "$work/bin/zfs"
+fi
+[ -s "$work/bin/zfs" ] || [ -s "$work/bin/machine" ] || exit $status
+go build -o "$work/run" ./integration/machine/run
+"$here/build.sh" >/dev/null
+only=(-test.run="${MACHINE_RUN:-.}" -test.skip=^TestTake)
+if [ -s "$work/bin/zfs" ]; then
+	for s in "${series[@]}"; do guest "$s" "$s" zfs "${only[@]}"; done
+fi
+[ ! -s "$work/bin/machine" ] || guest machine "${series[-1]}" machine "${only[@]}"
+finish || status=$?
+if [ -s "$work/bin/zfs" ] && [ ${#series[@]} -ge 2 ] && [ $status -eq 0 ] && [[ TestTake =~ ${MACHINE_RUN:-.} ]]; then
+	for s in "${series[@]}"; do guest "$s" "$s" zfs -test.run=^TestTake; done
+	finish || status=$?
+fi
+exit $status
