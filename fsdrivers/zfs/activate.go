@@ -49,6 +49,7 @@ func (t *Target) activate(ctx context.Context, d dataset.Path, snap dataset.Snap
 	}
 	t.settling.Lock()
 	defer t.settling.Unlock()
+	defer t.changed(d)()
 	l, err := t.lineageOf(ctx, d, snap)
 	if err != nil {
 		if _, gerr := guidOf(snap.ID); gerr != nil {

@@ -9,114 +9,108 @@ import (
 	"antipode/fsdrivers/dataset"
 )
 
-// listCache keeps lists of snapshots, so that datasets in which nothing happened
-// cost no process: Find reads when the snapshots of each last changed, for all of
-// them at once, and a list that was read well after that is still right. What this
-// process does to a dataset drops its list. With a nil clock nothing is kept.
-type listCache struct {
-	now func() time.Time
-
-	mu     *sync.Mutex // guards what follows
-	lists  map[string]cachedList
-	guards map[string]guard
-	drops  map[string]int // how often a list was dropped
+// lists keeps lists of snapshots, so that datasets in which nothing happened cost
+// no process. A guard vouches for one: what was read of its dataset, with many
+// others at once. What this process does to a dataset makes its list stale.
+type lists struct {
+	mu   sync.Mutex // guards what follows
+	kept map[string]*keptList
+	// drops counts how often the lists of a path were dropped: one that was being
+	// read then is not kept.
+	drops map[dataset.Path]int
+	all   int // how often all were
 }
 
-// guardLife is how long what Find saw is believed; a round of a job is shorter.
-const guardLife = 10 * time.Second
+// believed is how long what was read of many datasets at once is believed; a round
+// of a job is shorter.
+const believed = 10 * time.Second
 
 // resolution is that of snapshots_changed, and a second for a clock that steps.
 const resolution = 2 * time.Second
 
+// guard is what was read of a dataset, and when.
 type guard struct {
 	guid, changed uint64
 	seen          time.Time
 }
 
-type cachedList struct {
-	list []dataset.Snapshot
-	read time.Time
-	of   guard // as it was when the list was read
+type keptList struct {
+	path    dataset.Path
+	list    []dataset.Snapshot
+	read    time.Time
+	guid    uint64
+	changed uint64 // of the guard that vouched for it; 0 until one did
+	stale   bool
 }
 
-// started says what was known when a list began to be read.
-type started struct {
-	at    time.Time
-	drops int
-	of    guard
+func newLists() *lists {
+	return &lists{kept: make(map[string]*keptList), drops: make(map[dataset.Path]int)}
 }
 
-func newListCache(now func() time.Time) listCache {
-	return listCache{
-		now: now, mu: new(sync.Mutex),
-		lists: make(map[string]cachedList), guards: make(map[string]guard), drops: make(map[string]int),
+// guardOf takes one from the facts of a dataset. It is zero, and vouches for
+// nothing, where they do not tell.
+func (f facts) guardOf(name string, seen time.Time) guard {
+	changed, err := strconv.ParseUint(f[name]["snapshots_changed"], 10, 64)
+	if err != nil && f[name]["snapshots_changed"] != "" {
+		return guard{}
 	}
+	return guard{guid: f.number(name, "guid"), changed: changed, seen: seen}
 }
 
-// guard takes in what Find saw.
-func (c *listCache) guard(f facts) {
-	if c.now == nil {
-		return
-	}
+// get answers a list that is known to be right: one that was read after the guard,
+// or well after the last change that the guard knows of.
+func (c *lists) get(name string, g guard) ([]dataset.Snapshot, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for name, props := range f {
-		changed, err := strconv.ParseUint(props["snapshots_changed"], 10, 64)
-		if err != nil && props["snapshots_changed"] != "" {
-			continue
-		}
-		c.guards[name] = guard{guid: f.number(name, "guid"), changed: changed, seen: c.now()}
-	}
-}
-
-// list answers a list that is known to be right.
-func (c *listCache) list(name string) ([]dataset.Snapshot, bool) {
-	if c.now == nil {
+	l := c.kept[name]
+	switch {
+	case l == nil || l.stale || g.guid == 0 || l.guid != g.guid:
 		return nil, false
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	g, l := c.guards[name], c.lists[name]
-	age := c.now().Sub(g.seen)
-	if l.read.IsZero() || age < 0 || age > guardLife || g.guid != l.of.guid || g.changed != l.of.changed {
+	case g.seen.Before(l.read):
+	case l.changed != 0 && l.changed != g.changed, l.read.Before(time.Unix(int64(g.changed), 0).Add(resolution)):
 		return nil, false
-	}
-	if l.read.Before(time.Unix(int64(g.changed), 0).Add(resolution)) {
-		return nil, false
+	default:
+		l.changed = g.changed
 	}
 	return slices.Clone(l.list), true
 }
 
+// last is what the list was when it was read last: times never change.
+func (c *lists) last(name string) []dataset.Snapshot {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if l := c.kept[name]; l != nil {
+		return slices.Clone(l.list)
+	}
+	return nil
+}
+
 // begin is called before a list is read.
-func (c *listCache) begin(name string) started {
-	if c.now == nil {
-		return started{}
-	}
+func (c *lists) begin(path dataset.Path) (drops int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return started{at: c.now(), drops: c.drops[name], of: c.guards[name]}
+	return c.drops[path] + c.all
 }
 
-// put keeps a list, unless it was dropped while it was read, or nothing is known
-// that could tell later whether it is still right.
-func (c *listCache) put(name string, list []dataset.Snapshot, s started) {
-	if c.now == nil || s.of.guid == 0 {
-		return
-	}
+// put keeps a list that began to be read then, unless it was dropped meanwhile.
+func (c *lists) put(path dataset.Path, name string, list []dataset.Snapshot, g guard, read time.Time, drops int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.drops[name] == s.drops {
-		c.lists[name] = cachedList{list: slices.Clone(list), read: s.at, of: s.of}
+	if c.drops[path]+c.all == drops && g.guid != 0 {
+		c.kept[name] = &keptList{path: path, list: slices.Clone(list), read: read, guid: g.guid}
 	}
 }
 
-// drop forgets the list of a dataset.
-func (c *listCache) drop(name string) {
-	if c.now == nil {
-		return
-	}
+// drop makes the lists of a path stale, "" those of all.
+func (c *lists) drop(path dataset.Path) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.drops[name]++
-	delete(c.lists, name)
+	if path == "" {
+		c.all++
+	} else {
+		c.drops[path]++
+	}
+	for _, l := range c.kept {
+		l.stale = l.stale || path == "" || l.path == path
+	}
 }

@@ -130,14 +130,26 @@ func ours(all []entry, bookmarks bool) []entry {
 	})
 }
 
-// describe reads the times and holds of entries.
-func (t *tool) describe(ctx context.Context, list []entry) ([]dataset.Snapshot, error) {
+// describe reads the times and holds of entries. Times never change: those of a
+// snapshot that is known are not read again.
+func (t *tool) describe(ctx context.Context, list []entry, known []dataset.Snapshot) ([]dataset.Snapshot, error) {
 	if len(list) == 0 {
 		return nil, nil
 	}
-	props, err := t.get(ctx, pointProps, names(list))
-	if err != nil {
-		return nil, err
+	of := make(map[entry]dataset.Snapshot, len(known))
+	for _, s := range known {
+		if guid, err := guidOf(s.ID); err == nil {
+			of[entry{name: s.Name, guid: guid, txg: s.Order}] = s
+		}
+	}
+	isKnown := func(e entry) bool { _, is := of[e.key()]; return is }
+	unread := names(slices.DeleteFunc(slices.Clone(list), isKnown))
+	props := make(facts)
+	var err error
+	if len(unread) > 0 {
+		if props, err = t.get(ctx, pointProps, unread); err != nil {
+			return nil, err
+		}
 	}
 	snaps := names(slices.DeleteFunc(slices.Clone(list), entry.isBookmark))
 	holds, err := t.holds(ctx, snaps)
@@ -146,11 +158,38 @@ func (t *tool) describe(ctx context.Context, list []entry) ([]dataset.Snapshot, 
 	}
 	found := make([]dataset.Snapshot, 0, len(list))
 	for _, e := range list {
-		if _, there := props[e.name]; there { // else it was destroyed since
+		if s, is := of[e.key()]; is {
+			s.Holds = holds[e.name]
+			found = append(found, s)
+		} else if _, there := props[e.name]; there { // else it was destroyed since
 			found = append(found, snapshotOf(e, props, holds[e.name]))
 		}
 	}
 	return found, nil
+}
+
+// key tells a snapshot from others of its dataset.
+func (e entry) key() entry { return entry{name: e.short(), guid: e.guid, txg: e.txg} }
+
+// keep answers the snapshots of ds: a kept list that the guard vouches for, or one
+// that is read, and then kept. Of a source bookmarks count too; of a target the
+// times of a point are written after the point is there.
+func (t *tool) keep(ctx context.Context, c *lists, now func() time.Time, path dataset.Path, ds string, g guard, source bool) ([]dataset.Snapshot, error) {
+	if list, ok := c.get(ds, g); ok {
+		return list, nil
+	}
+	drops, read := c.begin(path), now()
+	all, err := t.list(ctx, ds)
+	if err != nil {
+		return nil, err
+	}
+	known := slices.DeleteFunc(c.last(ds), func(s dataset.Snapshot) bool { return !source && s.Received.IsZero() })
+	list, err := t.describe(ctx, ours(all, source), known)
+	if err != nil {
+		return nil, err
+	}
+	c.put(path, ds, list, g, read, drops)
+	return list, nil
 }
 
 func snapshotOf(e entry, props facts, holds []dataset.Tag) dataset.Snapshot {

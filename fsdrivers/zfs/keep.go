@@ -16,7 +16,7 @@ func (s *Source) Destroy(ctx context.Context, d dataset.Path, snap dataset.Snaps
 	if err != nil {
 		return unless(err, dataset.ErrNotFound)
 	}
-	defer s.held.drop(name)
+	defer s.changed(name, false)
 	if err := ownName(snap.Name); err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func (s *Source) Bookmark(ctx context.Context, d dataset.Path, snap dataset.Snap
 	if err != nil {
 		return fmt.Errorf("bookmark: %w", err)
 	}
-	defer s.held.drop(name)
+	defer s.changed(name, false)
 	if err := s.zfs.bookmark(ctx, e, name); err != nil {
 		return fmt.Errorf("bookmark %s: %w", e.name, err)
 	}
@@ -82,7 +82,7 @@ func (s *Source) Hold(ctx context.Context, d dataset.Path, snap dataset.Snapshot
 	if err != nil {
 		return fmt.Errorf("hold: %w", err)
 	}
-	defer s.held.drop(name)
+	defer s.changed(name, false)
 	err = s.zfs.hold(ctx, name, snap, tag)
 	if errors.Is(err, dataset.ErrNotFound) && s.isBookmark(ctx, name, snap) {
 		return nil
@@ -112,7 +112,7 @@ func (s *Source) Release(ctx context.Context, d dataset.Path, tag dataset.Tag, k
 	if err != nil {
 		return unless(err, dataset.ErrNotFound)
 	}
-	defer s.held.drop(name)
+	defer s.changed(name, false)
 	if err := s.zfs.release(ctx, name, tag, keep); err != nil {
 		return fmt.Errorf("release %s of %s: %w", tag, d, err)
 	}
@@ -125,7 +125,7 @@ func (s *Source) Mark(ctx context.Context, d dataset.Path) (dataset.Mark, error)
 	if err != nil {
 		return dataset.Mark{}, fmt.Errorf("mark: %w", err)
 	}
-	f, err := s.zfs.get(ctx, propMark, []string{name})
+	f, _, err := s.look(ctx, name)
 	if err != nil {
 		return dataset.Mark{}, fmt.Errorf("mark: %w", err)
 	}
@@ -140,6 +140,7 @@ func (s *Source) SwapMark(ctx context.Context, d dataset.Path, old, next dataset
 	}
 	s.marks.Lock()
 	defer s.marks.Unlock()
+	defer s.changed(name, true)
 	return s.zfs.swapMark(ctx, name, old, next)
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"time"
 
 	"antipode/fsdrivers/dataset"
@@ -27,7 +26,7 @@ const (
 // Pending implements fsdrivers.Receiver: the resume token of the pool, if it is of
 // a step that was written down before it began.
 func (t *Target) Pending(ctx context.Context, d dataset.Path) (dataset.Checkpoint, error) {
-	r, err := t.replica(ctx, d)
+	r, err := t.known(ctx, d)
 	if err != nil {
 		return dataset.Checkpoint{}, fmt.Errorf("pending: %w", err)
 	}
@@ -74,6 +73,7 @@ func (t *Target) receive(ctx context.Context, in dataset.Incoming, r io.Reader) 
 		return dataset.Snapshot{}, err
 	}
 	defer release()
+	defer t.changed(in.Step.Dataset.Path)()
 	rep, err := t.replica(ctx, in.Step.Dataset.Path)
 	if err != nil {
 		return dataset.Snapshot{}, err
@@ -149,7 +149,7 @@ func (t *Target) arrived(ctx context.Context, rep *replica, s dataset.Step) (dat
 
 // point is one that is published, with its times and holds.
 func (t *Target) point(ctx context.Context, l *lineage, e entry) (dataset.Snapshot, error) {
-	list, err := t.zfs.describe(ctx, []entry{e})
+	list, err := t.zfs.describe(ctx, []entry{e}, nil)
 	if err != nil {
 		return dataset.Snapshot{}, err
 	}
@@ -187,6 +187,7 @@ func (t *Target) Abort(ctx context.Context, d dataset.Path) error {
 		return fmt.Errorf("abort receive of %s: %w", d, err)
 	}
 	defer release()
+	defer t.changed(d)()
 	r, err := t.replica(ctx, d)
 	if err != nil {
 		return fmt.Errorf("abort receive: %w", err)
@@ -226,6 +227,3 @@ func (t *Target) abort(ctx context.Context, name string) error {
 		}
 	}
 }
-
-// below reports whether name is below root.
-func below(root, name string) bool { return strings.HasPrefix(name, root+"/") }

@@ -20,7 +20,8 @@ type lineage struct {
 	path   dataset.Path
 	source dataset.ID // of the live dataset on the source
 	facts  facts
-	list   []entry // what listAll read; none of a partial one
+	seen   time.Time // when the facts were read; zero unless for many at once
+	list   []entry   // what listAll read; none of a partial one
 }
 
 // snapshots are all of the lineage's, anybody's, in order.
@@ -36,7 +37,7 @@ type replica struct {
 }
 
 // lineageProps is what is known of a lineage.
-var lineageProps = commaList("guid", "type", "receive_resume_token", "inconsistent", "written",
+var lineageProps = commaList("guid", "type", "receive_resume_token", "inconsistent", "written", "snapshots_changed",
 	propPath, propSource, propStep, propKey, propRewind, propMark, propActive, propHolder)
 
 // incoming is the step that a lineage takes in or took in last.
@@ -120,6 +121,11 @@ func (t *Target) replica(ctx context.Context, d dataset.Path) (*replica, error) 
 	if err != nil {
 		return nil, err
 	}
+	return newReplica(d, home, all), nil
+}
+
+// newReplica picks its lineages.
+func newReplica(d dataset.Path, home string, all []*lineage) *replica {
 	r := &replica{path: d, home: home}
 	for _, l := range all {
 		switch {
@@ -130,7 +136,7 @@ func (t *Target) replica(ctx context.Context, d dataset.Path) (*replica, error) 
 			r.lineages = append(r.lineages, l)
 		}
 	}
-	return r, nil
+	return r
 }
 
 // listAll lists the complete lineages.
@@ -150,13 +156,13 @@ func (t *Target) listAll(ctx context.Context, r *replica) error {
 
 // points lists what is complete, in all lineages, sorted by Order.
 func (t *Target) points(ctx context.Context, r *replica) ([]dataset.Snapshot, error) {
-	if err := t.listAll(ctx, r); err != nil {
-		return nil, fmt.Errorf("snapshots of %s: %w", r.path, err)
-	}
 	var all []dataset.Snapshot
 	for _, l := range r.lineages {
-		list, err := t.zfs.describe(ctx, ours(l.list, false))
-		if err != nil {
+		if l.isPartial() {
+			continue
+		}
+		list, err := t.zfs.keep(ctx, t.lists, t.clock, r.path, l.name, l.guard(), false)
+		if unless(err, dataset.ErrNotFound) != nil {
 			return nil, fmt.Errorf("snapshots of %s: %w", r.path, err)
 		}
 		for i := range list {
@@ -217,6 +223,7 @@ func (t *Target) Destroy(ctx context.Context, d dataset.Path, snap dataset.Snaps
 		release = func() {} // a receive runs: its base is kept by the kernel
 	}
 	defer release()
+	defer t.changed(d)()
 	l, err := t.lineageOf(ctx, d, snap)
 	if err != nil {
 		if err := unless(err, dataset.ErrNotFound); err != nil {

@@ -29,10 +29,12 @@ type Options struct {
 // Source works on live datasets of this host. It implements fsdrivers.Source;
 // its methods may be called concurrently.
 type Source struct {
-	log  zerolog.Logger
-	zfs  *tool
-	now  func() time.Time
-	held listCache
+	log zerolog.Logger
+	zfs *tool
+	now func() time.Time
+
+	sights *sights
+	lists  *lists
 
 	marks sync.Mutex // held from reading a mark to writing it
 
@@ -45,7 +47,7 @@ var _ fsdrivers.Source = (*Source)(nil)
 // NewSource makes a source. It touches nothing.
 func NewSource(o Options) *Source {
 	return &Source{
-		log: o.Log, zfs: newTool(o.Binary, o.GiveUp), now: o.Now, held: newListCache(o.Now), pools: make(map[string]bool),
+		log: o.Log, zfs: newTool(o.Binary, o.GiveUp), now: o.Now, sights: newSights(o.Now), lists: newLists(), pools: make(map[string]bool),
 	}
 }
 
@@ -71,18 +73,27 @@ func (s *Source) Find(ctx context.Context, root dataset.Path, deep bool) ([]data
 	if err != nil {
 		return nil, fmt.Errorf("find: %w", err)
 	}
-	args := []string{"-t", "filesystem,volume"}
+	var f facts
 	if deep {
-		args = append(args, "-r")
+		f, _, err = s.read(ctx, name, true)
+	} else {
+		f, _, err = s.look(ctx, name)
 	}
-	f, err := s.zfs.get(ctx, datasetProps, []string{name}, args...)
 	if err != nil {
 		return nil, fmt.Errorf("find: %w", err)
 	}
-	if !deep && f.isPlaceholder(name) {
-		return nil, fmt.Errorf("find: %s only holds others: %w", name, dataset.ErrNotDataset)
+	s.sights.asked(name, deep)
+	if !deep {
+		if f.isPlaceholder(name) {
+			return nil, fmt.Errorf("find: %s only holds others: %w", name, dataset.ErrNotDataset)
+		}
+		f = facts{name: f[name]}
 	}
-	s.held.guard(f)
+	return f.sources(), nil
+}
+
+// sources are the datasets among them that can be a source's, sorted.
+func (f facts) sources() []dataset.Dataset {
 	found := make([]dataset.Dataset, 0, len(f))
 	for name := range f {
 		path, err := dataset.ParsePath(name)
@@ -95,7 +106,7 @@ func (s *Source) Find(ctx context.Context, root dataset.Path, deep bool) ([]data
 		}
 	}
 	slices.SortFunc(found, func(a, b dataset.Dataset) int { return cmp.Compare(a.Path, b.Path) })
-	return found, nil
+	return found
 }
 
 func (f facts) isPlaceholder(name string) bool { return f[name][propHolder] == on }
@@ -107,26 +118,36 @@ func (s *Source) Snapshots(ctx context.Context, d dataset.Path) ([]dataset.Snaps
 	if err != nil {
 		return nil, fmt.Errorf("snapshots: %w", err)
 	}
-	if list, ok := s.held.list(name); ok {
-		return list, nil
-	}
-	began := s.held.begin(name)
-	all, err := s.zfs.list(ctx, name)
+	list, err := s.snapshots(ctx, name)
 	if err != nil {
 		return nil, fmt.Errorf("snapshots: %w", err)
 	}
-	mine := ours(all, true)
-	if len(mine) == 0 {
-		if err := s.mustBeDatasets(ctx, []string{name}); err != nil {
-			return nil, fmt.Errorf("snapshots: %w", err)
-		}
-	}
-	list, err := s.zfs.describe(ctx, mine)
-	if err != nil {
-		return nil, fmt.Errorf("snapshots: %w", err)
-	}
-	s.held.put(name, list, began)
 	return list, nil
+}
+
+func (s *Source) snapshots(ctx context.Context, name string) ([]dataset.Snapshot, error) {
+	if s.now == nil {
+		all, err := s.zfs.list(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		mine := ours(all, true)
+		if len(mine) == 0 {
+			err = s.mustBeDatasets(ctx, []string{name})
+		}
+		if err != nil {
+			return nil, err
+		}
+		return s.zfs.describe(ctx, mine, nil)
+	}
+	f, seen, err := s.look(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if f.isPlaceholder(name) {
+		return nil, fmt.Errorf("%s only holds others: %w", name, dataset.ErrNotDataset)
+	}
+	return s.zfs.keep(ctx, s.lists, s.now, dataset.Path(name), name, f.guardOf(name, seen), true)
 }
 
 // mustBeDatasets refuses placeholders and what is not there.
@@ -186,7 +207,7 @@ func (s *Source) take(ctx context.Context, in []string, name string, created tim
 	full := make([]string, len(in))
 	for i, d := range in {
 		full[i] = d + "@" + name
-		s.held.drop(d)
+		s.changed(d, false)
 	}
 	err = s.zfs.snapshot(ctx, full, created)
 	if !errors.Is(err, dataset.ErrExists) {
@@ -244,6 +265,7 @@ func (s *Source) Fence(ctx context.Context, d dataset.Path) error {
 	if err != nil {
 		return fmt.Errorf("fence: %w", err)
 	}
+	defer s.changed(name, true)
 	if err := s.zfs.set(ctx, name, "readonly", on); err != nil {
 		return fmt.Errorf("fence: %w", err)
 	}

@@ -82,13 +82,13 @@ func TestAnUnchangedDatasetCostsNothing(t *testing.T) {
 	if again := list(); !reflect.DeepEqual(again, first) || len(s.calls()) != cost+1 {
 		t.Errorf("the second round took %d processes, want 1", len(s.calls())-cost)
 	}
-	clock = clock.Add(guardLife + time.Second) // nobody looked since
+	clock = clock.Add(believed + time.Second) // nobody looked since
 	cost = len(s.calls())
 	if _, err := src.Snapshots(t.Context(), "tank/db"); err != nil || len(s.calls()) == cost {
 		t.Errorf("a list that nothing vouches for was believed, %v", err)
 	}
 	list()
-	src.held.drop("tank/db")
+	src.changed("tank/db", false)
 	cost = len(s.calls())
 	if list(); len(s.calls()) < cost+3 {
 		t.Error("a list that was dropped was believed")

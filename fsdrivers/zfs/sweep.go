@@ -40,6 +40,7 @@ func (t *Target) sweepReplica(ctx context.Context, d dataset.Path) error {
 		return err
 	}
 	defer release()
+	defer t.changed(d)()
 	lock, err := t.lock(ctx, d)
 	if err != nil {
 		return err
@@ -97,6 +98,7 @@ func (t *Target) settle(ctx context.Context, d dataset.Path, name string) (strin
 	if err != nil || t.isBusyBelow(d) {
 		return name, err
 	}
+	defer t.changed("")() // what is below a placeholder moves too
 	if free, err := t.clear(ctx, home, name); !free || err != nil {
 		return name, err
 	}

@@ -34,7 +34,10 @@ type TargetOptions struct {
 	Locks string
 	// Now is the clock that received points are stamped with.
 	Now func() time.Time
-	Log zerolog.Logger
+	// Clock is the clock of this host, which says how old a listing is that is
+	// kept; nil keeps none.
+	Clock func() time.Time
+	Log   zerolog.Logger
 	// Patient lets NewTarget succeed with an Into that cannot be used yet, such
 	// as one whose pool is not imported, or without zfs: every call looks again
 	// until it can.
@@ -64,6 +67,9 @@ type Target struct {
 
 	mu   sync.Mutex // guards busy
 	busy map[dataset.Path]bool
+
+	shelf shelf
+	lists *lists
 }
 
 var _ fsdrivers.Target = (*Target)(nil)
@@ -79,7 +85,8 @@ func NewTarget(o TargetOptions) (*Target, error) {
 			return nil, fmt.Errorf("zfs target: %q is not the name of a ZFS dataset (such as tank/standby): %s", name, what)
 		}
 	}
-	t := &Target{opts: o, zfs: newTool(o.Binary, o.GiveUp), live: o.Live, busy: make(map[dataset.Path]bool)}
+	t := &Target{opts: o, zfs: newTool(o.Binary, o.GiveUp), live: o.Live, busy: make(map[dataset.Path]bool), lists: newLists()}
+	t.shelf.changes = make(map[dataset.Path]int)
 	if t.live == "" {
 		t.live = o.Into + "/" + LiveName
 	}
@@ -241,7 +248,7 @@ func (t *Target) lockFile(d dataset.Path) string {
 
 // Find implements fsdrivers.Lister: the replicas that Into holds.
 func (t *Target) Find(ctx context.Context, _ dataset.Path, _ bool) ([]dataset.Dataset, error) {
-	all, err := t.lineages(ctx, "")
+	all, err := t.readAll(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("find replicas: %w", err)
 	}
@@ -261,7 +268,7 @@ func (t *Target) Find(ctx context.Context, _ dataset.Path, _ bool) ([]dataset.Da
 
 // Snapshots implements fsdrivers.Lister: what is complete, of all lineages.
 func (t *Target) Snapshots(ctx context.Context, d dataset.Path) ([]dataset.Snapshot, error) {
-	r, err := t.replica(ctx, d)
+	r, err := t.known(ctx, d)
 	if err != nil {
 		return nil, fmt.Errorf("snapshots: %w", err)
 	}
@@ -270,7 +277,7 @@ func (t *Target) Snapshots(ctx context.Context, d dataset.Path) ([]dataset.Snaps
 
 // Mark implements fsdrivers.Marker.
 func (t *Target) Mark(ctx context.Context, d dataset.Path) (dataset.Mark, error) {
-	r, err := t.replica(ctx, d)
+	r, err := t.known(ctx, d)
 	if err != nil {
 		return dataset.Mark{}, fmt.Errorf("mark: %w", err)
 	}
@@ -303,6 +310,7 @@ func (r *replica) mark() (*lineage, dataset.Mark, error) {
 func (t *Target) SwapMark(ctx context.Context, d dataset.Path, old, next dataset.Mark) error {
 	t.marks.Lock()
 	defer t.marks.Unlock()
+	defer t.changed(d)()
 	r, err := t.replica(ctx, d)
 	if err != nil {
 		return fmt.Errorf("mark: %w", err)
@@ -319,6 +327,7 @@ func (t *Target) SwapMark(ctx context.Context, d dataset.Path, old, next dataset
 
 // Hold implements fsdrivers.Holder.
 func (t *Target) Hold(ctx context.Context, d dataset.Path, snap dataset.Snapshot, tag dataset.Tag) error {
+	defer t.changed(d)()
 	l, err := t.lineageOf(ctx, d, snap)
 	if err == nil {
 		err = t.zfs.hold(ctx, l.name, snap, tag)
@@ -331,6 +340,7 @@ func (t *Target) Hold(ctx context.Context, d dataset.Path, snap dataset.Snapshot
 
 // Release implements fsdrivers.Holder.
 func (t *Target) Release(ctx context.Context, d dataset.Path, tag dataset.Tag, keep ...dataset.ID) error {
+	defer t.changed(d)()
 	r, err := t.replica(ctx, d)
 	if err != nil {
 		return fmt.Errorf("release: %w", err)
