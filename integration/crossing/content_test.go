@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"antipode/daemon/control"
+	"antipode/integration/sample"
 )
 
 func TestStandbyIsIdenticalAfterFullAndIncrementals(t *testing.T) {
@@ -16,14 +17,14 @@ func TestStandbyIsIdenticalAfterFullAndIncrementals(t *testing.T) {
 
 	p.fra.trigger("db")
 	p.same(db)
-	for i, change := range changes {
+	for i, change := range sample.Changes() {
 		change(t, db)
 		if r := p.fra.trigger("db"); r.Steps != 1 {
 			t.Errorf("run %d brought %d steps, want 1", i, r.Steps)
 		}
 		p.same(db)
 	}
-	if got, want := len(p.points(db)), len(changes)+1; got != want {
+	if got, want := len(p.points(db)), len(sample.Changes())+1; got != want {
 		t.Fatalf("%d points, want %d", got, want)
 	}
 	for _, name := range p.points(db) { // the earlier ones did not change either

@@ -8,6 +8,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"antipode/integration/sample"
 )
 
 // receivedArgs is struct btrfs_ioctl_received_subvol_args.
@@ -80,7 +82,7 @@ func TestForeignSubvolumeWithOurBasesIdentityIsNotBuiltOn(t *testing.T) {
 	write(t, p.sin.at("changed/odd/-rf"), "changed")
 	impersonate(t, p.sin.at("changed"), id)
 
-	for i, change := range changes {
+	for i, change := range sample.Changes() {
 		change(t, db)
 		if r := p.fra.trigger("db"); r.Steps != 1 {
 			t.Errorf("run %d brought %d steps, want 1", i, r.Steps)

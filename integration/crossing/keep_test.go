@@ -17,6 +17,7 @@ import (
 
 	"antipode/daemon/policy"
 	"antipode/fsdrivers/dataset"
+	"antipode/integration/sample"
 	"antipode/transport/client"
 	"antipode/transport/peer"
 	"antipode/transport/wire"
@@ -163,7 +164,7 @@ func TestRestoreByHandNeedsNoAntipode(t *testing.T) {
 	p.sin.configure(accept(p.into()))
 	p.fra.configure(job("db", db))
 	p.fra.trigger("db")
-	changes[0](t, db)
+	sample.Changes()[0](t, db)
 	p.fra.trigger("db")
 	point := p.same(db)
 	p.fra.stop()
