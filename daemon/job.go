@@ -156,7 +156,7 @@ func (e *rootError) Next() string {
 	if !errors.Is(e.err, dataset.ErrNotFound) {
 		return ""
 	}
-	return fmt.Sprintf("mount its file system, make it again, or take it out of job %s; what targets hold of it stays", e.job)
+	return fmt.Sprintf("mount its file system or import its pool, make it again, or take it out of job %s; what targets hold of it stays", e.job)
 }
 
 // primaries returns the datasets that this node may snapshot. One that another

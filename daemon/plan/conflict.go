@@ -34,7 +34,7 @@ func (c *NoCommonBase) Error() string {
 
 // Next tells the ways out, none of which destroys the replica.
 func (c *NoCommonBase) Next() string {
-	return "put a lost snapshot back on the source, or rename the replica's directory in the target's `into`: the next run then makes a first copy"
+	return "put a lost snapshot back on the source, or rename the replica's directory in the target's `into` (on ZFS: `zfs rename` it to outside of `into`): the next run then makes a first copy"
 }
 
 // Is makes errors.Is(err, dataset.ErrBaseMissing) true.
@@ -76,7 +76,7 @@ func (c *OtherDataset) Error() string {
 
 // Next tells the ways out.
 func (c *OtherDataset) Next() string {
-	return "put the former dataset back at this path on the source, or rename the replica's directory in the target's `into`: the next run then makes a first copy of the new one"
+	return "put the former dataset back at this path on the source, or rename the replica's directory in the target's `into` (on ZFS: `zfs rename` it to outside of `into`): the next run then makes a first copy of the new one"
 }
 
 // NotSeeded says that a first copy is needed and the policy forbids to send it.

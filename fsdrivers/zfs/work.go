@@ -135,6 +135,9 @@ func (w *work) judge(head stream.Opening) error {
 		w.plan.MaxBytes = max(w.in.MaxBytes-c.Done, min(w.in.MaxBytes, 1))
 	}
 	if err := stream.Judge(head, w.plan); err != nil {
+		if w.on != nil && head.IsRaw() != w.plan.Raw {
+			err = fmt.Errorf("%w; set `encryption` in the source's job back to what it was, or `zfs rename` %s to outside of %s for a new full copy", err, w.on.name, w.t.opts.Into)
+		}
 		if w.on != nil && head.Key != w.plan.Key && !w.plan.Key.IsZero() {
 			err = fmt.Errorf("%w; if the key was changed on purpose: `zfs set %s=%s '%s'`, once", err, propKey, keyAny, w.on.name)
 		}

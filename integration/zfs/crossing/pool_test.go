@@ -1,0 +1,80 @@
+//go:build zfs
+
+package crossing
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"antipode/integration/node"
+)
+
+var poolCount atomic.Int32
+
+// pool is a small one of a test's own, on a file in a tmpfs. Filling that tmpfs up
+// is a disk that fails: ZFS suspends the pool.
+type pool struct {
+	t    *testing.T
+	name string
+	dir  string // of the tmpfs
+}
+
+// newPool makes one of that size on a disk of that size.
+func newPool(t *testing.T, what string, size int64) *pool {
+	t.Helper()
+	p := &pool{t: t, name: fmt.Sprintf("apz%d-%d%s", os.Getpid(), poolCount.Add(1), what)}
+	dir, err := os.MkdirTemp("", "disk-")
+	node.Must(t, err)
+	p.dir = dir
+	node.Must(t, unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", size)))
+	t.Cleanup(func() {
+		node.Must(t, unix.Unmount(dir, 0))
+		node.Must(t, os.Remove(dir))
+	})
+	image := filepath.Join(dir, "image")
+	node.Must(t, os.WriteFile(image, nil, 0o600))
+	node.Must(t, os.Truncate(image, size))
+	p.zpool("create", "-o", "cachefile=none", "-O", "mountpoint=/"+p.name, p.name, image)
+	t.Cleanup(func() { p.zpool("destroy", "-f", p.name) })
+	return p
+}
+
+func (p *pool) zpool(args ...string) string { p.t.Helper(); return node.Tool(p.t, "zpool", args...) }
+
+// export takes the pool away.
+func (p *pool) export() { p.t.Helper(); p.zpool("export", "-f", p.name) }
+
+// imports brings it back under a name, with further options.
+func (p *pool) imports(name string, options ...string) {
+	p.t.Helper()
+	p.zpool(append(append([]string{"import", "-d", p.dir, "-o", "cachefile=none"}, options...), p.name, name)...)
+	p.name = name
+}
+
+// fail breaks the disk under the pool; what is written from now on fails. heal
+// mends it.
+func (p *pool) fail() {
+	p.t.Helper()
+	f, err := os.Create(filepath.Join(p.dir, "filler"))
+	node.Must(p.t, err)
+	defer f.Close()
+	block := make([]byte, 64<<10)
+	for err == nil {
+		_, err = f.Write(block)
+	}
+	if !strings.Contains(err.Error(), "no space left") {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *pool) heal() {
+	p.t.Helper()
+	node.Must(p.t, os.Remove(filepath.Join(p.dir, "filler")))
+	p.zpool("clear", p.name)
+}
