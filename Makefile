@@ -15,8 +15,8 @@ build: ## bin/antipode, one static binary
 	go build -trimpath -buildvcs=auto -ldflags "-s -w" -o bin/antipode ./daemon/cmd/antipode
 
 .PHONY: demo
-demo: deps build ## the main job, on two real file systems, with two daemons
-	go run ./integration/demo -antipode bin/antipode
+demo: deps build ## the main job, on two real file systems, with two daemons; FS=zfs shows it on ZFS
+	$(if $(filter zfs,$(FS)),XDG_CACHE_HOME=$(patsubst %/antipode,%,$(CACHE)) integration/machine/demo.sh bin/antipode,go run ./integration/demo -antipode bin/antipode)
 
 .PHONY: deps
 deps: ## installs what the demo and the tests need and this machine lacks

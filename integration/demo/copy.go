@@ -13,15 +13,15 @@ import (
 func (d *demo) firstCopy(ctx context.Context) error {
 	d.chapter("The first copy")
 	d.progress("making files ...")
-	if _, err := tool(ctx, "btrfs", "subvolume", "create", d.source()); err != nil {
+	if err := d.ground.makeDataset(ctx); err != nil {
 		return err
 	}
-	d.data = newMaker(d.source())
+	d.data = newMaker(d.ground.root(), d.ground.sizes())
 	if err := d.data.fill(); err != nil {
 		return err
 	}
 	d.say("%s: %d files, %s. Big and small, sparse, cloned, hard links, fifos, symlinks,",
-		d.short(d.source()), d.data.files, status.Bytes(d.data.bytes))
+		d.short(d.ground.dataset()), d.data.files, status.Bytes(d.data.bytes))
 	d.say("extended attributes, odd names, owners, modes and times. The rate limit is %s.", d.rate())
 	if err := d.configureBoth(ctx); err != nil {
 		return err

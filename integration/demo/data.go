@@ -11,13 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sizes of the data that are made.
 const (
-	letters     = 2000     // small files of 1 to 15 KiB
-	tables      = 4        // big ones
-	tableBytes  = 40 << 20 // each
-	videoBytes  = 64 << 20 // cloned once
-	diskBytes   = 1 << 30  // sparse
+	tables      = 4 // big ones
 	lettersADir = 50
 )
 
@@ -25,14 +20,15 @@ const (
 // the rest do nothing, so that callers look once, at the end.
 type maker struct {
 	root  string
+	sizes sizes
 	rand  *rand.ChaCha8
 	files int
 	bytes int64 // of content, holes left out
 	err   error
 }
 
-func newMaker(root string) *maker {
-	return &maker{root: root, rand: rand.NewChaCha8([32]byte{'a', 'n', 't', 'i', 'p', 'o', 'd', 'e'})}
+func newMaker(root string, s sizes) *maker {
+	return &maker{root: root, sizes: s, rand: rand.NewChaCha8([32]byte{'a', 'n', 't', 'i', 'p', 'o', 'd', 'e'})}
 }
 
 func (m *maker) at(name string) string { return filepath.Join(m.root, name) }
@@ -82,8 +78,13 @@ func (m *maker) write(name string, flags int, at, size int64) {
 	m.bytes += size
 }
 
-// clone makes to share the blocks of from (FICLONE, ioctl_ficlone(2)).
+// clone makes to share the blocks of from (FICLONE, ioctl_ficlone(2)), where a send
+// takes that for what it is.
 func (m *maker) clone(from, to string) {
+	if !m.sizes.clones {
+		m.file(to, 1<<20)
+		return
+	}
 	m.do(func() error {
 		src, err := os.Open(m.at(from))
 		if err != nil {
@@ -125,12 +126,12 @@ func (m *maker) fill() error {
 	m.mail()
 	m.dir("db", 0o750)
 	for i := range tables {
-		m.file(fmt.Sprintf("db/table-%d.ibd", i), tableBytes)
+		m.file(fmt.Sprintf("db/table-%d.ibd", i), m.sizes.tableBytes)
 	}
 	m.dir("media", 0o2775)
-	m.file("media/film.mkv", videoBytes)
+	m.file("media/film.mkv", m.sizes.videoBytes)
 	m.clone("media/film.mkv", "media/film (cut).mkv")
-	m.write("media/film (cut).mkv", 0, 8<<20, 1<<20)
+	m.write("media/film (cut).mkv", 0, m.sizes.videoBytes/8, 1<<20)
 	m.sparse()
 	m.oddities()
 	m.times(".", time.Date(2024, 2, 29, 12, 0, 0, 123_456_789, time.UTC))
@@ -142,7 +143,7 @@ func (m *maker) fill() error {
 
 // mail makes many small files of many owners, modes and times.
 func (m *maker) mail() {
-	for i := range letters {
+	for i := range m.sizes.letters {
 		name := letter(i)
 		if i%lettersADir == 0 {
 			m.dir(filepath.Dir(name), 0o755)
@@ -160,8 +161,8 @@ func letter(i int) string { return fmt.Sprintf("mail/box-%02d/%04d.eml", i/lette
 func (m *maker) sparse() {
 	m.dir("vm", 0o700)
 	m.file("vm/disk.img", 0)
-	m.do(func() error { return os.Truncate(m.at("vm/disk.img"), diskBytes) })
-	for at := int64(64 << 20); at < diskBytes; at += 160 << 20 {
+	m.do(func() error { return os.Truncate(m.at("vm/disk.img"), m.sizes.diskBytes) })
+	for at := m.sizes.diskBytes / 16; at < m.sizes.diskBytes; at += m.sizes.diskBytes / 6 {
 		m.write("vm/disk.img", 0, at, 128<<10)
 	}
 }
@@ -199,18 +200,25 @@ type change struct {
 	make func(*maker)
 }
 
-func changes() []change {
+func changes(s sizes) []change {
+	film := change{"a film of 64 MiB cloned (reflink)", func(m *maker) { m.clone("media/film.mkv", "media/film (copy).mkv") }}
+	if !s.clones {
+		film = change{"a film of 8 MiB renamed", func(m *maker) {
+			m.do(func() error { return os.Rename(m.at("media/film.mkv"), m.at("media/the film.mkv")) })
+			m.do(func() error { return os.Link(m.at("media/the film.mkv"), m.at("media/film.mkv")) })
+		}}
+	}
 	return []change{
 		{"60 letters rewritten, 20 written", (*maker).correspond},
-		{"16 places of 64 KiB in a 40 MiB table", (*maker).update},
-		{"a film of 64 MiB cloned (reflink)", func(m *maker) { m.clone("media/film.mkv", "media/film (copy).mkv") }},
+		{fmt.Sprintf("16 places of 64 KiB in a %d MiB table", s.tableBytes>>20), (*maker).update},
+		film,
 		{"a mailbox renamed, another deleted", (*maker).tidy},
 	}
 }
 
 func (m *maker) correspond() {
 	for i := range 60 {
-		m.file(letter(i*31%1000+100), 1024+m.below(14<<10))
+		m.file(letter(i*31%(m.sizes.letters/2)+m.sizes.letters/20), 1024+m.below(14<<10))
 	}
 	m.dir("mail/outbox", 0o700)
 	for i := range 20 {
@@ -220,18 +228,23 @@ func (m *maker) correspond() {
 
 func (m *maker) update() {
 	for range 16 {
-		m.write("db/table-1.ibd", 0, m.below(tableBytes>>16)<<16, 64<<10)
+		m.write("db/table-1.ibd", 0, m.below(m.sizes.tableBytes>>16)<<16, 64<<10)
 	}
+}
+
+// box is one of the last mailboxes.
+func (m *maker) box(fromEnd int) string {
+	return filepath.Dir(m.at(letter(m.sizes.letters - fromEnd*lettersADir)))
 }
 
 // tidy also touches what is no content: owners, modes, attributes, links.
 func (m *maker) tidy() {
-	m.do(func() error { return os.Rename(m.at("mail/box-20"), m.at("mail/архив")) })
-	m.do(func() error { return os.RemoveAll(m.at("mail/box-21")) })
+	m.do(func() error { return os.Rename(m.box(2), m.at("mail/архив")) })
+	m.do(func() error { return os.RemoveAll(m.box(1)) })
 	m.mode("db", 0o711)
 	m.do(func() error { return os.Lchown(m.at("odd/link"), 12, 34) })
 	m.do(func() error { return unix.Lremovexattr(m.at("odd/setuid"), "user.comment") })
 	m.do(func() error { return os.Remove(m.at("odd/fifo")) })
-	m.do(func() error { return os.Truncate(m.at("vm/disk.img"), diskBytes/2) })
+	m.do(func() error { return os.Truncate(m.at("vm/disk.img"), m.sizes.diskBytes/2) })
 	m.do(func() error { return os.Link(m.at("media/film.mkv"), m.at("odd/film")) })
 }

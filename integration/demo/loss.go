@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -14,8 +15,6 @@ import (
 )
 
 const (
-	lastWords     = 120 << 20 // a file whose way takes longer than killing a daemon
-	killAfter     = 8 << 20   // of its increment have arrived
 	maxLastWords  = 4
 	shownMismatch = 10
 	detachTimeout = 2 * time.Second
@@ -31,37 +30,25 @@ func (d *demo) loseThePrimary(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.disk.unmount(ctx); err != nil {
+	how, err := d.ground.lose(ctx)
+	if err != nil {
 		return err
 	}
 	d.say("Before it, fra1 wrote down all that is in its newest snapshot on sin1: the manifest.")
 	d.say("kill -9 %d: the daemon of fra1, with %s of an increment on the way.", d.fra1.pid(), status.Bytes(inFlight))
-	d.say("Its file system is unmounted.")
-	d.say("antipode promote %s --yes", d.short(d.source()))
+	d.say("%s", how)
+	d.say("antipode promote %s --yes", d.short(d.ground.dataset()))
 	d.progress("promoting ...")
 	began := time.Now()
-	if err := d.sin1.ask(ctx, &d.promoted, "promote", d.source(), "--yes", "--reason", "the demo lost fra1"); err != nil {
+	if err := d.sin1.ask(ctx, &d.promoted, "promote", d.ground.dataset(), "--yes", "--reason", "the demo lost fra1"); err != nil {
 		return err
 	}
 	d.took = time.Since(began)
-	device := "the loop device of fra1 is detached"
-	if !d.detached(ctx) {
-		device = "other programs' mount namespaces still hold the loop device of fra1"
-	}
 	p := d.promoted
-	d.good("sin1 is the primary after %.2f s, generation %d; the data are live below %s.", d.took.Seconds(), p.Generation, d.short(filepath.Join(d.far.dir, "live")))
+	d.good("sin1 is the primary after %.2f s, generation %d; the data are live below %s.", d.took.Seconds(), p.Generation, d.short(d.ground.live()))
 	d.say("Recovery point: %s, %s old. Only what was written later is lost.", p.Point, seconds(p.Age))
-	d.say("The increment was given up, and %s.", device)
+	d.say("The increment was given up.")
 	return nil
-}
-
-// detached waits a little for the kernel to let go of the lost file system. A
-// receive of sin1 has a mount namespace of its own, which names it too, and so may
-// any service of this machine that was started in the meantime.
-func (d *demo) detached(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, detachTimeout)
-	defer cancel()
-	return until(ctx, func() (bool, error) { return !d.disk.isAttached(ctx), nil }) == nil
 }
 
 // dieSending kills fra1 while it sends, once the newest point that sin1 has is
@@ -70,7 +57,7 @@ func (d *demo) dieSending(ctx context.Context) (int64, error) {
 	var killed bool
 	var inFlight int64
 	for range maxLastWords {
-		d.data.file("media/never arrives.mkv", lastWords)
+		d.data.file("media/never arrives.mkv", d.ground.sizes().lastWords)
 		if d.data.err != nil {
 			return 0, d.data.err
 		}
@@ -80,12 +67,13 @@ func (d *demo) dieSending(ctx context.Context) (int64, error) {
 			if err != nil {
 				return false, err
 			}
-			if err := d.describe(p.LastPoint.Name); err != nil {
+			// On a slow machine it may have been pruned by now; then the next one.
+			if err := d.describe(ctx, p.LastPoint.Name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return false, err
 			}
 			if m := p.Moving; m != nil {
 				d.progress("sending %s: %s  %s/s", m.Snapshot, status.Bytes(m.Bytes), status.Bytes(m.Rate))
-				if inFlight = m.Bytes; inFlight >= killAfter && d.isDescribed(p.LastPoint.Name) {
+				if inFlight = m.Bytes; inFlight >= d.ground.sizes().killAfter && d.isDescribed(p.LastPoint.Name) {
 					killed = true
 					return true, d.fra1.kill()
 				}
@@ -102,12 +90,17 @@ func (d *demo) dieSending(ctx context.Context) (int64, error) {
 func (d *demo) isDescribed(name string) bool { return d.manifests[name] != nil }
 
 // describe makes the manifest of a snapshot on the primary, unless there is one.
-func (d *demo) describe(name string) error {
+func (d *demo) describe(ctx context.Context, name string) (err error) {
 	if d.isDescribed(name) {
 		return nil
 	}
 	d.progress("making the manifest of %s ...", name)
-	entries, err := manifest.Of(d.point(name), ours)
+	dir, done, err := d.ground.look(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	entries, err := manifest.Of(dir, ours)
 	if err != nil {
 		return fmt.Errorf("manifest of %s on fra1: %w", name, err)
 	}
@@ -124,7 +117,7 @@ func (d *demo) compare(context.Context) error {
 		return fmt.Errorf("no manifest was made of %s", d.promoted.Point)
 	}
 	began := time.Now()
-	got, err := manifest.Of(d.promoted.Live, ours)
+	got, err := manifest.Of(d.ground.liveDir(d.promoted.Live), ours)
 	if err != nil {
 		return err
 	}
@@ -143,7 +136,7 @@ func (d *demo) compare(context.Context) error {
 	d.entries = len(got)
 	d.good("%d entries, %s of content read in %s: content, holes, owners, modes, times, links,", len(got), status.Bytes(content), seconds(time.Since(began)))
 	d.say("  xattrs are those of the manifest that fra1 made of this snapshot, the root directory's too.")
-	if err := os.WriteFile(filepath.Join(d.promoted.Live, "written-on-sin1"), []byte("life goes on\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(d.ground.liveDir(d.promoted.Live), "written-on-sin1"), []byte("life goes on\n"), 0o600); err != nil {
 		return fmt.Errorf("the standby is not writable: %w", err)
 	}
 	d.good("It is writable: a file was written on sin1.")

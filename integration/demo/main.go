@@ -1,10 +1,10 @@
-// Command demo shows Antipode's main job to a person: two Btrfs file systems, two
-// daemons, a first copy over a link that breaks, increments, retention, the loss
+// Command demo shows Antipode's main job to a person: two file systems, Btrfs or
+// ZFS, two daemons, a first copy over a link that breaks, increments, retention, the loss
 // of the primary, and the standby live and compared with a manifest.
 //
 // The daemons are real processes with nothing in common but the link: the demo
 // talks to them as an operator does, through the command line. It runs as root,
-// touches only a temporary directory and loop devices, and takes everything down
+// touches only a temporary directory, loop devices and pools of its own, and takes everything down
 // again, also after an error, a signal or a panic.
 package main
 
@@ -24,17 +24,34 @@ import (
 	"antipode/integration/loopfs"
 )
 
-// atMost bounds the whole story: what hangs is a failure.
-const atMost = 90 * time.Second
+// How long the story may take: what hangs is a failure. ZFS may be that of an
+// emulated machine.
+const (
+	atMost    = 90 * time.Second
+	atMostZFS = 10 * time.Minute
+)
 
 func main() {
 	bin := flag.String("antipode", "bin/antipode", "the `PROGRAM` to show")
+	on := flag.String("fs", "btrfs", "the `FILE SYSTEM` to show it on: btrfs or zfs")
+	width := flag.Int("terminal", 0, "write as to a terminal of so many `COLUMNS`, wherever the output goes")
 	flag.Parse()
-	os.Exit(run(*bin))
+	os.Exit(run(*bin, *on, *width))
+}
+
+// missing says what the story lacks here; "" for nothing.
+func missing(on string) string {
+	switch on {
+	case "btrfs":
+		return loopfs.Missing()
+	case "zfs":
+		return missingZFS()
+	}
+	return fmt.Sprintf("it knows no file system %q, only btrfs and zfs", on)
 }
 
 // run returns the exit code.
-func run(bin string) int {
+func run(bin, on string, width int) int {
 	// Root's PATH of a plain login lacks these, and deps.sh looks there too.
 	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
 	bin, err := filepath.Abs(bin)
@@ -45,8 +62,8 @@ func run(bin string) int {
 		fmt.Fprintf(os.Stderr, "The demo needs the program that it shows (run `make demo`): %v.\n", err)
 		return 1
 	}
-	if missing := loopfs.Missing(); missing != "" {
-		fmt.Fprintf(os.Stderr, "The demo cannot run here: %s.\n", missing)
+	if lacks := missing(on); lacks != "" {
+		fmt.Fprintf(os.Stderr, "The demo cannot run here: %s.\n", lacks)
 		return 1
 	}
 	// A killed `go run` does not tell us; the kernel does. A reader that goes away
@@ -55,20 +72,29 @@ func run(bin string) int {
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	ctx, cancel := context.WithTimeoutCause(ctx, atMost, fmt.Errorf("the demo did not end within %s", atMost))
+	bound := atMost
+	if on == "zfs" {
+		bound = atMostZFS
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, bound, fmt.Errorf("the demo did not end within %s", bound))
 	defer cancel()
 	ctx, quit := context.WithCancelCause(ctx)
-	return perform(ctx, newScreen(os.Stdout, time.Now, quit), bin)
+	scr := newScreen(os.Stdout, time.Now, quit)
+	scr.assume(width)
+	return perform(ctx, scr, bin, on)
 }
 
 // perform tells the story and takes the stage down, whatever happens.
-func perform(ctx context.Context, scr *screen, bin string) (code int) {
+func perform(ctx context.Context, scr *screen, bin, on string) (code int) {
 	set, err := newStage()
 	if err != nil {
 		scr.bad("no temporary directory: %v", err)
 		return 1
 	}
-	d := &demo{screen: scr, stage: set, bin: bin}
+	d := &demo{screen: scr, stage: set, bin: bin, ground: &btrfs{stage: set}}
+	if on == "zfs" {
+		d.ground = &zfs{stage: set}
+	}
 	defer func() {
 		caught := recover()
 		if err := set.strike(); err != nil {

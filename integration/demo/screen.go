@@ -50,6 +50,13 @@ func newScreen(out *os.File, now func() time.Time, gone func(error)) *screen {
 	return s
 }
 
+// assume takes a terminal of that many columns for granted; 0 does not.
+func (s *screen) assume(columns int) {
+	if columns > 0 {
+		s.width, s.terminal, s.colours = columns, true, os.Getenv("NO_COLOR") == ""
+	}
+}
+
 // elapsed is how long the story has gone on.
 func (s *screen) elapsed() time.Duration { return s.now().Sub(s.began) }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -18,13 +17,10 @@ import (
 
 const (
 	job       = "files"
-	every     = 3 * time.Second
-	rateLimit = "400Mbit/s"
 	outage    = 3 * time.Second
 	cutAt     = 45 // per cent of the first copy
 	keepHere  = `{ last = 3 }`
 	keepThere = `{ last = 4, hourly = 24 }`
-	protect   = "8s"
 )
 
 // demo is the story and what it has come to so far.
@@ -33,7 +29,7 @@ type demo struct {
 	*stage
 	bin        string
 	fra1, sin1 *node
-	disk, far  *volume // of fra1 and of sin1
+	ground     ground
 	link       *link.Link
 	data       *maker
 
@@ -61,22 +57,13 @@ func (d *demo) tell(ctx context.Context) error {
 	return nil
 }
 
-// source is the dataset that is replicated, and points where a snapshot of it is.
-func (d *demo) source() string           { return filepath.Join(d.disk.dir, "srv") }
-func (d *demo) point(name string) string { return filepath.Join(d.source(), ".antipode", name) }
-func (d *demo) into() string             { return filepath.Join(d.far.dir, "replicas") }
-func (d *demo) replica() string          { return filepath.Join(d.into(), d.source()) }
-
 // rate is the rate limit as people read it.
-func (d *demo) rate() string { return strings.Replace(rateLimit, "Mbit", " Mbit", 1) }
+func (d *demo) rate() string { return strings.Replace(d.ground.sizes().rate, "Mbit", " Mbit", 1) }
 
 // setUp makes two machines that know each other.
 func (d *demo) setUp(ctx context.Context) (err error) {
 	d.chapter("Two machines")
-	if d.disk, err = d.volume(ctx, "fra1"); err != nil {
-		return err
-	}
-	if d.far, err = d.volume(ctx, "sin1"); err != nil {
+	if err := d.ground.raise(ctx); err != nil {
 		return err
 	}
 	if d.fra1, err = d.node(d.bin, "fra1", "127.0.0.1"); err != nil {
@@ -118,7 +105,7 @@ func (d *demo) raise(ctx context.Context, n *node) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []string{n.name, n.address, fmt.Sprintf("pid %d", n.pid()), fmt.Sprintf("Btrfs, %d GiB", volumeBytes>>30), "key " + brief(key)}, nil
+	return []string{n.name, n.address, fmt.Sprintf("pid %d", n.pid()), d.ground.describe(), "key " + brief(key)}, nil
 }
 
 // brief shortens a key for the eye.
@@ -144,14 +131,13 @@ func (d *demo) pair(ctx context.Context) error {
 
 // configureBoth gives the nodes their work and has them reload.
 func (d *demo) configureBoth(ctx context.Context) error {
-	live := filepath.Join(d.far.dir, "live")
+	size := d.ground.sizes()
 	err := errors.Join(
-		os.Mkdir(live, 0o755),
-		d.fra1.configure(d.fra1.address, fmt.Sprintf("[[job]]\nid = %q\ndriver = \"btrfs\"\ndatasets = [%q]\nevery = %q\n"+
+		d.fra1.configure(d.fra1.address, fmt.Sprintf("[[job]]\nid = %q\ndriver = %q\ndatasets = [%q]\nevery = %q\n"+
 			"replicate_to = [\"sin1\"]\nrpo = \"1m\"\nrate_limit = %q\nmay_promote = true\nkeep = %s\n",
-			job, d.source(), every, rateLimit, keepHere)),
-		d.sin1.configure(d.link.Address(), fmt.Sprintf("[[accept]]\nfrom = \"fra1\"\ndriver = \"btrfs\"\ninto = %q\nlive = %q\n"+
-			"rpo = \"1m\"\nprotect = %q\nkeep = %s\n", d.into(), live, protect, keepThere)),
+			job, d.ground.driver(), d.ground.dataset(), size.every, size.rate, keepHere)),
+		d.sin1.configure(d.link.Address(), fmt.Sprintf("[[accept]]\nfrom = \"fra1\"\ndriver = %q\ninto = %q\nlive = %q\n"+
+			"rpo = \"1m\"\nprotect = %q\nkeep = %s\n", d.ground.driver(), d.ground.into(), d.ground.live(), size.protect, keepThere)),
 	)
 	if err != nil {
 		return err
@@ -193,10 +179,10 @@ func (d *demo) watch(ctx context.Context, look func(status.Pair) bool) error {
 
 // incrementals lets users change files, and shows what each run sent.
 func (d *demo) incrementals(ctx context.Context) error {
-	d.chapter(fmt.Sprintf("Increments, every %s", status.Duration(every)))
+	d.chapter("Increments, every " + d.ground.sizes().every)
 	widths := []int{38, -9, -11, -10, -11}
 	d.row(widths, "what was changed", "sent", "a full copy", "times less", "there after")
-	for _, c := range changes() {
+	for _, c := range changes(d.ground.sizes()) {
 		before := d.link.Total()
 		c.make(d.data)
 		if d.data.err != nil {
@@ -250,17 +236,18 @@ func (d *demo) retention(ctx context.Context) error {
 		destroyed = nil
 		rows := [][]string{}
 		for _, side := range []struct {
-			n                  *node
-			verb, keep, points string
+			n          *node
+			verb, keep string
+			list       func(context.Context) ([]string, error)
 		}{
-			{d.fra1, "made", "keep = " + keepHere, filepath.Dir(d.point("x"))},
-			{d.sin1, "received", fmt.Sprintf("keep = %s, protect = %q", keepThere, protect), d.replica()},
+			{d.fra1, "made", "keep = " + keepHere, d.ground.made},
+			{d.sin1, "received", fmt.Sprintf("keep = %s, protect = %q", keepThere, d.ground.sizes().protect), d.ground.received},
 		} {
 			gone, err := side.n.events("destroyed")
 			if err != nil {
 				return false, err
 			}
-			left, err := points(side.points)
+			left, err := side.list(ctx)
 			if err != nil || len(gone) == 0 {
 				d.progress("waiting for %s to prune ...", side.n.name)
 				return false, err
