@@ -50,6 +50,9 @@ func Run(ctx context.Context, o RunOptions) (err error) {
 		return err
 	}
 	log := o.NewLog(cfg.Log)
+	if err := slackTimers(); err != nil {
+		log.Debug().Err(err).Msg("timers are as exact as the kernel makes them, which costs CPU time")
+	}
 	for _, w := range cfg.Warnings {
 		log.Warn().Msg(w.String())
 	}
