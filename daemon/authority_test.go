@@ -112,6 +112,13 @@ func places() map[string][]place {
 			q := wire.InventoryRequest{Job: "db", Driver: "btrfs", Datasets: []wire.InventoryAsk{{Dataset: dataset.Dataset{Path: hole, ID: w.source.ID}}}}
 			return w.do(p, "POST", wire.PathInventory, fill(q, name))
 		}, want: func(n hostileName) answer { return malformedOr(n.path, answer{http.StatusOK, ""}) }, forGuests: guestsRefused(403, asPath)}},
+		"POST /v1/tips": {{name: "path", ask: func(w *world, p *principal, name string) answer {
+			q := wire.TipsRequest{Job: "db", Driver: "btrfs", Expect: strings.Repeat("0", 32)}
+			q.Datasets = []wire.InventoryAsk{{Dataset: dataset.Dataset{Path: dataset.Path(name), ID: w.source.ID}}}
+			q.List = wire.SumList(q.Datasets)
+			q.Datasets[0].Dataset.Path = hole
+			return w.do(p, "POST", wire.PathTips, fill(q, name))
+		}, want: func(n hostileName) answer { return malformedOr(n.path, answer{http.StatusOK, ""}) }, forGuests: guestsRefused(403, asPath)}},
 		"POST /v1/commit": {
 			{name: "path", ask: func(w *world, p *principal, name string) answer {
 				return w.do(p, "POST", wire.PathCommit, fill(wire.CommitQuery{Step: w.step(hole, "antipode_x"), Driver: "btrfs"}, name))

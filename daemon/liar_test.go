@@ -27,6 +27,7 @@ type liar struct {
 	t       *testing.T
 	version string // of the protocol that it says it speaks
 	replica func(q wire.InventoryRequest) any
+	tips    func(q wire.TipsRequest) any // nil: no replica is as it was expected
 	// instead answers everything when it is set.
 	instead http.HandlerFunc
 	steps   int // that it was sent
@@ -60,6 +61,16 @@ func (l *liar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	body, _ := io.ReadAll(r.Body)
 	switch r.URL.Path {
+	case wire.PathTips:
+		var q wire.TipsRequest
+		if err := json.Unmarshal(body, &q); err != nil {
+			l.t.Errorf("tips: %v", err)
+		}
+		if l.tips != nil {
+			l.answer(w, l.tips(q))
+			return
+		}
+		l.answer(w, wire.Tips{Now: time.Now(), Tips: make([]byte, wire.TipBytes*len(q.Datasets)), Unknown: len(q.Datasets) == 0})
 	case wire.PathInventory:
 		var q wire.InventoryRequest
 		if err := json.Unmarshal(body, &q); err != nil {
@@ -113,6 +124,11 @@ func TestATargetThatLiesIsNotBelieved(t *testing.T) {
 		arrives bool   // a step is sent before the lie is seen
 	}{
 		{name: "other snapshot published", liar: liar{replica: func(q wire.InventoryRequest) any { return empty(q) }}, says: "0a11", arrives: true},
+		{name: "tip too few", liar: liar{tips: func(wire.TipsRequest) any { return wire.Tips{Now: time.Now()} }}, says: "0 bytes of tips for 1"},
+		{name: "tips too many", liar: liar{tips: func(wire.TipsRequest) any { return wire.Tips{Now: time.Now(), Tips: make([]byte, 80)} }}, says: "80 bytes of tips for 1"},
+		{name: "half a tip", liar: liar{tips: func(wire.TipsRequest) any { return wire.Tips{Now: time.Now(), Tips: make([]byte, 4)} }}, says: "malformed"},
+		{name: "list never known", liar: liar{tips: func(wire.TipsRequest) any { return wire.Tips{Now: time.Now(), Unknown: true} }}, says: "0 bytes of tips for 1"},
+		{name: "as expected, what it cannot have", liar: liar{tips: func(wire.TipsRequest) any { return wire.Tips{Now: time.Now(), Same: true} }}, says: "0a11", arrives: true},
 		{name: "no replica", liar: liar{replica: func(wire.InventoryRequest) any { return []wire.Replica{} }}, says: "0 answers to 1"},
 		{name: "too many replicas", liar: liar{replica: func(q wire.InventoryRequest) any { return append(empty(q), empty(q)...) }}, says: "2 answers to 1"},
 		{name: "another replica", liar: liar{replica: func(wire.InventoryRequest) any { return []wire.Replica{{Path: "/etc"}} }}, says: "/etc"},
@@ -127,7 +143,7 @@ func TestATargetThatLiesIsNotBelieved(t *testing.T) {
 		{name: "no protocol", liar: liar{version: "0", replica: func(q wire.InventoryRequest) any { return empty(q) }}, says: "is it Antipode at that address"},
 		{name: "huge message", liar: liar{replica: func(q wire.InventoryRequest) any {
 			r := empty(q)
-			r[0].Digest = strings.Repeat("x", wire.MaxMessageBytes)
+			r[0].Problem = &wire.Error{Kind: "x", Text: strings.Repeat("x", wire.MaxMessageBytes)}
 			return r
 		}}, says: "too large"},
 		{name: "hundred thousand headers", liar: liar{instead: func(w http.ResponseWriter, _ *http.Request) {

@@ -37,6 +37,10 @@ func TestMarksOfWhatIsNotHeldAlarmNobody(t *testing.T) {
 			if got := h.do(h.who, "POST", wire.PathInventory, fill(q, "")); got.status != http.StatusOK {
 				t.Fatalf("inventory: %s", got)
 			}
+			tips := wire.TipsRequest{Job: "db", Driver: "btrfs", List: wire.SumList(q.Datasets), Datasets: q.Datasets, Expect: strings.Repeat("0", 32)}
+			if got := h.do(h.who, "POST", wire.PathTips, fill(tips, "")); got.status != http.StatusOK {
+				t.Fatalf("tips: %s", got)
+			}
 		}
 		after(10 * time.Second)
 		if notes := p.told.since(0); len(notes) != 0 {

@@ -2,9 +2,6 @@ package daemon
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -40,6 +37,7 @@ type room struct {
 	receive.Room
 	policy    atomic.Pointer[policy.Accept] // see receive.Room.Accept
 	driver    fsdrivers.Target
+	known     known
 	tending   turn         // of retention and promotions
 	promoting atomic.Int32 // promotions that run or wait for tending
 }
@@ -106,13 +104,9 @@ func (t target) Inventory(ctx context.Context, from string, q wire.InventoryRequ
 	if usage, err := r.driver.Space(ctx, "/"); err == nil {
 		answer.Usage = wire.Usage{Free: usage.Free, Size: usage.Size}
 	}
-	held, err := r.driver.Find(ctx, "/", true)
+	ids, err := r.held(ctx)
 	if err != nil {
-		return wire.Inventory{}, fmt.Errorf("list replicas: %w", err)
-	}
-	ids := make(map[dataset.Path]dataset.ID, len(held))
-	for _, h := range held {
-		ids[h.Path] = h.ID
+		return wire.Inventory{}, err
 	}
 	for _, ask := range q.Datasets {
 		id, isHeld := ids[ask.Dataset.Path]
@@ -140,10 +134,6 @@ func (r *room) replica(ctx context.Context, ask wire.InventoryAsk, id dataset.ID
 	if answer.Mark, err = r.driver.Mark(ctx, path); err != nil {
 		return wire.Replica{Path: path, Problem: wire.FromError(fmt.Errorf("read mark of %s: %w", path, err))}
 	}
-	answer.Digest = digest(answer)
-	if answer.Digest == ask.Known {
-		answer.Snapshots, answer.Unchanged = nil, true
-	}
 	return answer
 }
 
@@ -167,16 +157,6 @@ func (d *Daemon) judgeSource(key board.ReplicaKey, ours, theirs dataset.Mark) {
 	default:
 		d.watch.Clear(string(key.Dataset))
 	}
-}
-
-// digest names a replica's facts so that a source need not be told them twice.
-func digest(r wire.Replica) string {
-	text, err := json.Marshal(r)
-	if err != nil {
-		return "" // never equal to what a source remembers
-	}
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:16])
 }
 
 // Receive takes one step in, and prunes the replica afterwards by this side's

@@ -2,10 +2,11 @@
 // peer holds, plans, sends, and tries again by itself. It does not take
 // snapshots and does not prune, so that a first copy of two weeks delays neither.
 //
-// A Courier serves one job and one peer. Each of its rounds asks, in one
-// exchange, about all datasets on which nothing is under way, and starts an
-// errand for each that is behind. Errands run side by side; one that fails backs
-// off alone.
+// A Courier serves one job and one peer. Each of its rounds asks in one exchange
+// whether the peer holds of all datasets what this side expects, asks for the lists
+// of those where it does not, and starts an errand for each that is behind. A
+// dataset in which nothing happened costs no list on either side. Errands run side
+// by side; one that fails backs off alone.
 package replicate
 
 import (
@@ -42,6 +43,7 @@ const (
 
 // Far is the peer as a courier needs it.
 type Far interface {
+	Tips(ctx context.Context, q wire.TipsRequest) (wire.Tips, error)
 	Inventory(ctx context.Context, r wire.InventoryRequest) (wire.Inventory, error)
 	Send(ctx context.Context, open wire.Open, src io.Reader, progress func(client.Progress)) (wire.Committed, error)
 }
@@ -82,6 +84,11 @@ type Courier struct {
 	nudge  chan struct{} // see lookAgain
 	full   *slots
 	small  *slots
+
+	// Of rounds, which Serve makes one after the other.
+	seen   map[dataset.Path]side         // as it was read, at its version
+	theirs map[dataset.Path]dataset.Mark // that the peer was last seen to have
+	told   []string                      // the lists that the peer was sent, by page
 
 	mu      sync.Mutex // guards below
 	errands map[dataset.Path]*errand
@@ -126,7 +133,7 @@ type pause struct {
 func New(o Options) *Courier {
 	c := &Courier{
 		Options: o, visits: make(chan visit), nudge: make(chan struct{}, 1), full: newSlots(fullSlots), small: newSlots(incrementSlots),
-		errands: map[dataset.Path]*errand{}, backoff: map[dataset.Path]pause{},
+		seen: map[dataset.Path]side{}, theirs: map[dataset.Path]dataset.Mark{}, errands: map[dataset.Path]*errand{}, backoff: map[dataset.Path]pause{},
 	}
 	c.job.Store(&o.Job)
 	return c

@@ -27,7 +27,10 @@ import (
 type far struct {
 	mu      sync.Mutex
 	asked   []time.Time
-	order   []dataset.Path // of the sends that began
+	lists   map[string][]wire.InventoryAsk // that it was sent
+	listed  int                            // how often it was sent one
+	full    []wire.InventoryAsk            // of which it was asked everything
+	order   []dataset.Path                 // of the sends that began
 	held    map[dataset.Path][]dataset.Snapshot
 	marks   map[dataset.Path]dataset.Mark
 	down    error
@@ -35,10 +38,41 @@ type far struct {
 	release map[dataset.Path]chan struct{} // a send waits for it
 }
 
-func (f *far) Inventory(_ context.Context, r wire.InventoryRequest) (wire.Inventory, error) {
+// Tips is honest, like Inventory.
+func (f *far) Tips(_ context.Context, q wire.TipsRequest) (wire.Tips, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.asked = append(f.asked, time.Now())
+	answer := wire.Tips{Now: time.Now().Add(time.Second)}
+	if f.lists == nil {
+		f.lists = map[string][]wire.InventoryAsk{}
+	}
+	if len(q.Datasets) > 0 {
+		f.lists[q.List] = q.Datasets
+		f.listed++
+	}
+	asks, known := f.lists[q.List]
+	if answer.Unknown = !known; !known {
+		return answer, f.down
+	}
+	var tips []wire.Tip
+	for _, ask := range asks {
+		r := wire.Replica{Path: ask.Dataset.Path, Snapshots: f.held[ask.Dataset.Path], Mark: f.marks[ask.Dataset.Path]}
+		if len(r.Snapshots) > 0 {
+			r.ID = ask.Dataset.ID
+		}
+		tips = append(tips, r.Tip())
+	}
+	if answer.Same = wire.SumTips(tips) == q.Expect; !answer.Same {
+		answer.Tips = wire.JoinTips(tips)
+	}
+	return answer, f.down
+}
+
+func (f *far) Inventory(_ context.Context, r wire.InventoryRequest) (wire.Inventory, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.full = append(f.full, r.Datasets...)
 	answer := wire.Inventory{Now: time.Now().Add(time.Second)}
 	for _, ask := range r.Datasets {
 		path := ask.Dataset.Path
@@ -90,7 +124,7 @@ type scene struct {
 	alarms  []string
 }
 
-func play(t *testing.T, paths []dataset.Path, act func(s *scene)) {
+func play(t *testing.T, paths []dataset.Path, act func(s *scene), change ...func(*replicate.Options)) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := fake.NewDisk("fra1", 1<<40)
 		s := &scene{t: t, disk: disk, source: disk.Source(), board: board.New(), far: &far{
@@ -102,12 +136,16 @@ func play(t *testing.T, paths []dataset.Path, act func(s *scene)) {
 			s.snapshot(p, "antipode_db_0")
 			s.board.Dataset("db", p, func(*status.Dataset) {})
 		}
-		s.courier = replicate.New(replicate.Options{
+		o := replicate.Options{
 			Node: "fra1", Job: policy.Job{ID: "db", Driver: policy.Btrfs, RPO: time.Hour, MayPromote: true}, Peer: "sin1",
 			Near: s.source, Far: s.far, Board: s.board, History: discard{}, Now: time.Now, Log: zerolog.Nop(),
 			Clear: func(string) {},
 			Alarm: func(kind, object, _ string) { s.alarms = append(s.alarms, kind+" "+object) },
-		})
+		}
+		for _, f := range change {
+			f(&o)
+		}
+		s.courier = replicate.New(o)
 		ctx, cancel := context.WithCancel(t.Context())
 		served := make(chan struct{})
 		go func() { defer close(served); _ = s.courier.Serve(ctx) }()

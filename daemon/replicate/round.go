@@ -19,34 +19,20 @@ import (
 	"antipode/transport/wire"
 )
 
-// side is what the source holds of one dataset when a round begins.
-type side struct {
-	dataset   dataset.Dataset
-	mark      dataset.Mark
-	snapshots []dataset.Snapshot
-}
-
-// round asks the peer about every dataset on which nothing is under way and
-// starts an errand for each that is behind, nearest to its deadline first. The
-// error is that of datasets for which no errand could be started.
+// round asks the peer about every dataset of the job, in one exchange, and starts
+// an errand for each that is behind and on which nothing is under way, nearest to
+// its deadline first. The error is that of datasets for which no errand could be
+// started.
 func (c *Courier) round(ctx context.Context, force bool) ([]*errand, error) {
 	job := *c.job.Load()
 	sides, err := c.look(ctx, job, force)
-	if len(sides) == 0 {
+	if !slices.ContainsFunc(sides, func(s side) bool { return s.idle }) {
 		return nil, err
 	}
-	inventory, invErr := c.Far.Inventory(ctx, ask(job, sides))
-	if invErr == nil && len(inventory.Replicas) != len(sides) {
-		invErr = fmt.Errorf("%w: %d replicas in the answer for %d datasets", send.ErrMisanswered, len(inventory.Replicas), len(sides))
+	if askErr := c.compare(ctx, job, sides); askErr != nil {
+		return nil, errors.Join(err, c.unanswered(ctx, sides, askErr))
 	}
-	c.contact(inventory.Now, invErr)
-	if invErr != nil {
-		for _, s := range sides {
-			c.fail(ctx, s.dataset.Path, fmt.Errorf("ask %s what it holds: %w", c.Peer, invErr))
-		}
-		return nil, errors.Join(err, invErr)
-	}
-	work, planErr := c.planAll(ctx, job, sides, inventory.Replicas)
+	work, planErr := c.planAll(ctx, job, sides)
 	var started []*errand
 	for _, w := range work {
 		started = append(started, c.start(ctx, job, w))
@@ -54,53 +40,15 @@ func (c *Courier) round(ctx context.Context, force bool) ([]*errand, error) {
 	return started, errors.Join(err, planErr)
 }
 
-// look reads this side of every dataset that may be worked on now. A dataset
-// that cannot be read is put on the board and left out.
-func (c *Courier) look(ctx context.Context, job policy.Job, force bool) ([]side, error) {
-	c.expire()
-	var sides []side
-	var errs []error
-	for _, path := range c.Board.Datasets(job.ID) {
-		if !c.idle(path, force) {
-			continue
-		}
-		s, err := c.read(ctx, path)
-		if err != nil {
-			errs = append(errs, err)
-			c.fail(ctx, path, err)
-			continue
-		}
-		if s.mark.IsForeign(c.Node) {
-			c.Board.Pair(c.key(path), func(p *status.Pair) { p.State = status.StateFenced })
-		} else if len(s.snapshots) > 0 {
-			sides = append(sides, s)
+// unanswered puts on the board that the peer did not say what it holds of
+// datasets.
+func (c *Courier) unanswered(ctx context.Context, sides []side, err error) error {
+	for _, s := range sides {
+		if s.idle {
+			c.fail(ctx, s.dataset.Path, fmt.Errorf("ask %s what it holds: %w", c.Peer, err))
 		}
 	}
-	return sides, errors.Join(errs...)
-}
-
-// read looks at the mark first: a dataset that was fenced is read-only, and no
-// driver finds it any more.
-func (c *Courier) read(ctx context.Context, path dataset.Path) (side, error) {
-	mark, err := c.Near.Mark(ctx, path)
-	if err != nil {
-		return side{}, fmt.Errorf("read mark of %s: %w", path, err)
-	}
-	if mark.IsForeign(c.Node) {
-		return side{mark: mark}, nil
-	}
-	found, err := c.Near.Find(ctx, path, false)
-	if err != nil {
-		return side{}, fmt.Errorf("look at %s: %w", path, err)
-	}
-	if len(found) != 1 {
-		return side{}, fmt.Errorf("look at %s: %w", path, dataset.ErrNotFound)
-	}
-	snapshots, err := c.Near.Snapshots(ctx, path)
-	if err != nil {
-		return side{}, fmt.Errorf("list snapshots of %s: %w", path, err)
-	}
-	return side{dataset: found[0], mark: mark, snapshots: snapshots}, nil
+	return err
 }
 
 // idle reports whether a round may look at d; one that is busy is told to look
@@ -115,14 +63,6 @@ func (c *Courier) idle(d dataset.Path, force bool) bool {
 	return !c.paused && (force || !c.Now().Before(c.backoff[d].until))
 }
 
-func ask(job policy.Job, sides []side) wire.InventoryRequest {
-	r := wire.InventoryRequest{Job: job.ID, Driver: string(job.Driver), MayPromote: job.MayPromote}
-	for _, s := range sides {
-		r.Datasets = append(r.Datasets, wire.InventoryAsk{Dataset: s.dataset, Mark: s.mark})
-	}
-	return r
-}
-
 // Decide plans one dataset from both sides' facts. It is what a round executes
 // and what `plan` prints.
 func Decide(job policy.Job, s dataset.Dataset, mark dataset.Mark, snapshots []dataset.Snapshot, r wire.Replica) (plan.Plan, error) {
@@ -133,24 +73,61 @@ func Decide(job policy.Job, s dataset.Dataset, mark dataset.Mark, snapshots []da
 	})
 }
 
-// planAll plans each dataset, handles what is already as it should be, and
-// returns the rest ordered by deadline.
-func (c *Courier) planAll(ctx context.Context, job policy.Job, sides []side, replicas []wire.Replica) ([]plan.Plan, error) {
+// planAll plans each dataset that may be worked on, handles what is already as it
+// should be, and returns the rest ordered by deadline. The lists of those of which
+// the peer holds something unexpected are asked for in parts, so that few are in
+// memory at once.
+func (c *Courier) planAll(ctx context.Context, job policy.Job, sides []side) ([]plan.Plan, error) {
 	var work []plan.Plan
 	var errs []error
-	for i, s := range sides {
-		p, err := c.planOne(ctx, job, s, replicas[i])
+	var others []side
+	add := func(s side, r wire.Replica) {
+		p, err := c.planOne(ctx, job, s, r)
 		if err != nil {
 			errs = append(errs, err)
 			c.fail(ctx, s.dataset.Path, err)
+		} else if len(p.Steps) > 0 {
+			work = append(work, p)
+		}
+	}
+	for _, s := range sides {
+		switch {
+		case !s.idle:
+		case !s.same:
+			others = append(others, s)
+		case s.isSettled() && c.agreed(job, s):
+			c.settled(s.dataset.Path, s.base)
+		default:
+			add(s, c.expect(s))
+		}
+	}
+	for part := range slices.Chunk(others, wire.MaxInventoryDatasets) {
+		replicas, err := c.lists(ctx, job, part)
+		if err != nil {
+			errs = append(errs, c.unanswered(ctx, part, err))
 			continue
 		}
-		if len(p.Steps) > 0 {
-			work = append(work, p)
+		for i, s := range part {
+			c.noteMark(s, replicas[i].Mark)
+			add(s, replicas[i])
 		}
 	}
 	slices.SortStableFunc(work, func(a, b plan.Plan) int { return c.deadline(job, a).Compare(c.deadline(job, b)) })
 	return work, errors.Join(errs...)
+}
+
+// agreed reports whether a plan from what is expected alone, without the lists, has
+// nothing to send and no conflict.
+func (c *Courier) agreed(job policy.Job, s side) bool {
+	p, err := Decide(job, s.dataset, s.mark, []dataset.Snapshot{s.base}, c.expect(s))
+	return err == nil && p.IsEmpty()
+}
+
+// settled notes that both sides agree and nothing is to be sent.
+func (c *Courier) settled(path dataset.Path, base dataset.Snapshot) {
+	c.Clear(string(path))
+	c.landed(path, base)
+	c.succeeded(path)
 }
 
 func (c *Courier) planOne(ctx context.Context, job policy.Job, s side, r wire.Replica) (plan.Plan, error) {
@@ -161,28 +138,25 @@ func (c *Courier) planOne(ctx context.Context, job policy.Job, s side, r wire.Re
 	if r.Problem != nil {
 		return plan.Plan{}, fmt.Errorf("%s on %s: %w", path, c.Peer, r.Problem)
 	}
-	p, err := Decide(job, s.dataset, s.mark, s.snapshots, r)
+	snapshots, err := c.Near.Snapshots(ctx, path)
+	if err != nil {
+		return plan.Plan{}, fmt.Errorf("list snapshots of %s: %w", path, err)
+	}
+	p, err := Decide(job, s.dataset, s.mark, snapshots, r)
 	if err != nil {
 		return plan.Plan{}, c.conflict(ctx, s, err)
 	}
-	c.Clear(string(path))
-	c.landed(path, p.Base)
 	if len(p.Steps) > 0 {
+		c.Clear(string(path))
+		c.landed(path, p.Base)
 		return p, nil
 	}
-	c.succeeded(path)
-	if p.Base.ID.IsZero() || slices.Contains(p.Base.Holds, send.BaseTag(job.ID, c.Peer)) && !c.holdsStep(job, s) {
+	c.settled(path, p.Base)
+	if p.Base.ID.IsZero() || s.base.ID == p.Base.ID && !s.unsettled {
 		return p, nil
 	}
 	// A crash came between the answer and the hold.
 	return p, c.sender(job, path, nil).Settle(ctx, path, p.Base)
-}
-
-// holdsStep reports whether a hold for an unfinished step is left on the source.
-func (c *Courier) holdsStep(job policy.Job, s side) bool {
-	return slices.ContainsFunc(s.snapshots, func(snap dataset.Snapshot) bool {
-		return slices.Contains(snap.Holds, send.StepTag(job.ID, c.Peer))
-	})
 }
 
 // conflict acts on the one conflict that asks for it: a target that was

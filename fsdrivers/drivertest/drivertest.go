@@ -97,6 +97,12 @@ type Namer interface {
 	HardNames() []string
 }
 
+// Settler lets as much time pass as its file system needs to be sure that what
+// changes next is told from what changed last.
+type Settler interface {
+	Settle()
+}
+
 // testCase is one sentence of the contract.
 type testCase struct {
 	name string // the sentence; fakes cite it
@@ -120,6 +126,7 @@ func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
 		{"mark", markCases()},
 		{"activate", activateCases()},
 		{"bounds", boundsCases()},
+		{"version", versionCases()},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, c := range group.cases {

@@ -14,8 +14,9 @@ import (
 
 // shelf is the snapshots and the mark of one dataset, on either side.
 type shelf struct {
-	snaps map[string]*snapshot
-	mark  dataset.Mark
+	snaps   map[string]*snapshot
+	mark    dataset.Mark
+	changes uint64 // of all that can be listed of it
 }
 
 // snapshot is one point in time. Its files never change.
@@ -33,12 +34,14 @@ func (s *shelf) put(snap *snapshot) {
 	}
 	snap.gone = make(chan struct{})
 	s.snaps[snap.Name] = snap
+	s.touch()
 }
 
 func (s *shelf) remove(name string) {
 	if snap := s.snaps[name]; snap != nil {
 		close(snap.gone)
 		delete(s.snaps, name)
+		s.touch()
 	}
 }
 
@@ -152,6 +155,7 @@ func (s *side) Hold(ctx context.Context, d dataset.Path, snap dataset.Snapshot, 
 		return fmt.Errorf("hold %s of %s: it is %s, not %s: %w", snap.Name, d, there.ID, snap.ID, dataset.ErrChanged)
 	}
 	there.holds[tag] = true
+	found.touch()
 	return nil
 }
 
@@ -175,6 +179,7 @@ func (s *side) Release(ctx context.Context, d dataset.Path, tag dataset.Tag, kee
 			delete(snap.holds, tag)
 		}
 	}
+	found.touch()
 	return nil
 }
 
@@ -214,6 +219,7 @@ func (s *side) SwapMark(ctx context.Context, d dataset.Path, old, next dataset.M
 			d, found.mark.Generation, old.Generation, dataset.ErrChanged)
 	}
 	found.mark = copyMark(next)
+	found.touch()
 	return nil
 }
 

@@ -11,7 +11,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 
@@ -37,43 +36,6 @@ func (c *Client) Hello(ctx context.Context) (wire.Hello, error) {
 		err = wire.CheckVersion(strconv.Itoa(v.Version), c.opts.Address)
 	}
 	return v, c.explain("greet", err)
-}
-
-// Inventory asks what the peer holds. What is too much for one exchange, in the
-// question or in the answer, is asked in parts; Now and Usage are the last one's.
-func (c *Client) Inventory(ctx context.Context, q wire.InventoryRequest) (wire.Inventory, error) {
-	v, err := c.inventory(ctx, q)
-	return v, c.explain("ask the inventory of", err)
-}
-
-func (c *Client) inParts(ctx context.Context, q wire.InventoryRequest, datasets int) (wire.Inventory, error) {
-	var whole wire.Inventory
-	for part := range slices.Chunk(q.Datasets, datasets) {
-		one := q
-		one.Datasets = part
-		v, err := c.inventory(ctx, one)
-		if err != nil {
-			return wire.Inventory{}, err
-		}
-		v.Replicas = append(whole.Replicas, v.Replicas...)
-		whole = v
-	}
-	return whole, nil
-}
-
-func (c *Client) inventory(ctx context.Context, q wire.InventoryRequest) (wire.Inventory, error) {
-	n := len(q.Datasets)
-	if n > wire.MaxInventoryDatasets {
-		return c.inParts(ctx, q, wire.MaxInventoryDatasets)
-	}
-	v, err := ask[wire.Inventory](ctx, c, http.MethodPost, wire.PathInventory, q)
-	switch {
-	case errors.Is(err, wire.ErrTooLarge) && n > 1:
-		return c.inParts(ctx, q, (n+1)/2)
-	case err == nil && len(v.Replicas) != n:
-		err = fmt.Errorf("%w: %d answers to %d datasets", wire.ErrMalformed, len(v.Replicas), n)
-	}
-	return v, err
 }
 
 // Commit asks whether a step is published on the peer's disk.

@@ -50,6 +50,10 @@ func (b *target) Hello(_ context.Context, peer string) (wire.Hello, error) {
 	return wire.Hello{Version: wire.Version, Software: "test", Node: "sin1 for " + peer, Now: time.Now()}, nil
 }
 
+func (b *target) Tips(context.Context, string, wire.TipsRequest) (wire.Tips, error) {
+	return wire.Tips{Now: time.Now(), Same: true}, nil
+}
+
 func (b *target) Inventory(_ context.Context, _ string, q wire.InventoryRequest) (wire.Inventory, error) {
 	v := wire.Inventory{Now: time.Now()}
 	for _, d := range q.Datasets {

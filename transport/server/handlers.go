@@ -35,6 +35,7 @@ func (s *Server) endpoints() map[string]handle {
 	return map[string]handle{
 		"GET " + wire.PathHello:                           s.hello,
 		"POST " + wire.PathInventory:                      s.inventory,
+		"POST " + wire.PathTips:                           s.tips,
 		"POST " + wire.PathCommit:                         s.commit,
 		"POST " + wire.PathSteps:                          s.step,
 		"POST " + wire.PathTransfers:                      s.openTransfer,
@@ -192,6 +193,15 @@ func (s *Server) inventory(w http.ResponseWriter, r *http.Request, peer string) 
 		return nil, err
 	}
 	v, err := s.opts.Backend.Inventory(r.Context(), peer, q)
+	return checked(v, err)
+}
+
+func (s *Server) tips(w http.ResponseWriter, r *http.Request, peer string) (any, error) {
+	q, err := decode[wire.TipsRequest](w, r, s.opts.Now(), wire.MaxMessageBytes)
+	if err != nil {
+		return nil, err
+	}
+	v, err := s.opts.Backend.Tips(r.Context(), peer, q)
 	return checked(v, err)
 }
 

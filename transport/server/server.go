@@ -31,6 +31,8 @@ import (
 type Backend interface {
 	Hello(ctx context.Context, peer string) (wire.Hello, error)
 	Inventory(ctx context.Context, peer string, q wire.InventoryRequest) (wire.Inventory, error)
+	// Tips answers whether a list of replicas is as expected.
+	Tips(ctx context.Context, peer string, q wire.TipsRequest) (wire.Tips, error)
 	// Receive runs once for each incarnation and blocks until the snapshot is
 	// published or the step failed. r answers io.EOF only if the stream is
 	// complete, and an error if it was aborted, superseded, or no link was there

@@ -40,6 +40,10 @@ func (*target) Hello(_ context.Context, peer string) (wire.Hello, error) {
 	return wire.Hello{Version: wire.Version, Node: "sin1-for-" + peer}, nil
 }
 
+func (*target) Tips(context.Context, string, wire.TipsRequest) (wire.Tips, error) {
+	return wire.Tips{}, fmt.Errorf("list: %w", dataset.ErrStuck)
+}
+
 func (*target) Inventory(context.Context, string, wire.InventoryRequest) (wire.Inventory, error) {
 	return wire.Inventory{}, fmt.Errorf("list: %w", dataset.ErrStuck)
 }
@@ -185,6 +189,7 @@ func TestWhoReachesWhat(t *testing.T) {
 	endpoints := []struct{ method, path string }{
 		{"GET", wire.PathHello},
 		{"POST", wire.PathInventory},
+		{"POST", wire.PathTips},
 		{"POST", wire.PathCommit},
 		{"POST", wire.PathSteps},
 		{"POST", wire.PathTransfers},
@@ -225,7 +230,7 @@ func TestWhoReachesWhat(t *testing.T) {
 				// Another peer's transfer is like one that is not there.
 				f.must(f.fra, "POST", wire.PathTransfers, body(open), http.StatusAccepted, `"credit":4`)
 				_, none, _ := f.do(f.ams, "DELETE", transferPath(opening('b'), ""), nil)
-				for _, e := range endpoints[5:8] {
+				for _, e := range endpoints[6:9] {
 					status, text, err := f.do(f.ams, e.method, e.path, nil)
 					if err != nil || status != http.StatusNotFound || text != none {
 						t.Errorf("%s %s by another peer: %d %s %v, want what is not there: %s", e.method, e.path, status, text, err, none)

@@ -18,6 +18,7 @@ const (
 
 	PathHello     = "/v1/hello"
 	PathInventory = "/v1/inventory"
+	PathTips      = "/v1/tips"
 	PathCommit    = "/v1/commit"
 	PathPair      = "/v1/pair"
 	PathSteps     = "/v1/steps"

@@ -25,7 +25,6 @@ const (
 	MaxRanges            = 64 // of acknowledged chunks above the watermark
 	MaxNameBytes         = 64 // node, peer, driver, software, job
 	MaxFlagsBytes        = 256
-	MaxDigestBytes       = 128
 	MaxKindBytes         = 32
 	MaxTextBytes         = 1 << 10
 	IncarnationDigits    = 32
@@ -53,11 +52,15 @@ func (r InventoryRequest) Validate() error {
 		return malformed("inventory request", "%d datasets, want 1 to %d", n, MaxInventoryDatasets)
 	}
 	for _, a := range r.Datasets {
-		if err := first(source(a.Dataset), bad(a.Mark.Validate()), optional("known digest", a.Known, MaxDigestBytes)); err != nil {
+		if err := a.validate(); err != nil {
 			return err
 		}
 	}
 	return first(name("job", r.Job), name("driver", r.Driver))
+}
+
+func (a InventoryAsk) validate() error {
+	return first(source(a.Dataset), bad(a.Mark.Validate()))
 }
 
 // Validate checks the form of an inventory.
@@ -91,7 +94,7 @@ func (r *Replica) validate() error {
 			return err
 		}
 	}
-	return first(path(r.Path), optional("digest", r.Digest, MaxDigestBytes), checkpoint(r.Checkpoint), bad(r.Mark.Validate()))
+	return first(path(r.Path), checkpoint(r.Checkpoint), bad(r.Mark.Validate()))
 }
 
 // Validate checks the form of an announcement.

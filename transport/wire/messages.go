@@ -52,10 +52,7 @@ type InventoryRequest struct {
 // InventoryAsk is one dataset of the source.
 type InventoryAsk struct {
 	Dataset dataset.Dataset `json:"dataset"`
-	Mark    dataset.Mark    `json:"mark"`
-	// Known is the Digest of the last answer that the source remembers; the
-	// target leaves out the lists when it still holds.
-	Known string `json:"known,omitempty"`
+	Mark    dataset.Mark    `json:"mark,omitzero"`
 }
 
 // Inventory is the answer, in the order of the question.
@@ -69,8 +66,6 @@ type Inventory struct {
 type Replica struct {
 	Path       dataset.Path       `json:"path"`
 	ID         dataset.ID         `json:"id,omitempty"` // of the dataset it was received from; zero before the first
-	Digest     string             `json:"digest"`
-	Unchanged  bool               `json:"unchanged,omitempty"` // the lists are those that Known named
 	Snapshots  []dataset.Snapshot `json:"snapshots,omitempty"`
 	Checkpoint dataset.Checkpoint `json:"checkpoint,omitzero"`
 	Mark       dataset.Mark       `json:"mark,omitzero"`

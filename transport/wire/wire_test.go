@@ -43,7 +43,7 @@ func sampleOpen() Open {
 func sampleInventoryRequest() InventoryRequest {
 	return InventoryRequest{
 		Job: "db", Driver: "btrfs", MayPromote: true,
-		Datasets: []InventoryAsk{{Dataset: dataset.Dataset{Path: "/data/db", ID: "11aa"}, Known: "d1"}},
+		Datasets: []InventoryAsk{{Dataset: dataset.Dataset{Path: "/data/db", ID: "11aa"}}},
 	}
 }
 
@@ -52,7 +52,7 @@ func sampleInventory() Inventory {
 	return Inventory{
 		Now: time.Date(2026, 1, 2, 3, 4, 6, 0, time.UTC), Usage: Usage{Free: 5, Size: 9},
 		Replicas: []Replica{{
-			Path: "/data/db", ID: "11aa", Digest: "d2", Mark: mark, Snapshots: []dataset.Snapshot{sampleSnapshot()},
+			Path: "/data/db", ID: "11aa", Mark: mark, Snapshots: []dataset.Snapshot{sampleSnapshot()},
 			Problem: Errorf("busy", "a receive is running"),
 		}},
 	}
@@ -76,6 +76,7 @@ func TestGolden(t *testing.T) {
 		"progress.json":  Progress{Next: 4, Have: []Range{{6, 8}}, Credit: 36},
 		"progress-space.json": Progress{Next: 4, Credit: 4, Error: FromError(
 			fmt.Errorf("receive: %w", &dataset.SpaceError{Where: "/backup", Free: 1, Need: 2}))},
+		"tips-request.json": sampleTipsRequest(), "tips.json": sampleTips(),
 		"chunk.hex": ChunkHeader(0x0102030405060708, []byte("antipode")).Append(nil),
 		"end.hex":   end.Append(nil),
 		"idle.hex":  Header{Type: FrameIdle}.Append(nil),
