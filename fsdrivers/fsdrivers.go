@@ -51,8 +51,18 @@ type Sender interface {
 	// and the child has exited with 0, and an error otherwise; Close ends the
 	// child and waits for it, also beside a Read or another Close. The checkpoint is the target's, zero for none: the
 	// stream starts at the byte after Checkpoint.Done. Errors, from here or from
-	// Read: ErrNotFound (To), ErrBaseMissing, ErrStaleCheckpoint, ErrCut.
+	// Read: ErrNotFound (To), ErrBaseMissing, ErrStaleCheckpoint (a
+	// dataset.StaleCheckpointError may name an earlier one that fits), ErrCut.
 	Send(ctx context.Context, s dataset.Step, from dataset.Checkpoint) (io.ReadCloser, error)
+}
+
+// Rereader is a Sender whose streams can only begin at their first byte: to go on
+// from a checkpoint it reads again, and compares, what the target has. That costs
+// neither link nor rate and may take hours.
+type Rereader interface {
+	// SendAgain is Send, which tells how many of how many bytes were read again
+	// before it returns. It calls tell often and from one goroutine.
+	SendAgain(ctx context.Context, s dataset.Step, from dataset.Checkpoint, tell func(done, of int64)) (io.ReadCloser, error)
 }
 
 // Receiver takes streams in, on a target.
@@ -64,8 +74,10 @@ type Receiver interface {
 	// is durable and its identity was read back from the disk (G2). It may wait
 	// in r.Read: who ends ctx must make r fail too. A step whose To is published
 	// already is answered without reading. Only one receive runs on a replica.
+	// Without in.Checkpoint what an earlier receive left is given up.
 	// Errors: ErrRefused (gate), ErrBaseMissing, ErrDiverged, ErrExists,
-	// ErrNoSpace, ErrCut, ErrBusy, ErrStuck.
+	// ErrStaleCheckpoint (in.Checkpoint is not what is here), ErrNoSpace, ErrCut,
+	// ErrBusy, ErrStuck.
 	Receive(ctx context.Context, in dataset.Incoming, r io.Reader) (dataset.Snapshot, error)
 	// Abort removes what an unfinished receive left, checkpoint and all.
 	Abort(ctx context.Context, d dataset.Path) error

@@ -12,11 +12,20 @@ import (
 
 	"antipode/fsdrivers/btrfs/stream"
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/internal/failpoint"
 )
 
-// stamp makes a read-only snapshot of a segment in dir and gives it an identity,
-// and the root the times of the segment, if it has any.
-func stamp(seg segment, dir *os.File, name string, id uuid.UUID) (*subvolume, error) {
+// seedling is a received subvolume whose data are durable.
+type seedling struct {
+	sub      *subvolume
+	ctransid uint64 // of the snapshot on its source, as the stream announced it
+	// root are the times that the root directory has there; see stream.Position.
+	root stream.Times
+}
+
+// stamp makes a read-only snapshot of a seedling in dir and gives it an identity,
+// and the root the times of the seedling, if it has any.
+func stamp(seg seedling, dir *os.File, name string, id uuid.UUID) (*subvolume, error) {
 	path := filepath.Join(dir.Name(), name)
 	if err := createSnapshot(seg.sub.File, dir, name, false); err != nil {
 		return nil, spaceError(dir, fmt.Errorf("snapshot %s as %s: %w", seg.sub.Name(), path, err))
@@ -58,27 +67,30 @@ func setTimes(f *os.File, t stream.Times) error {
 // with the true UUID, then the final name, each durable before the next. It is
 // done under the lock of the facts, so that no sweep takes the point for one
 // whose snapshot is gone.
-func (r *replica) publish(step dataset.StepID, seg segment, in dataset.Incoming, now time.Time) (s dataset.Snapshot, err error) {
+func (r *replica) publish(step dataset.StepID, seg seedling, in dataset.Incoming, now time.Time) (s dataset.Snapshot, err error) {
 	to := in.Step.To
 	err = r.facts.locked(func() error {
 		p := point{ID: to.ID, Name: to.Name, Created: to.Created.UTC(), Received: now, Retain: in.Retain.UTC()}
 		if err := r.facts.setPoint(string(to.ID), p); err != nil {
 			return err
 		}
+		failpoint.Hit("publish-point")
 		if err := r.name(tempSnapshot+string(step), to, seg); err != nil {
 			return errors.Join(err, r.facts.removePoints(string(to.ID)))
 		}
+		failpoint.Hit("publish-named")
 		return syncName(r.dir) // if that fails the name is there, and keeps its point
 	})
 	if err != nil {
 		return dataset.Snapshot{}, fmt.Errorf("publish: %w", err)
 	}
+	failpoint.Hit("published")
 	return r.confirm(to, seg.ctransid)
 }
 
 // name makes the snapshot under a temporary name and renames it, which is not yet
 // durable.
-func (r *replica) name(temp string, to dataset.Snapshot, seg segment) (err error) {
+func (r *replica) name(temp string, to dataset.Snapshot, seg seedling) (err error) {
 	if err := removeSubvolume(r.dir, temp); err != nil { // of an earlier try
 		return err
 	}
@@ -92,9 +104,11 @@ func (r *replica) name(temp string, to dataset.Snapshot, seg segment) (err error
 		return err
 	}
 	defer sub.Close()
+	failpoint.Hit("publish-stamped")
 	if err := commit(r.dir); err != nil { // the identity, before the name
 		return spaceError(r.dir, fmt.Errorf("commit %s: %w", sub.Name(), err))
 	}
+	failpoint.Hit("publish-committed")
 	return renameIn(r.dir, temp, to.Name)
 }
 

@@ -10,22 +10,55 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
 
+	"antipode/fsdrivers/btrfs/segment"
 	"antipode/fsdrivers/btrfs/stream"
 	"antipode/fsdrivers/dataset"
-	"antipode/fsdrivers/internal/command"
+	"antipode/fsdrivers/internal/failpoint"
 )
 
-// Pending implements fsdrivers.Receiver. A receive is one segment, so nothing is
-// left of one that did not end that another could go on from.
-func (t *Target) Pending(_ context.Context, d dataset.Path) (dataset.Checkpoint, error) {
-	return dataset.Checkpoint{}, t.withReplica(d, func(*into, *replica) error { return nil })
+// Pending implements fsdrivers.Receiver: the newest segment that is sealed, and
+// with it the digests of those that are kept beside it.
+func (t *Target) Pending(_ context.Context, d dataset.Path) (c dataset.Checkpoint, err error) {
+	err = t.withReplica(d, func(in *into, r *replica) error {
+		if r != nil {
+			c, err = t.pending(in, r)
+		}
+		return err
+	})
+	if err != nil {
+		return dataset.Checkpoint{}, fmt.Errorf("pending receive of %s: %w", d, err)
+	}
+	return c, nil
+}
+
+func (t *Target) pending(in *into, r *replica) (dataset.Checkpoint, error) {
+	steps, err := t.stepsOf(in, r.ID)
+	if err != nil {
+		return dataset.Checkpoint{}, err
+	}
+	for _, s := range steps {
+		w, err := lookAtWork(in, s)
+		if errors.Is(err, dataset.ErrNotFound) {
+			continue // it has just ended
+		}
+		if err != nil {
+			return dataset.Checkpoint{}, err
+		}
+		j, err := t.readJournal(w, s.From.IsZero())
+		w.close()
+		if err != nil || len(j.Kept) > 0 {
+			c, encodeErr := j.Checkpoint(s.Step)
+			return c, errors.Join(err, encodeErr)
+		}
+	}
+	return dataset.Checkpoint{}, nil
 }
 
 // Receive implements fsdrivers.Receiver as ARCHITECTURE decision 5 describes:
-// the stream passes the gate, `btrfs receive` makes of it a subvolume with an
-// identity of our own in a directory of our own, and only when its data are
-// durable it is published. What fails leaves nothing but a bound replica. r must
-// end when ctx does.
+// the stream passes the gate, `btrfs receive` makes of it subvolumes, a segment
+// each, with identities of our own in a directory of our own, and only when the
+// data of the last are durable it is published. What fails leaves a bound replica
+// and the segments that are sealed. r must end when ctx does.
 func (t *Target) Receive(ctx context.Context, in dataset.Incoming, r io.Reader) (dataset.Snapshot, error) {
 	s, err := t.receive(ctx, in, r)
 	if err != nil {
@@ -112,26 +145,66 @@ func (t *Target) receiveInto(ctx context.Context, into *into, rep *replica, in d
 	if base != nil {
 		defer base.Close()
 	}
-	w, err := t.beginWork(ctx, into, in.Step)
+	i, err := t.newIntake(ctx, into, in)
 	if err != nil {
 		return dataset.Snapshot{}, err
 	}
-	defer func() {
-		if errors.Is(err, dataset.ErrStuck) {
-			w.close() // the child still uses it; the sweep comes again
-			return
-		}
-		// The outcome stands: what could not be removed is the sweep's.
-		if rerr := w.remove(); rerr != nil {
-			t.opts.Log.Warn().Err(rerr).Str("step", string(w.step)).Msg("work in progress is left for the sweep")
-		}
-	}()
-	seg, err := w.fill(ctx, t.opts.Binary, base, in, r)
+	defer i.group.leave()
+	defer func() { t.leaveWork(i, in, err) }()
+	if err := i.receive(in, base, r); err != nil {
+		return dataset.Snapshot{}, err
+	}
+	seg, err := i.received(base)
 	if err != nil {
 		return dataset.Snapshot{}, err
 	}
 	defer seg.sub.Close()
-	return rep.publish(w.step, seg, in, t.opts.Now().UTC())
+	return rep.publish(i.w.step, seg, in, t.opts.Now().UTC())
+}
+
+// newIntake takes the step's directory for a receive.
+func (t *Target) newIntake(ctx context.Context, into *into, in dataset.Incoming) (*intake, error) {
+	group, err := t.syncs.join(into.File)
+	if err != nil {
+		return nil, err
+	}
+	w, j, err := t.takeWork(ctx, into, in)
+	if err != nil {
+		group.leave()
+		return nil, err
+	}
+	return &intake{
+		ctx: ctx, w: w, binary: t.opts.Binary, limits: t.opts.Segments, now: t.opts.Now, log: t.opts.Log, group: group,
+		journal: j, last: j.Newest(),
+	}, nil
+}
+
+// leaveWork removes what nothing can go on from. The outcome of the receive stands:
+// what cannot be removed is the sweep's.
+func (t *Target) leaveWork(i *intake, in dataset.Incoming, outcome error) {
+	w := i.w
+	if errors.Is(outcome, dataset.ErrStuck) {
+		w.close() // the child still uses it; the sweep comes again
+		return
+	}
+	var err error
+	if outcome != nil && i.refused && !in.Checkpoint.IsZero() && i.journal.Newest().At.Done == in.Checkpoint.Done {
+		// What `btrfs receive` does not take on top of this segment it may take on
+		// top of the one before, and in the end on top of none.
+		i.journal.Kept = i.journal.Kept[:len(i.journal.Kept)-1]
+		err = w.writeJournal(i.journal)
+	}
+	if outcome == nil || err == nil && len(i.journal.Kept) == 0 {
+		err = w.remove()
+	} else {
+		if err == nil {
+			err = w.removeUnsealed(i.journal)
+		}
+		w.close()
+	}
+	if err != nil {
+		t.opts.Log.Warn().Err(err).Str("step", string(w.step)).Msg("work in progress is left for the sweep")
+	}
 }
 
 // base opens the published snapshot that an incremental builds on; nil for a
@@ -147,58 +220,53 @@ func (r *replica) base(s dataset.Step) (*subvolume, error) {
 	return base, err
 }
 
-// segment is a received subvolume whose data are durable.
-type segment struct {
-	sub      *subvolume
-	ctransid uint64 // of the snapshot on its source, as the stream announced it
-	// root are the times that the root directory has there; see stream.Stats.
-	root stream.Times
+// received opens the last segment, which is durable, for publishing.
+func (i *intake) received(base *subvolume) (seg seedling, err error) {
+	at := i.last.At
+	seg = seedling{ctransid: at.First.Ctransid, root: at.Root}
+	if seg.root.IsZero() && base != nil { // the stream leaves them as they are
+		if seg.root, err = rootTimes(base); err != nil {
+			return seg, err
+		}
+	}
+	seg.sub, err = openSubvolumeBelow(i.w.root, segment.Name(i.last.Number))
+	return seg, err
 }
 
-// fill receives the stream, makes it durable, and reads back what came of it.
-func (w *work) fill(ctx context.Context, binary string, base *subvolume, in dataset.Incoming, r io.Reader) (segment, error) {
-	input := stream.NewReader(r)
-	first, err := stream.Head(input)
+// receive has the stream taken in, from its beginning or from where it goes on.
+func (i *intake) receive(in dataset.Incoming, base *subvolume, r io.Reader) error {
+	mount, err := mountOf(i.w.in.File)
 	if err != nil {
-		return segment{}, err
+		return err
 	}
+	i.device = mount.device
 	plan := stream.Plan{
 		UUID:         stream.UUID(uuid.MustParse(string(in.Step.To.ID))), // checkStep parsed it
-		Name:         receivedName,
-		Minted:       stream.UUID(uuid.New()),
+		MintedParent: i.journal.Base,
 		AllowDevices: in.AllowDevices,
 		MaxBytes:     in.MaxBytes,
 	}
 	if base != nil {
 		plan.ParentUUID = stream.UUID(uuid.MustParse(string(in.Step.From.ID)))
-		plan.MintedParent = stream.UUID(uuid.New())
-		if err := w.mintBase(base, uuid.UUID(plan.MintedParent), first.CloneCtransid); err != nil {
-			return segment{}, err
+	}
+	return i.take(r, func(r io.Reader) (*stream.Copier, error) {
+		input := stream.NewReader(r)
+		if i.last.Number > 0 {
+			return stream.NewCopierAt(input, plan, i.last.At)
 		}
-	}
-	root, err := w.run(ctx, binary, input, plan)
-	if err == nil && root.IsZero() && base != nil { // the stream leaves them as they are
-		root, err = rootTimes(base)
-	}
-	if err != nil {
-		return segment{}, err
-	}
-	// The descriptor was opened before the first byte was written, so that an
-	// error of writing back is reported to it.
-	if err := w.sync(); err != nil {
-		return segment{}, err
-	}
-	seg, err := w.readBack(plan, first)
-	seg.root = root
-	return seg, err
-}
-
-// sync makes durable what was written to the file system so far.
-func (w *work) sync() error {
-	if err := unix.Syncfs(int(w.in.Fd())); err != nil {
-		return spaceError(w.in.File, fmt.Errorf("make durable: %w", err))
-	}
-	return nil
+		if base != nil {
+			first, err := stream.Head(input)
+			if err != nil {
+				return nil, err
+			}
+			plan.MintedParent = stream.NewUUID()
+			i.journal.Base = plan.MintedParent
+			if err := i.w.mintBase(base, uuid.UUID(plan.MintedParent), first.CloneCtransid); err != nil {
+				return nil, err
+			}
+		}
+		return stream.NewCopier(input, plan)
+	})
 }
 
 func rootTimes(s *subvolume) (stream.Times, error) {
@@ -213,88 +281,10 @@ func rootTimes(s *subvolume) (stream.Times, error) {
 // has: btrfs receive looks its base up by UUID over the whole file system and
 // takes the first hit (FIELD-NOTES B.2).
 func (w *work) mintBase(base *subvolume, id uuid.UUID, ctransid uint64) error {
-	sub, err := stamp(segment{sub: base, ctransid: ctransid}, w.root, baseName, id)
+	sub, err := stamp(seedling{sub: base, ctransid: ctransid}, w.root, baseName, id)
 	if err != nil {
 		return fmt.Errorf("mint base: %w", err)
 	}
+	failpoint.Hit("base-minted")
 	return sub.Close()
-}
-
-func (w *work) readBack(plan stream.Plan, first stream.First) (segment, error) {
-	sub, err := openSubvolumeBelow(w.root, receivedName)
-	if err != nil {
-		return segment{}, fmt.Errorf("read back: %w", err)
-	}
-	if !sub.isReadOnly() || sub.receivedUUID != uuid.UUID(plan.Minted) || sub.stransid != first.Ctransid {
-		sub.Close()
-		return segment{}, fmt.Errorf("read back %s: btrfs receive did not finish it: %w", sub.Name(), dataset.ErrCut)
-	}
-	return segment{sub: sub, ctransid: first.Ctransid}, nil
-}
-
-// run passes the stream to `btrfs receive`. It returns the times of the root that
-// the stream has.
-func (w *work) run(ctx context.Context, binary string, input *stream.Reader, plan stream.Plan) (stream.Times, error) {
-	mount, err := mountOf(w.in.File)
-	if err != nil {
-		return stream.Times{}, err
-	}
-	child, err := command.Start(ctx, command.Spec{
-		Args: []string{binary, "receive", "-q", "--chroot", w.root.Name()},
-		Feed: true,
-		Lock: w.lock, Alarm: errorLine,
-		Before: func() error {
-			return mountPrivately(mount.device, w.in.Name(), w.in.treeID)
-		},
-	})
-	if err != nil {
-		return stream.Times{}, explain(w.in.File, err, "")
-	}
-	stats, err := stream.Copy(child.Stdin(), input, plan)
-	if err == nil {
-		err = finish(child)
-	} else if errors.Is(err, unix.EPIPE) {
-		err = errors.Join(child.Wait(), err) // why it ended says more than that it did
-	}
-	if closeErr := child.Close(); closeErr != nil {
-		return stream.Times{}, explain(w.in.File, closeErr, "")
-	}
-	if err == nil || errors.Is(err, dataset.ErrRefused) || errors.Is(err, dataset.ErrCut) {
-		return stats.Root, err // ours; what the child says of its broken pipe adds nothing
-	}
-	return stats.Root, explain(w.in.File, err, child.Stderr())
-}
-
-// finish waits for the child: it must exit with 0 and report no error.
-func finish(child *command.Child) error {
-	if err := child.Stdin().Close(); err != nil {
-		return fmt.Errorf("end the stream: %w", err)
-	}
-	if err := child.Wait(); err != nil {
-		return err
-	}
-	if line := child.Alarm(); line != "" {
-		return fmt.Errorf("btrfs receive succeeded and reported an error: %s", line)
-	}
-	return nil
-}
-
-// mountPrivately gives the calling thread a mount namespace in which path is
-// exactly the subvolume and nothing that is received can be run, or open a
-// device. It must be the subvolume, not a bind mount of a directory: receive
-// works out paths of subvolumes from what is mounted. The namespace is a slave of
-// the host's: what the host unmounts goes here too, so that a receive that waits
-// for its link for a day keeps no other file system busy.
-func mountPrivately(device, path string, treeID uint64) error {
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		return fmt.Errorf("make a mount namespace (it needs CAP_SYS_ADMIN): %w", err)
-	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
-		return fmt.Errorf("keep mounts of the receive to itself: %w", err)
-	}
-	err := unix.Mount(device, path, "btrfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, fmt.Sprintf("subvolid=%d", treeID))
-	if err != nil {
-		return fmt.Errorf("mount subvolume %d of %s on %s: %w", treeID, device, path, err)
-	}
-	return nil
 }

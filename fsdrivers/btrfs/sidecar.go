@@ -42,6 +42,7 @@ const (
 	kindHold    kind = "hold"
 	kindPoint   kind = "point"
 	kindStep    kind = "step"
+	kindJournal kind = "segments"
 
 	kindActivation kind = "activation"
 )

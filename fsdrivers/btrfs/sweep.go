@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/internal/failpoint"
 )
 
 // Abort implements fsdrivers.Receiver. A receive that still runs is ErrBusy: end
@@ -23,7 +24,7 @@ func (t *Target) Abort(ctx context.Context, d dataset.Path) error {
 		defer release()
 		t.starting.Lock()
 		defer t.starting.Unlock()
-		if err := removeWorkOf(ctx, in, r.ID); err != nil {
+		if err := t.removeWorkOf(ctx, in, r.ID, ""); err != nil {
 			return fmt.Errorf("abort receive of %s: %w", d, err)
 		}
 		return r.sweep()
@@ -39,7 +40,9 @@ func (t *Target) Sweep(ctx context.Context) error {
 		return err
 	}
 	defer in.close()
-	all := []error{syncName(in.File), t.sweepWork(ctx, in)}
+	all := []error{syncName(in.File)}
+	failpoint.Hit("sweep-synced")
+	all = append(all, t.sweepWork(ctx, in))
 	replicas, err := t.replicas(in)
 	all = append(all, err)
 	for _, d := range replicas {
@@ -86,8 +89,38 @@ func (t *Target) sweepStep(ctx context.Context, in *into, step string) error {
 	if err != nil {
 		return err
 	}
+	if found {
+		if kept, err := t.keepSealed(w, r); kept || err != nil {
+			w.close()
+			return err
+		}
+	}
 	t.opts.Log.Info().Str("step", step).Str("dataset", string(r.Dataset.Path)).Msg("removing an abandoned receive")
 	return w.remove()
+}
+
+// keepSealed removes what is not sealed of a step that can be gone on with; kept is
+// false if that is nothing, or if the step is published.
+func (t *Target) keepSealed(w *work, r record) (kept bool, err error) {
+	j, err := t.readJournal(w, r.From.IsZero())
+	if err != nil || len(j.Kept) == 0 {
+		return false, err
+	}
+	rep, err := t.openReplica(w.in, r.Dataset.Path)
+	if err != nil {
+		return false, err
+	}
+	if rep != nil {
+		defer rep.close()
+		switch there, err := rep.find(r.To); {
+		case err != nil:
+			return false, err
+		case there != nil:
+			return false, there.Close()
+		}
+	}
+	failpoint.Hit("sweep-kept")
+	return true, w.removeUnsealed(j)
 }
 
 // sweepReplica removes snapshots that did not get their name, and points of
@@ -133,6 +166,7 @@ func (r *replica) sweepSnapshots() error {
 		if err := removeSubvolume(r.dir, name); err != nil {
 			return err
 		}
+		failpoint.Hit("sweep-unnamed")
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"antipode/fsdrivers"
+	"antipode/fsdrivers/btrfs/segment"
 	"antipode/fsdrivers/dataset"
 )
 
@@ -38,13 +39,16 @@ type TargetOptions struct {
 	Patient bool
 	// Binary is btrfs; "" is looked up in PATH.
 	Binary string
+	// Segments says when a segment of a stream ends; zero is segment.Defaults.
+	Segments segment.Limits
 }
 
 // Target receives into one subvolume. A dataset.Path is what the source calls
 // the dataset; none reaches outside of Into (and Live). It implements
 // fsdrivers.Target; its methods may be called concurrently.
 type Target struct {
-	opts TargetOptions
+	opts  TargetOptions
+	syncs syncs
 
 	// starting is held while a step's directory comes into being, and while the
 	// sweep looks whose one is: until its record is written it is nobody's.
@@ -72,6 +76,9 @@ func NewTarget(o TargetOptions) (*Target, error) {
 		}
 	}
 	o.Binary = orBtrfs(o.Binary)
+	if o.Segments == (segment.Limits{}) {
+		o.Segments = defaultLimits()
+	}
 	t := &Target{opts: o, paths: make(map[dataset.Path]dataset.ID), busy: make(map[string]bool)}
 	if err := t.ensurePrepared(); err != nil && !o.Patient {
 		return nil, err

@@ -10,8 +10,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"antipode/fsdrivers/btrfs/segment"
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/internal/command"
+	"antipode/fsdrivers/internal/failpoint"
 )
 
 // What is in INTO/.antipode/incoming/<step>/. The sweep removes these names and
@@ -19,9 +21,9 @@ import (
 const (
 	lockFile     = "lock"
 	recordFile   = "record"
+	journalFile  = "segments"
 	rootName     = "root"       // what `btrfs receive` has for its root: what a stream can reach
-	baseName     = "base"       // in root
-	receivedName = "received"   // in root
+	baseName     = "base"       // in root, beside the segments
 	tempSnapshot = ".incoming-" // with the step behind it: a snapshot on its way to its final name, beside it
 )
 
@@ -43,14 +45,31 @@ type work struct {
 	lock *command.Lock
 }
 
-// beginWork makes and locks the directory of a step, after removing what an
-// earlier receive into the same replica left. Errors: ErrBusy, ErrStuck.
-func (t *Target) beginWork(ctx context.Context, in *into, s dataset.Step) (*work, error) {
+// takeWork takes the directory of a step: anew, or with what is sealed up to the
+// checkpoint. What else was begun for the replica is removed. Errors: ErrBusy,
+// ErrStuck, ErrStaleCheckpoint.
+func (t *Target) takeWork(ctx context.Context, in *into, incoming dataset.Incoming) (*work, segment.Journal, error) {
 	t.starting.Lock()
 	defer t.starting.Unlock()
-	if err := removeWorkOf(ctx, in, s.Dataset.ID); err != nil {
-		return nil, err
+	s, keep := incoming.Step, dataset.StepID("")
+	if !incoming.Checkpoint.IsZero() {
+		keep = s.ID()
 	}
+	if err := t.removeWorkOf(ctx, in, s.Dataset.ID, keep); err != nil {
+		return nil, segment.Journal{}, err
+	}
+	if keep != "" {
+		return t.resumeWork(ctx, in, incoming)
+	}
+	if err := removeDamaged(ctx, in, s.ID()); err != nil {
+		return nil, segment.Journal{}, err
+	}
+	w, err := beginWork(ctx, in, s)
+	return w, segment.Journal{}, err
+}
+
+// beginWork makes and locks the directory of a step.
+func beginWork(ctx context.Context, in *into, s dataset.Step) (*work, error) {
 	w, err := openWork(ctx, in, string(s.ID()))
 	if err != nil {
 		return nil, err
@@ -62,6 +81,59 @@ func (t *Target) beginWork(ctx context.Context, in *into, s dataset.Step) (*work
 	}
 	if err != nil {
 		return nil, errors.Join(err, w.remove())
+	}
+	failpoint.Hit("work-begun")
+	return w, nil
+}
+
+// resumeWork opens the directory of a step and drops what lies behind the
+// checkpoint.
+func (t *Target) resumeWork(ctx context.Context, in *into, incoming dataset.Incoming) (*work, segment.Journal, error) {
+	stale := &dataset.StaleCheckpointError{Why: "nothing is sealed here at that byte"}
+	c, step := incoming.Checkpoint, incoming.Step
+	switch _, found, err := readRecord(in, string(step.ID())); {
+	case errors.Is(err, errDamaged):
+		return nil, segment.Journal{}, fmt.Errorf("%w: %w", stale, err)
+	case err != nil:
+		return nil, segment.Journal{}, err
+	case !found || c.Step != step.ID() || c.Kind != segment.Kind:
+		return nil, segment.Journal{}, stale
+	}
+	w, err := openWork(ctx, in, string(step.ID()))
+	if err != nil {
+		return nil, segment.Journal{}, err
+	}
+	j, err := t.readJournal(w, step.IsFull())
+	if err == nil {
+		found := false
+		if j, found = j.Upto(c.Done); !found {
+			err = stale
+		}
+	}
+	if err == nil {
+		err = w.writeJournal(j)
+	}
+	if err == nil {
+		failpoint.Hit("resume-recorded")
+		err = w.removeUnsealed(j)
+	}
+	if err != nil {
+		w.close()
+		return nil, segment.Journal{}, err
+	}
+	return w, j, nil
+}
+
+// lookAtWork opens the directory of a step beside whoever works in it.
+func lookAtWork(in *into, r record) (*work, error) {
+	dir, err := openBelow(in.incoming, string(r.Step))
+	if err != nil {
+		return nil, err
+	}
+	w := &work{in: in, step: r.Step, dir: dir}
+	if w.root, err = openBelow(dir, rootName); err != nil && !errors.Is(err, dataset.ErrNotFound) {
+		w.close()
+		return nil, err
 	}
 	return w, nil
 }
@@ -124,7 +196,9 @@ func (w *work) remove() error {
 }
 
 func (w *work) close() {
-	_ = w.lock.Close()
+	if w.lock != nil {
+		_ = w.lock.Close()
+	}
 	if w.root != nil {
 		w.root.Close()
 	}
@@ -140,7 +214,7 @@ func (w *work) removeAll() error {
 		return err
 	}
 	for _, name := range list {
-		if name != recordFile && name != lockFile && !strings.HasPrefix(name, tempPrefix) {
+		if name != recordFile && name != journalFile && name != lockFile && !strings.HasPrefix(name, tempPrefix) {
 			return fmt.Errorf("%q is not Antipode's; look at it and remove it: %w", name, dataset.ErrExists)
 		}
 	}
@@ -162,11 +236,13 @@ func (w *work) removeRoot() error {
 	if w.root == nil {
 		return nil
 	}
-	for _, name := range []string{receivedName, baseName} {
-		if err := removeSubvolume(w.root, name); err != nil {
-			return err
-		}
+	if err := w.removeUnsealed(segment.Journal{}); err != nil {
+		return err
 	}
+	if err := removeSubvolume(w.root, baseName); err != nil {
+		return err
+	}
+	failpoint.Hit("work-emptied")
 	err := unix.Unlinkat(int(w.dir.Fd()), rootName, unix.AT_REMOVEDIR)
 	if errors.Is(err, unix.ENOTEMPTY) {
 		return fmt.Errorf("%s holds what a stream has put there; look at it and remove it: %w", w.root.Name(), dataset.ErrExists)
@@ -202,25 +278,46 @@ func readRecord(in *into, step string) (r record, found bool, err error) {
 		return record{}, false, err
 	}
 	defer dir.Close()
-	return readSidecar[record](dir, recordFile, kindStep, "remove the file: the sweep then removes the work in progress with it")
+	r, found, err = readSidecar[record](dir, recordFile, kindStep, "remove the file: the sweep then removes the work in progress with it")
+	if found && string(r.Step) != step {
+		return record{}, false, fmt.Errorf("%s: its record is of step %s; remove the record: %w", dir.Name(), r.Step, errDamaged)
+	}
+	return r, found, err
 }
 
-// removeWorkOf removes the work in progress of one replica. Errors: ErrBusy if
-// it is not abandoned, ErrStuck.
-func removeWorkOf(ctx context.Context, in *into, id dataset.ID) error {
+// stepsOf lists the work in progress of one replica. One whose record is damaged may
+// be anybody's: it is left to the sweep, which names it, and holds nobody up.
+func (t *Target) stepsOf(in *into, id dataset.ID) ([]record, error) {
 	steps, err := names(in.incoming)
+	if err != nil {
+		return nil, err
+	}
+	var all []record
+	for _, step := range steps {
+		switch r, found, err := readRecord(in, step); {
+		case errors.Is(err, errDamaged):
+			t.opts.Log.Warn().Err(err).Str("step", step).Msg("work in progress that cannot be told whose it is")
+		case err != nil:
+			return nil, err
+		case found && r.Dataset.ID == id:
+			all = append(all, r)
+		}
+	}
+	return all, nil
+}
+
+// removeWorkOf removes the work in progress of one replica, but for the step keep.
+// Errors: ErrBusy if it is not abandoned, ErrStuck.
+func (t *Target) removeWorkOf(ctx context.Context, in *into, id dataset.ID, keep dataset.StepID) error {
+	steps, err := t.stepsOf(in, id)
 	if err != nil {
 		return err
 	}
-	for _, step := range steps {
-		r, found, err := readRecord(in, step)
-		if err != nil {
-			return err
-		}
-		if !found || r.Dataset.ID != id {
+	for _, s := range steps {
+		if s.Step == keep {
 			continue
 		}
-		w, err := openWork(ctx, in, step)
+		w, err := openWork(ctx, in, string(s.Step))
 		if err != nil {
 			return err
 		}
@@ -229,4 +326,17 @@ func removeWorkOf(ctx context.Context, in *into, id dataset.ID) error {
 		}
 	}
 	return nil
+}
+
+// removeDamaged removes the directory of a step whose record cannot be read: it is
+// about to be received anew.
+func removeDamaged(ctx context.Context, in *into, step dataset.StepID) error {
+	if _, _, err := readRecord(in, string(step)); !errors.Is(err, errDamaged) {
+		return err
+	}
+	w, err := openWork(ctx, in, string(step))
+	if err != nil {
+		return err
+	}
+	return w.remove()
 }

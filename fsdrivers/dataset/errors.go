@@ -57,3 +57,24 @@ func (e *SpaceError) Error() string {
 
 // Is makes errors.Is(err, ErrNoSpace) true.
 func (e *SpaceError) Is(target error) bool { return target == ErrNoSpace }
+
+// StaleCheckpointError is an ErrStaleCheckpoint that may know better: a source
+// that read its stream again and found it the same up to an earlier place only.
+type StaleCheckpointError struct {
+	Why string
+	// Fits is a checkpoint that lies before the one that did not fit and that the
+	// target keeps too; zero if there is none.
+	Fits Checkpoint
+}
+
+// Error says what does not fit.
+func (e *StaleCheckpointError) Error() string {
+	s := ErrStaleCheckpoint.Error() + ": " + e.Why
+	if !e.Fits.IsZero() {
+		s += fmt.Sprintf("; byte %d is", e.Fits.Done)
+	}
+	return s
+}
+
+// Is makes errors.Is(err, ErrStaleCheckpoint) true.
+func (e *StaleCheckpointError) Is(target error) bool { return target == ErrStaleCheckpoint }

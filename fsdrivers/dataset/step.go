@@ -47,6 +47,9 @@ func (s Step) ID() StepID {
 // Incoming is a step as the target's driver receives it.
 type Incoming struct {
 	Step Step
+	// Checkpoint is what the stream goes on from: one that Pending has reported, or
+	// with an earlier Done that its Opaque names. Zero: it starts at its first byte.
+	Checkpoint Checkpoint
 	// Retain is what the snapshot's Retain becomes: the daemon has clamped it.
 	Retain time.Time
 	// MaxBytes bounds the stream; 0 is no bound.

@@ -79,11 +79,10 @@ func pass(head []byte) (int64, time.Duration, error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	plan := stream.Plan{UUID: first.UUID, Minted: stream.UUID{1}, Name: "received"}
 	began := time.Now()
-	stats, err := stream.Copy(io.Discard, input, plan)
-	if stats.Bytes < int64(len(head))-stream.MaxCommandV2 {
-		return 0, 0, fmt.Errorf("the gate took %d of %d bytes: %w", stats.Bytes, len(head), err)
+	at, err := stream.Copy(io.Discard, input, stream.Plan{UUID: first.UUID}, stream.Segment{Name: "received", UUID: stream.UUID{1}})
+	if at.Done < int64(len(head))-stream.MaxCommandV2 {
+		return 0, 0, fmt.Errorf("the gate took %d of %d bytes: %w", at.Done, len(head), err)
 	}
-	return stats.Bytes, time.Since(began), nil
+	return at.Done, time.Since(began), nil
 }

@@ -19,7 +19,7 @@ func BenchmarkCopy(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		src.Reset(in)
-		if _, err := Copy(io.Discard, NewReader(src), fullPlan()); err != nil {
+		if _, err := Copy(io.Discard, NewReader(src), fullPlan(), oneSegment()); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -36,7 +36,7 @@ func BenchmarkCopySmall(b *testing.B) {
 	b.SetBytes(int64(len(in)))
 	for b.Loop() {
 		src.Reset(in)
-		if _, err := Copy(io.Discard, NewReader(src), fullPlan()); err != nil {
+		if _, err := Copy(io.Discard, NewReader(src), fullPlan(), oneSegment()); err != nil {
 			b.Fatal(err)
 		}
 	}

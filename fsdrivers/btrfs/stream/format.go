@@ -3,9 +3,10 @@
 // identities and names in place of the sender's, and writes what remains.
 //
 // It is pure: bytes in, bytes out. It starts nothing, opens nothing, and knows no
-// jobs. The parts stand apart, so that a stream can also be cut into segments at
-// command boundaries: Reader (framing and checksums), gate (is this command
-// allowed), rewriter (identities), Encoder (commands of our own making).
+// jobs. Its parts: Reader (framing and checksums), gate (is this command allowed),
+// rewriter (identities), Encoder (commands of our own making), Copier, which puts
+// them together and cuts a stream into segments, and Skip, which finds the place
+// in a stream that is sent again.
 //
 // The format (kernel: fs/btrfs/send.h), integers little-endian:
 //
@@ -160,6 +161,15 @@ func (u UUID) String() string {
 
 // IsZero reports whether u names nothing.
 func (u UUID) IsZero() bool { return u == UUID{} }
+
+// MarshalText implements encoding.TextMarshaler.
+func (u UUID) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (u *UUID) UnmarshalText(text []byte) (err error) {
+	*u, err = ParseUUID(string(text))
+	return err
+}
 
 // checksum is the kernel's crc32c with seed 0: without the inversions before
 // and after that hash/crc32 makes.

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -39,7 +40,9 @@ type Reader struct {
 	index   int64 // of the next command
 	version uint32
 	head    *First // what Head read
-	eof     bool   // the source has answered io.EOF
+	// headSize is the bytes of the header and the first command, 0 before Head.
+	headSize int64
+	eof      bool // the source has answered io.EOF
 }
 
 // NewReader reads a stream from src, in pieces of up to 2 MiB.
@@ -52,6 +55,12 @@ func (r *Reader) Version() uint32 { return r.version }
 
 // Bytes is how much of the stream was given out, its header included.
 func (r *Reader) Bytes() int64 { return r.taken }
+
+// Rest is what was not given out: what is in memory, then the source. The Reader
+// is not used any more.
+func (r *Reader) Rest() io.Reader {
+	return io.MultiReader(bytes.NewReader(r.buf[r.start:r.end]), r.src)
+}
 
 // header reads the 17 bytes in front of the first command.
 func (r *Reader) header() error {
@@ -74,20 +83,30 @@ func (r *Reader) header() error {
 // lie in memory one right behind the other. Errors: dataset.ErrCut (the stream
 // ends here), *RefusedError.
 func (r *Reader) Next() (Command, error) {
-	if err := r.fill(commandBytes); err != nil {
-		return Command{}, err
-	}
-	size, err := r.commandSize()
+	t, err := r.peek()
 	if err != nil {
 		return Command{}, err
 	}
-	if err := r.fill(size); err != nil {
-		return Command{}, err
-	}
-	c := Command{Index: r.index, Raw: r.take(size)}
-	c.Type = Type(binary.LittleEndian.Uint16(c.Raw[4:]))
+	size, _ := r.commandSize() // peek has looked at it
+	c := Command{Type: t, Index: r.index, Raw: r.take(size)}
 	r.index++
 	return c, verify(c)
+}
+
+// peek reads the next command into memory and tells its type; Next then gives it
+// out. Errors: those of Next, but for its checksum.
+func (r *Reader) peek() (Type, error) {
+	if err := r.fill(commandBytes); err != nil {
+		return 0, err
+	}
+	size, err := r.commandSize()
+	if err != nil {
+		return 0, err
+	}
+	if err := r.fill(size); err != nil {
+		return 0, err
+	}
+	return Type(binary.LittleEndian.Uint16(r.buf[r.start+4:])), nil
 }
 
 func verify(c Command) error {

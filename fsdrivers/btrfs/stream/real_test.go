@@ -140,23 +140,24 @@ func comparePassed(t *testing.T, in []byte) {
 	r := stream.NewReader(bytes.NewReader(in))
 	first, err := stream.Head(r)
 	must(t, err)
-	plan := stream.Plan{UUID: first.UUID, ParentUUID: first.CloneUUID, Name: "segment", Minted: stream.NewUUID()}
+	plan := stream.Plan{UUID: first.UUID, ParentUUID: first.CloneUUID}
+	segment := stream.Segment{Name: "segment", UUID: stream.NewUUID()}
 	if !first.IsFull() {
 		plan.MintedParent = stream.NewUUID()
 	}
 	var out bytes.Buffer
-	st, err := stream.Copy(&out, r, plan)
-	if err != nil || !st.End || st.Bytes != int64(len(in)) {
+	st, err := stream.Copy(&out, r, plan, segment)
+	if err != nil || st.Done != int64(len(in)) {
 		t.Fatalf("Copy = %+v, %v, want all of %d bytes", st, err, len(in))
 	}
-	want := strings.NewReplacer("./"+first.Name, "./segment", first.UUID.String(), plan.Minted.String(),
+	want := strings.NewReplacer("./"+first.Name, "./segment", first.UUID.String(), segment.UUID.String(),
 		first.CloneUUID.String(), plan.MintedParent.String()).Replace(dump(t, in))
 	got := dump(t, out.Bytes())
 	if want, got = squeeze(want), squeeze(got); got != want {
 		t.Errorf("btrfs reads\n%.2000s\nwant\n%.2000s", got, want)
 	}
 	cut := boundaryBefore(in)
-	if _, err := stream.Copy(&bytes.Buffer{}, stream.NewReader(bytes.NewReader(in[:cut])), plan); !errors.Is(err, dataset.ErrCut) {
+	if _, err := stream.Copy(&bytes.Buffer{}, stream.NewReader(bytes.NewReader(in[:cut])), plan, segment); !errors.Is(err, dataset.ErrCut) {
 		t.Errorf("without its END: error = %v, want ErrCut", err)
 	}
 }

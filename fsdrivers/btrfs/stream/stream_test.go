@@ -21,10 +21,12 @@ var (
 	idMintedBase = UUID{0x44, 4}
 )
 
-func fullPlan() Plan { return Plan{UUID: idSelf, Name: "seg.0", Minted: idMinted} }
+func fullPlan() Plan { return Plan{UUID: idSelf} }
+
+func oneSegment() Segment { return Segment{Name: "seg.0", UUID: idMinted} }
 
 func incrementalPlan() Plan {
-	return Plan{UUID: idSelf, ParentUUID: idBase, Name: "seg.0", Minted: idMinted, MintedParent: idMintedBase}
+	return Plan{UUID: idSelf, ParentUUID: idBase, MintedParent: idMintedBase}
 }
 
 func fullFirst() First { return First{Name: "s1", UUID: idSelf, Ctransid: 7} }
@@ -116,11 +118,11 @@ func honestStream(t testing.TB, version uint32) []byte {
 // clearing of its buffer, which takes longer than the rest.
 var buffers = sync.Pool{New: func() any { return make([]byte, bufferBytes) }}
 
-func pass(in []byte, p Plan) ([]byte, Stats, error) {
+func pass(in []byte, p Plan) ([]byte, Position, error) {
 	buf := buffers.Get().([]byte)
 	defer buffers.Put(buf) //nolint:staticcheck // one word of garbage is fine here
 	var out bytes.Buffer
-	st, err := Copy(&out, &Reader{src: bytes.NewReader(in), buf: buf}, p)
+	st, err := Copy(&out, &Reader{src: bytes.NewReader(in), buf: buf}, p, oneSegment())
 	return out.Bytes(), st, err
 }
 
@@ -159,7 +161,7 @@ func TestCopyRewritesIdentitiesAndNothingElse(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				var out bytes.Buffer
-				st, err := Copy(&out, NewReader(wrap(bytes.NewReader(in))), incrementalPlan())
+				st, err := Copy(&out, NewReader(wrap(bytes.NewReader(in))), incrementalPlan(), oneSegment())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -170,8 +172,8 @@ func TestCopyRewritesIdentitiesAndNothingElse(t *testing.T) {
 				if !bytes.Equal(out.Bytes(), want) {
 					t.Errorf("version %d: the rewritten stream differs from the one made so", version)
 				}
-				if st.Bytes != int64(len(in)) || st.Written != int64(out.Len()) || !st.End || st.Ctransid != 9 {
-					t.Errorf("stats = %+v, want %d bytes read, %d written, an end and transaction 9", st, len(in), out.Len())
+				if st.Done != int64(len(in)) || st.First.Ctransid != 9 {
+					t.Errorf("it ended at %+v, want %d bytes read and transaction 9", st, len(in))
 				}
 			})
 		}
@@ -210,7 +212,7 @@ func TestHeadTellsWhatTheStreamMakesBeforeCopy(t *testing.T) {
 	if want := int64(boundaries(honestStream(t, 2))[2]); r.Bytes() != want || r.Version() != 2 {
 		t.Errorf("after Head: %d bytes of version %d, want %d of version 2", r.Bytes(), r.Version(), want)
 	}
-	if _, err := Copy(&out, r, incrementalPlan()); err != nil {
+	if _, err := Copy(&out, r, incrementalPlan(), oneSegment()); err != nil {
 		t.Fatal(err)
 	}
 	f, sources := identities(t, out.Bytes())
@@ -241,9 +243,9 @@ func TestCutAnywhereIsNeverTheEnd(t *testing.T) {
 		offsets = append(offsets, rand.IntN(len(in)))
 	}
 	for _, n := range offsets {
-		out, st, err := pass(in[:n], incrementalPlan())
-		if !errors.Is(err, dataset.ErrCut) || st.End {
-			t.Errorf("cut at byte %d: error %v, end %v, want ErrCut and no end", n, err, st.End)
+		out, _, err := pass(in[:n], incrementalPlan())
+		if !errors.Is(err, dataset.ErrCut) {
+			t.Errorf("cut at byte %d: error %v, want ErrCut", n, err)
 		}
 		if bytes.HasSuffix(out, end) {
 			t.Errorf("cut at byte %d: an END was passed on", n)
@@ -255,12 +257,12 @@ func TestSourceThatFailsIsNamed(t *testing.T) {
 	broken := errors.New("lane down")
 	in := honestStream(t, 1)
 	r := NewReader(io.MultiReader(bytes.NewReader(in[:100]), iotest.ErrReader(broken)))
-	_, err := Copy(io.Discard, r, incrementalPlan())
+	_, err := Copy(io.Discard, r, incrementalPlan(), oneSegment())
 	if !errors.Is(err, dataset.ErrCut) || !errors.Is(err, broken) {
 		t.Errorf("error = %v, want ErrCut and the source's own", err)
 	}
 	r = NewReader(io.MultiReader(bytes.NewReader(in), iotest.ErrReader(broken)))
-	_, err = Copy(io.Discard, r, incrementalPlan())
+	_, err = Copy(io.Discard, r, incrementalPlan(), oneSegment())
 	if !errors.Is(err, dataset.ErrCut) || !errors.Is(err, broken) {
 		t.Errorf("failing after END: error = %v, want ErrCut and the source's own", err)
 	}
@@ -293,7 +295,7 @@ func TestWriterThatFailsEndsTheCopy(t *testing.T) {
 	broken := errors.New("pipe broke")
 	r, w := io.Pipe()
 	r.CloseWithError(broken)
-	_, err := Copy(w, NewReader(bytes.NewReader(honestStream(t, 1))), incrementalPlan())
+	_, err := Copy(w, NewReader(bytes.NewReader(honestStream(t, 1))), incrementalPlan(), oneSegment())
 	if !errors.Is(err, broken) || errors.Is(err, dataset.ErrRefused) || errors.Is(err, dataset.ErrCut) {
 		t.Errorf("error = %v, want the writer's own only", err)
 	}
@@ -301,14 +303,10 @@ func TestWriterThatFailsEndsTheCopy(t *testing.T) {
 
 func TestPlanThatIsNone(t *testing.T) {
 	for name, change := range map[string]func(*Plan){
-		"no identity":        func(p *Plan) { p.UUID = UUID{} },
-		"nothing minted":     func(p *Plan) { p.Minted = UUID{} },
-		"base not minted":    func(p *Plan) { p.MintedParent = UUID{} },
-		"name with a slash":  func(p *Plan) { p.Name = "../x" },
-		"no name":            func(p *Plan) { p.Name = "" },
-		"bound below zero":   func(p *Plan) { p.MaxBytes = -1 },
-		"base only minted":   func(p *Plan) { p.ParentUUID = UUID{} },
-		"name is the parent": func(p *Plan) { p.Name = ".." },
+		"no identity":      func(p *Plan) { p.UUID = UUID{} },
+		"base not minted":  func(p *Plan) { p.MintedParent = UUID{} },
+		"bound below zero": func(p *Plan) { p.MaxBytes = -1 },
+		"base only minted": func(p *Plan) { p.ParentUUID = UUID{} },
 	} {
 		p := incrementalPlan()
 		change(&p)
@@ -365,6 +363,22 @@ func TestUUIDText(t *testing.T) {
 	for _, bad := range []string{"", "x", strings.Repeat("a", 36), u.String() + "0", "{" + u.String()[1:], "-" + u.String()[1:]} {
 		if got, err := ParseUUID(bad); err == nil {
 			t.Errorf("ParseUUID(%q) = %v, want an error", bad, got)
+		}
+	}
+}
+
+func TestSegmentThatIsNone(t *testing.T) {
+	for name, change := range map[string]func(*Segment){
+		"nothing minted":     func(s *Segment) { s.UUID = UUID{} },
+		"name with a slash":  func(s *Segment) { s.Name = "../x" },
+		"no name":            func(s *Segment) { s.Name = "" },
+		"name is the parent": func(s *Segment) { s.Name = ".." },
+	} {
+		s := oneSegment()
+		change(&s)
+		var out bytes.Buffer
+		if _, err := Copy(&out, NewReader(bytes.NewReader(honestStream(t, 1))), incrementalPlan(), s); err == nil || out.Len() > 0 {
+			t.Errorf("%s: error %v, %d bytes out, want an error and none", name, err, out.Len())
 		}
 	}
 }

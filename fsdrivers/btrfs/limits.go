@@ -1,0 +1,7 @@
+//go:build !failpoints
+
+package btrfs
+
+import "antipode/fsdrivers/btrfs/segment"
+
+func defaultLimits() segment.Limits { return segment.Defaults() }
