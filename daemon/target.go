@@ -174,7 +174,7 @@ func (t target) Receive(ctx context.Context, from string, open wire.Open, r io.R
 	log := t.d.Log.With().Str("peer", from).Stringer("dataset", path).Str("step", string(open.Step.ID())).Logger()
 	log.Info().Str("snapshot", open.Step.To.Name).Bool("full", open.Step.IsFull()).Msg("receive begins")
 	t.d.expect(from, path, room)
-	point, err := room.Receive(ctx, open.Step, r)
+	point, err := room.Receive(ctx, open.Step, open.Checkpoint, r)
 	if err != nil {
 		log.Error().Err(err).Msg("receive failed")
 		t.d.receiveFailed(from, path, err)

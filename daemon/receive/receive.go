@@ -39,10 +39,11 @@ type Room struct {
 	Now    func() time.Time
 }
 
-// Receive takes in one step and returns the published snapshot. Errors: those
+// Receive takes in one step, from the checkpoint on where that is not zero, and
+// returns the published snapshot. Errors: those
 // of fsdrivers.Receiver; dataset.ErrRefused for a name that is not ours;
 // activate's errors for a dataset that was promoted here (G3).
-func (r *Room) Receive(ctx context.Context, step dataset.Step, stream io.Reader) (dataset.Snapshot, error) {
+func (r *Room) Receive(ctx context.Context, step dataset.Step, from dataset.Checkpoint, stream io.Reader) (dataset.Snapshot, error) {
 	path := step.Dataset.Path
 	if !strings.HasPrefix(step.To.Name, NamePrefix) {
 		return dataset.Snapshot{}, fmt.Errorf("receive %s@%s: %w: the name of a snapshot must start with %s",
@@ -62,6 +63,7 @@ func (r *Room) Receive(ctx context.Context, step dataset.Step, stream io.Reader)
 	accept := r.Accept()
 	return r.Driver.Receive(ctx, dataset.Incoming{
 		Step:         step,
+		Checkpoint:   from,
 		Retain:       prune.ClampRetain(step.To.Created, newestRetain(points), r.Now()),
 		MaxBytes:     accept.MaxBytes,
 		AllowDevices: accept.AllowDevices,

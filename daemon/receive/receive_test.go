@@ -72,7 +72,7 @@ func stepTo(name string, created time.Time) dataset.Step {
 
 func TestTheDriverIsToldWhatThePolicyAllows(t *testing.T) {
 	r, d := newRoom()
-	if _, err := r.Receive(t.Context(), stepTo("antipode_db_1", noon.Add(-time.Hour)), bytes.NewReader(make([]byte, 10))); err != nil {
+	if _, err := r.Receive(t.Context(), stepTo("antipode_db_1", noon.Add(-time.Hour)), dataset.Checkpoint{}, bytes.NewReader(make([]byte, 10))); err != nil {
 		t.Fatal(err)
 	}
 	if d.got.MaxBytes != 77 || !d.got.AllowDevices || !d.got.Retain.Equal(noon.Add(-time.Hour)) || d.read != 10 {
@@ -89,7 +89,7 @@ func TestASourceCannotBendRetentionTime(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r, d := newRoom()
 			d.points = []dataset.Snapshot{{Name: "antipode_db_0", ID: "a0", Retain: c.newest}}
-			if _, err := r.Receive(t.Context(), stepTo("antipode_db_1", c.declared), bytes.NewReader(nil)); err != nil {
+			if _, err := r.Receive(t.Context(), stepTo("antipode_db_1", c.declared), dataset.Checkpoint{}, bytes.NewReader(nil)); err != nil {
 				t.Fatal(err)
 			}
 			if !d.got.Retain.Equal(c.want) {
@@ -101,7 +101,7 @@ func TestASourceCannotBendRetentionTime(t *testing.T) {
 
 func TestOnlyNamesOfOursComeIn(t *testing.T) {
 	r, d := newRoom()
-	if _, err := r.Receive(t.Context(), stepTo("live", noon), bytes.NewReader([]byte("x"))); !errors.Is(err, dataset.ErrRefused) {
+	if _, err := r.Receive(t.Context(), stepTo("live", noon), dataset.Checkpoint{}, bytes.NewReader([]byte("x"))); !errors.Is(err, dataset.ErrRefused) {
 		t.Errorf("Receive = %v, want ErrRefused", err)
 	}
 	if d.read != 0 {
@@ -112,7 +112,7 @@ func TestOnlyNamesOfOursComeIn(t *testing.T) {
 func TestAPromotedDatasetIsNotReceivedInto(t *testing.T) {
 	r, d := newRoom()
 	d.mark = dataset.Mark{Activation: dataset.Activation{Generation: 1, ID: dataset.NewActivationID(), Node: "sin1", Base: "a0"}}
-	if _, err := r.Receive(t.Context(), stepTo("antipode_db_1", noon), bytes.NewReader([]byte("x"))); err == nil || d.read != 0 {
+	if _, err := r.Receive(t.Context(), stepTo("antipode_db_1", noon), dataset.Checkpoint{}, bytes.NewReader([]byte("x"))); err == nil || d.read != 0 {
 		t.Errorf("Receive = %v after %d bytes, want it refused before the first (G3)", err, d.read)
 	}
 }
@@ -132,7 +132,7 @@ func TestBelowMinFreeNothingIsReadUntilThereIsRoom(t *testing.T) {
 		stream := noticing{bytes.NewReader(make([]byte, 10)), make(chan error, 2)}
 		done := make(chan error, 1)
 		go func() {
-			_, err := r.Receive(t.Context(), stepTo("antipode_db_1", noon), stream)
+			_, err := r.Receive(t.Context(), stepTo("antipode_db_1", noon), dataset.Checkpoint{}, stream)
 			done <- err
 		}()
 		time.Sleep(time.Hour)
@@ -191,7 +191,7 @@ func TestWhatIsNotWrittenBackYetCountsAsUsed(t *testing.T) {
 		stream := &endless{left: 300 << 20}
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
-		_, err := r.Receive(ctx, stepTo("antipode_db_1", noon), stream)
+		_, err := r.Receive(ctx, stepTo("antipode_db_1", noon), dataset.Checkpoint{}, stream)
 		if !errors.Is(err, dataset.ErrNoSpace) {
 			t.Errorf("Receive = %v, want it to wait for room", err)
 		}
@@ -207,7 +207,7 @@ func TestAReceiveThatWaitsForRoomEndsWithItsContext(t *testing.T) {
 		d.free.Store(0)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		_, err := r.Receive(ctx, stepTo("antipode_db_1", noon), bytes.NewReader([]byte("x")))
+		_, err := r.Receive(ctx, stepTo("antipode_db_1", noon), dataset.Checkpoint{}, bytes.NewReader([]byte("x")))
 		if !errors.Is(err, dataset.ErrNoSpace) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Receive = %v, want both reasons", err)
 		}

@@ -33,6 +33,8 @@ type far struct {
 	order   []dataset.Path                 // of the sends that began
 	held    map[dataset.Path][]dataset.Snapshot
 	marks   map[dataset.Path]dataset.Mark
+	pending map[dataset.Path]dataset.Checkpoint
+	opened  []wire.Open
 	down    error
 	refuse  map[dataset.Path]error
 	release map[dataset.Path]chan struct{} // a send waits for it
@@ -76,7 +78,7 @@ func (f *far) Inventory(_ context.Context, r wire.InventoryRequest) (wire.Invent
 	answer := wire.Inventory{Now: time.Now().Add(time.Second)}
 	for _, ask := range r.Datasets {
 		path := ask.Dataset.Path
-		answer.Replicas = append(answer.Replicas, wire.Replica{Path: path, ID: ask.Dataset.ID, Snapshots: f.held[path], Mark: f.marks[path]})
+		answer.Replicas = append(answer.Replicas, wire.Replica{Path: path, ID: ask.Dataset.ID, Snapshots: f.held[path], Mark: f.marks[path], Checkpoint: f.pending[path]})
 	}
 	return answer, f.down
 }
@@ -85,6 +87,7 @@ func (f *far) Send(ctx context.Context, open wire.Open, src io.Reader, progress 
 	path := open.Step.Dataset.Path
 	f.mu.Lock()
 	f.order = append(f.order, path)
+	f.opened = append(f.opened, open)
 	wait, refuse := f.release[path], f.refuse[path]
 	f.mu.Unlock()
 	if wait != nil {
@@ -94,7 +97,7 @@ func (f *far) Send(ctx context.Context, open wire.Open, src io.Reader, progress 
 			return wire.Committed{}, context.Cause(ctx)
 		}
 	}
-	if refuse != nil {
+	if refuse != nil && (!errors.Is(refuse, dataset.ErrStaleCheckpoint) || !open.Checkpoint.IsZero()) {
 		return wire.Committed{}, refuse
 	}
 	n, err := io.Copy(io.Discard, src)
@@ -128,7 +131,7 @@ func play(t *testing.T, paths []dataset.Path, act func(s *scene), change ...func
 	synctest.Test(t, func(t *testing.T) {
 		disk := fake.NewDisk("fra1", 1<<40)
 		s := &scene{t: t, disk: disk, source: disk.Source(), board: board.New(), far: &far{
-			held: map[dataset.Path][]dataset.Snapshot{}, marks: map[dataset.Path]dataset.Mark{},
+			held: map[dataset.Path][]dataset.Snapshot{}, marks: map[dataset.Path]dataset.Mark{}, pending: map[dataset.Path]dataset.Checkpoint{},
 			refuse: map[dataset.Path]error{}, release: map[dataset.Path]chan struct{}{},
 		}}
 		for _, p := range paths {

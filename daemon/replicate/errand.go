@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"antipode/daemon/board"
 	"antipode/daemon/ledger"
 	"antipode/daemon/plan"
 	"antipode/daemon/policy"
@@ -69,9 +70,13 @@ func (c *Courier) run(ctx context.Context, job policy.Job, p plan.Plan) (Tally, 
 	if p.Dropped != nil {
 		c.Log.Warn().Stringer("dataset", p.Dataset.Path).Str("why", p.Dropped.Why).Msg("unfinished receive is given up")
 	}
-	resume := p.Resume
+	path, resume := p.Dataset.Path, p.Resume
 	for _, step := range p.Steps {
 		bytes, err := c.step(ctx, job, step, resume)
+		if errors.Is(err, dataset.ErrStaleCheckpoint) && !resume.IsZero() {
+			c.restarts(path, step, err)
+			bytes, err = c.step(ctx, job, step, dataset.Checkpoint{})
+		}
 		if err != nil {
 			return done, err
 		}
@@ -80,6 +85,13 @@ func (c *Courier) run(ctx context.Context, job policy.Job, p plan.Plan) (Tally, 
 		resume = dataset.Checkpoint{}
 	}
 	return done, nil
+}
+
+// restarts notes that a checkpoint fits nowhere. The step is sent from its first
+// byte at once, without a checkpoint, so that this happens once.
+func (c *Courier) restarts(path dataset.Path, step plan.Step, err error) {
+	c.Log.Warn().Err(err).Stringer("dataset", path).Str("step", string(step.ID())).Msg("unfinished receive is given up: the step is sent from its beginning")
+	c.Board.Pair(c.key(path), func(p *status.Pair) { p.Restarts++ })
 }
 
 // step sends one step, shows it on the board and remembers it. It returns the
@@ -119,20 +131,29 @@ func (c *Courier) sender(job policy.Job, path dataset.Path, m *meter) *send.Send
 		Driver: c.Near, Kind: string(job.Driver), Job: job.ID, Peer: c.Peer, ChunkBytes: wire.MaxChunk,
 		Transport: transport{far: c.Far, progress: func(p client.Progress) {
 			now := c.Now()
-			c.Board.Pair(key, func(pair *status.Pair) {
-				if pair.Moving != nil {
-					m.show(now, p, pair.Moving)
-				}
-			})
+			c.moving(key, func(line *status.Moving) { m.show(now, p, line) })
 		}},
 		Estimated: func(_ dataset.Step, bytes int64) {
-			c.Board.Pair(key, func(pair *status.Pair) {
-				if pair.Moving != nil {
-					pair.Moving.Estimate = bytes
-				}
-			})
+			c.moving(key, func(line *status.Moving) { line.Estimate = bytes })
+		},
+		Rereading: func(done, of int64) {
+			now := c.Now()
+			c.moving(key, func(line *status.Moving) { m.again(now, done, of, line) })
+		},
+		Begins: func(at int64) {
+			now := c.Now()
+			c.moving(key, func(line *status.Moving) { m.begin(now, at, line) })
 		},
 	}
+}
+
+// moving changes the line of what moves, if it still does.
+func (c *Courier) moving(key board.PairKey, change func(*status.Moving)) {
+	c.Board.Pair(key, func(pair *status.Pair) {
+		if pair.Moving != nil {
+			change(pair.Moving)
+		}
+	})
 }
 
 // transport fits the client to what a step needs of it.

@@ -22,12 +22,46 @@ type meter struct {
 	base    int64 // acked at since
 	rate    float64
 	over    time.Duration // what the rate is averaged over
+	reread  status.Reread // while what the target has is read again
 }
 
 func newMeter(now time.Time, resumed int64) *meter {
 	m := &meter{resumed: resumed, since: now, base: resumed}
 	m.acked.Store(resumed)
 	return m
+}
+
+// begin notes at which byte the stream begins; it is called before the first show.
+func (m *meter) begin(now time.Time, at int64, line *status.Moving) {
+	m.resumed, m.since, m.base, m.rate, m.over = at, now, at, 0, 0
+	m.acked.Store(at)
+	line.Bytes, line.Reread = at, nil
+}
+
+// again brings a line of the board up to date while the source reads again. It is
+// called often, and looks at the time about once a second.
+func (m *meter) again(now time.Time, done, of int64, line *status.Moving) {
+	if done < m.reread.Done || of != m.reread.Of { // another reading: it went back
+		m.reread, m.rate, m.over, m.since, m.base = status.Reread{Of: of}, 0, 0, now, done
+	}
+	m.reread.Done = done
+	if passed := now.Sub(m.since); passed >= time.Second {
+		m.average(passed, done-m.base)
+		m.since, m.base = now, done
+		m.reread.Rate = int64(m.rate)
+	}
+	m.reread.ETA = 0
+	if m.rate > 1 {
+		m.reread.ETA = time.Duration(float64(of-done) / m.rate * float64(time.Second))
+	}
+	shown := m.reread
+	line.Reread = &shown
+}
+
+// average takes what moved in a while into the rate.
+func (m *meter) average(passed time.Duration, bytes int64) {
+	m.over = min(m.over+passed, rateOver) // a plain mean until there is enough to average over
+	m.rate += min(passed.Seconds()/m.over.Seconds(), 1) * (float64(bytes)/passed.Seconds() - m.rate)
 }
 
 // bytes is what this try has moved.
@@ -40,9 +74,7 @@ func (m *meter) show(now time.Time, p client.Progress, line *status.Moving) {
 		m.since = now // the time until the first byte is not the link's
 	}
 	if passed := now.Sub(m.since); passed >= time.Second {
-		fresh := float64(m.acked.Load()-m.base) / passed.Seconds()
-		m.over = min(m.over+passed, rateOver) // a plain mean until there is enough to average over
-		m.rate += min(passed.Seconds()/m.over.Seconds(), 1) * (fresh - m.rate)
+		m.average(passed, m.acked.Load()-m.base)
 		m.since, m.base = now, m.acked.Load()
 	}
 	line.Bytes, line.Rate, line.Lanes = m.acked.Load(), int64(m.rate), p.Lanes

@@ -44,6 +44,11 @@ type Sender struct {
 	// Estimated is told how many bytes a step will send, once that is known
 	// and if the step still runs then.
 	Estimated func(s dataset.Step, bytes int64)
+	// Rereading is told how many of how many bytes that the target has were read
+	// again, to prove that they are the same; see fsdrivers.Rereader.
+	Rereading func(done, of int64)
+	// Begins is told at which byte the stream begins, before it is sent.
+	Begins func(at int64)
 }
 
 // ErrMisanswered means that the target says that it published something else than
@@ -61,11 +66,12 @@ func (s *Sender) Execute(ctx context.Context, step dataset.Step, from dataset.Ch
 		return dataset.Snapshot{}, err
 	}
 	defer s.estimate(ctx, step)()
-	stream, err := s.Driver.Send(ctx, step, from)
+	stream, from, err := s.open(ctx, step, from)
 	if err != nil {
 		return dataset.Snapshot{}, fmt.Errorf("send %s@%s: %w", step.Dataset.Path, step.To.Name, err)
 	}
 	defer stream.Close()
+	s.Begins(from.Done)
 	committed, err := s.Transport.Send(ctx, wire.Open{
 		Step: step, Driver: s.Kind, Incarnation: newIncarnation(), Checkpoint: from, ChunkBytes: s.ChunkBytes,
 	}, stream)
@@ -77,6 +83,27 @@ func (s *Sender) Execute(ctx context.Context, step dataset.Step, from dataset.Ch
 			step.Dataset.Path, step.To.Name, s.Peer, ErrMisanswered, committed.Snapshot.ID, committed.Published)
 	}
 	return committed.Snapshot, s.Settle(ctx, step.Dataset.Path, step.To)
+}
+
+// open opens the stream from the checkpoint on, or from the newest one before it
+// that still fits, and tells from which. The target hears nothing of it until then:
+// reading again what it has may take hours, and costs no link.
+func (s *Sender) open(ctx context.Context, step dataset.Step, from dataset.Checkpoint) (io.ReadCloser, dataset.Checkpoint, error) {
+	for {
+		r, err := s.openAt(ctx, step, from)
+		var stale *dataset.StaleCheckpointError
+		if !errors.As(err, &stale) || stale.Fits.IsZero() || stale.Fits.Done >= from.Done {
+			return r, from, err
+		}
+		from = stale.Fits
+	}
+}
+
+func (s *Sender) openAt(ctx context.Context, step dataset.Step, from dataset.Checkpoint) (io.ReadCloser, error) {
+	if again, ok := s.Driver.(fsdrivers.Rereader); ok {
+		return again.SendAgain(ctx, step, from, s.Rereading)
+	}
+	return s.Driver.Send(ctx, step, from)
 }
 
 // estimateAfter is how long a step runs before its size is worth asking for:

@@ -64,7 +64,7 @@ func newFixture(t *testing.T) *fixture {
 func (f *fixture) sender(to target) *send.Sender {
 	return &send.Sender{
 		Driver: f.source, Transport: to, Kind: "btrfs", Job: "db", Peer: "sin1", ChunkBytes: wire.MaxChunk,
-		Estimated: func(dataset.Step, int64) {},
+		Estimated: func(dataset.Step, int64) {}, Rereading: func(int64, int64) {}, Begins: func(int64) {},
 	}
 }
 

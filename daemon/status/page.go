@@ -98,6 +98,10 @@ func (p *page) moving(t *table, m *Moving, verb string) {
 	if m == nil {
 		return
 	}
+	if m.Reread != nil {
+		t.note(strings.ReplaceAll(p.rereading(m), " ", unbroken))
+		return
+	}
 	var parts []string
 	switch m.Waiting {
 	case WaitingLink:
@@ -129,6 +133,15 @@ func (p *page) moving(t *table, m *Moving, verb string) {
 		notes = append(notes, oneLine(m.Notice))
 	}
 	t.note(notes...)
+}
+
+// rereading says how far a step is with reading again what the target has.
+func (p *page) rereading(m *Moving) string {
+	text := p.paint(cyan, fmt.Sprintf("re-reading %s", ofBytes(m.Reread.Done, m.Reread.Of))) + "  " + Rate(m.Reread.Rate)
+	if m.Reread.ETA > 0 {
+		text += "  ETA " + Duration(m.Reread.ETA)
+	}
+	return text
 }
 
 // unbroken is a blank that line does not break at. None comes from outside:

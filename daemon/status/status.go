@@ -70,6 +70,9 @@ type Pair struct {
 	Seeding   *Seeding      `json:"seeding,omitempty"` // while there is no point yet
 	Moving    *Moving       `json:"moving,omitempty"`  // nil: nothing on its way
 	LastError *Problem      `json:"last_error,omitempty"`
+	// Restarts counts the unfinished copies of this run of the daemon that could not
+	// be gone on with, since neither their newest checkpoint nor an earlier one fitted.
+	Restarts int `json:"restarts,omitempty"`
 }
 
 // Point is a recovery point: complete, durable and identified on the target.
@@ -100,6 +103,17 @@ type Moving struct {
 	Lanes    int            `json:"lanes,omitempty"`
 	Waiting  Waiting        `json:"waiting,omitempty"`
 	Notice   string         `json:"notice,omitempty"` // why the target takes nothing, as which file system is full
+	// Reread is what has to be read again before the step goes on; nil when nothing has.
+	Reread *Reread `json:"reread,omitempty"`
+}
+
+// Reread is how far the source is with reading again what the target has already,
+// which costs neither link nor rate.
+type Reread struct {
+	Done int64         `json:"done"`             // bytes
+	Of   int64         `json:"of"`               // bytes
+	Rate int64         `json:"rate"`             // bytes per second
+	ETA  time.Duration `json:"eta_ns,omitempty"` // 0 is unknown
 }
 
 // Waiting says what a step waits for.

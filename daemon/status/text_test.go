@@ -71,6 +71,17 @@ func stories() map[string]story {
 			}}}}
 			return s
 		}},
+		"re-reading": {"Both daemons were restarted in the middle of a first copy of weeks: the source reads again what the target has.", HealthWarning, func() Status {
+			s := fra1()
+			s.Jobs[0].Datasets = []Dataset{{Path: "/data/db", Role: "primary", Peers: []Pair{{
+				Peer: "sin1", State: StateSeeding, RPO: 90 * time.Minute,
+				Seeding: &Seeding{Done: 9_800 << 30, Estimate: 20 << 40},
+				Moving: &Moving{Kind: "full", Bytes: 9_800 << 30, Estimate: 20 << 40, Reread: &Reread{
+					Done: 3_100 << 30, Of: 9_800 << 30, Rate: 410_000_000, ETA: 5 * time.Hour,
+				}},
+			}}}}
+			return s
+		}},
 		"link-down": {"The link has been down for an hour: the step waits, the lag comes close to its rpo.", HealthWarning, func() Status {
 			s := fra1()
 			s.Peers[0].Reachable, s.Peers[0].LastContact = false, at(time.Hour+5*time.Minute)

@@ -48,6 +48,15 @@ func Bytes(n int64) string {
 	return scaled(float64(n), 1024, "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 }
 
+// ofBytes writes a part of a size, with one unit if it is the same: "3.1 of 9.8 TiB".
+func ofBytes(done, of int64) string {
+	part, whole := Bytes(done), Bytes(of)
+	if number, found := strings.CutSuffix(part, whole[strings.IndexByte(whole, ' '):]); found {
+		part = number
+	}
+	return part + " of " + whole
+}
+
 // Rate writes bytes per second as both kinds of people read it: files in bytes,
 // lines in bits.
 func Rate(bytesPerSecond int64) string {

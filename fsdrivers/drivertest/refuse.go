@@ -227,6 +227,9 @@ func interruptCases() []testCase {
 		{"a cut stream leaves nothing published", cutAnywhere},
 		{"a failure after the last byte is not a success", failAtEnd},
 		{"a resumed receive goes on from its checkpoint", resume},
+		{"without its checkpoint a step is received from its first byte", resumeAnew},
+		{"a checkpoint that does not fit is stale, and the step is received anew", staleCheckpoints},
+		{"another step takes the place of an unfinished one", otherStep},
 		{"aborting nothing is success", abortNothing},
 		{"a second receive on a replica is busy", secondReceive},
 		{"a running receive is not aborted", abortRunning},
@@ -295,13 +298,85 @@ func resume(w *world) {
 	r, err := w.Source().Send(w.Context(), st, c) // zero too: then all is sent again
 	w.must(err, "send from the checkpoint")
 	defer r.Close()
-	_, err = w.Target().Receive(w.Context(), incoming(st), r)
+	in := incoming(st)
+	in.Checkpoint = c
+	_, err = w.Target().Receive(w.Context(), in, r)
 	w.must(err, "receive the rest")
 	w.wantPublished(d, st.To)
 	w.wantContent(d, st.To, "a", string(noise(8, big)))
 	if c, err := w.Target().Pending(w.Context(), d.Path); err != nil || !c.IsZero() {
 		w.Errorf("after publishing: got checkpoint %+v, %v, want none", c, err)
 	}
+}
+
+// halfway leaves half of a step behind, and what a daemon finds of it that starts.
+func halfway(w *world) (dataset.Step, dataset.Checkpoint) {
+	w.Helper()
+	d := w.dataset("db", string(noise(8, big)))
+	st := step(d, dataset.Snapshot{}, w.snap(d))
+	whole := w.stream(st)
+	_, err := w.receive(st, whole[:len(whole)/2])
+	w.want(err, "receive half", dataset.ErrCut)
+	w.Reopen()
+	w.must(w.Target().Sweep(w.Context()), "sweep")
+	c, err := w.Target().Pending(w.Context(), d.Path)
+	w.must(err, "pending")
+	return st, c
+}
+
+// wantAll sends the step from its first byte, and wants all of it on the target.
+func wantAll(w *world, st dataset.Step) {
+	w.Helper()
+	w.transfer(st)
+	w.wantPublished(st.Dataset, st.To)
+	w.wantContent(st.Dataset, st.To, "a", string(noise(8, big)))
+	c, err := w.Target().Pending(w.Context(), st.Dataset.Path)
+	if err != nil || !c.IsZero() {
+		w.Errorf("after publishing: got checkpoint %+v, %v, want none", c, err)
+	}
+	w.wantClean(st.Dataset)
+}
+
+func resumeAnew(w *world) {
+	st, _ := halfway(w)
+	wantAll(w, st)
+}
+
+func staleCheckpoints(w *world) {
+	st, c := halfway(w)
+	if c.IsZero() {
+		w.Skip("this driver has no checkpoints")
+	}
+	for name, change := range map[string]func(*dataset.Checkpoint){
+		"of another kind":    func(c *dataset.Checkpoint) { c.Kind = "none" },
+		"of another step":    func(c *dataset.Checkpoint) { c.Step = "00000000000000000000000000000000" },
+		"that was damaged":   func(c *dataset.Checkpoint) { c.Opaque = []byte("noise") },
+		"that holds nothing": func(c *dataset.Checkpoint) { c.Opaque = nil },
+	} {
+		bad := c
+		change(&bad)
+		r, err := w.Source().Send(w.Context(), st, bad)
+		if err == nil {
+			_, err = io.Copy(io.Discard, r)
+			r.Close()
+		}
+		w.want(err, "send from a checkpoint "+name, dataset.ErrStaleCheckpoint)
+	}
+	wantAll(w, st)
+}
+
+func otherStep(w *world) {
+	st, _ := halfway(w)
+	w.write(st.Dataset, "b", "newer")
+	other := step(st.Dataset, dataset.Snapshot{}, w.snap(st.Dataset))
+	w.transfer(other)
+	w.wantPublished(st.Dataset, other.To)
+	w.wantContent(st.Dataset, other.To, "b", "newer")
+	c, err := w.Target().Pending(w.Context(), st.Dataset.Path)
+	if err != nil || !c.IsZero() {
+		w.Errorf("after another step: got checkpoint %+v, %v, want none", c, err)
+	}
+	w.wantClean(st.Dataset)
 }
 
 func abortNothing(w *world) {

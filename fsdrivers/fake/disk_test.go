@@ -221,7 +221,8 @@ func TestCrashEndsBothSides(t *testing.T) {
 		if err != nil || c.Done < 4<<20 || c.Done > 6<<20 || c.Step != s.ID() {
 			t.Fatalf("checkpoint: got %+v, %v, want one at 5 MiB", c, err)
 		}
-		if err := p.receive(t.Context(), s, p.send(t.Context(), s, c)); err != nil {
+		in := dataset.Incoming{Step: s, Checkpoint: c}
+		if _, err := p.target.Receive(t.Context(), in, p.send(t.Context(), s, c)); err != nil {
 			t.Errorf("go on: %v", err)
 		}
 	})

@@ -46,7 +46,8 @@ func wrapReceive(in dataset.Incoming, err error) error {
 // Cases: "a step that is published is answered without reading", "a name that
 // another identity has is refused", "a second receive on a replica is busy",
 // "without its base nothing is received", "a dataset made anew under an old path
-// has diverged".
+// has diverged", "a checkpoint that does not fit is stale, and the step is received
+// anew", "without its checkpoint a step is received from its first byte".
 func (t *Target) begin(ctx context.Context, in dataset.Incoming) (dataset.Snapshot, *replica, <-chan struct{}, error) {
 	var none dataset.Snapshot
 	leave, err := t.disk.enter(ctx)
@@ -79,22 +80,26 @@ func (t *Target) begin(ctx context.Context, in dataset.Incoming) (dataset.Snapsh
 	case !in.Step.IsFull() && base == nil:
 		return none, nil, nil, fmt.Errorf("base %s: %w", in.Step.From.ID, dataset.ErrBaseMissing)
 	}
-	t.take(rep, base, in.Step.ID())
-	return none, rep, t.disk.crash, nil
+	return none, rep, t.disk.crash, t.take(rep, base, in)
 }
 
 // take starts a receive: a new one, or the one that was broken off.
-func (t *Target) take(rep *replica, base *snapshot, step dataset.StepID) {
-	if p := rep.partial; p != nil && p.step == step && t.disk.resumable {
+func (t *Target) take(rep *replica, base *snapshot, in dataset.Incoming) error {
+	if c := in.Checkpoint; !c.IsZero() {
+		p := rep.partial
+		if p == nil || !t.disk.resumable || c.Kind != checkpointKind || p.step != c.Step || p.step != in.Step.ID() || p.dec.off != c.Done {
+			return &dataset.StaleCheckpointError{Why: "nothing was received here up to there"}
+		}
 		p.running = true
-		return
+		return nil
 	}
 	var files content
 	if base != nil {
 		files = base.files
 	}
-	rep.partial = &partial{step: step, running: true, dec: newDecoder(files)}
+	rep.partial = &partial{step: in.Step.ID(), running: true, dec: newDecoder(files)}
 	t.disk.next()
+	return nil
 }
 
 // newDecoder builds on the files of the base.
@@ -105,12 +110,6 @@ func newDecoder(base content) *decoder { return &decoder{base: base, files: base
 // Cases: "a stream of another snapshot is refused", "a failure after the last
 // byte is not a success", "nothing may follow the end mark".
 func (t *Target) consume(ctx context.Context, in dataset.Incoming, p *partial, crash <-chan struct{}, r *bufio.Reader) error {
-	if first, err := r.Peek(1); err == nil && first[0] == magic[0] && p.dec.begun {
-		t.disk.mu.Lock()
-		p.dec = newDecoder(p.dec.base) // the source starts over
-		t.disk.next()
-		t.disk.mu.Unlock()
-	}
 	for !p.dec.ended {
 		before := p.dec.off
 		rec, err := t.step(ctx, p, crash, r)

@@ -19,6 +19,7 @@ import (
 
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/btrfs"
+	"antipode/fsdrivers/btrfs/segment"
 	"antipode/fsdrivers/dataset"
 	"antipode/integration/loopfs"
 	"antipode/integration/manifest"
@@ -112,13 +113,18 @@ func (h *harness) SourceAtTarget() fsdrivers.Source {
 	return btrfs.NewSource(btrfs.Options{Log: zerolog.Nop()})
 }
 
+// limits make segments of what other drivers' cases call big.
+func limits() segment.Limits {
+	return segment.Limits{Bytes: 512 << 10, Most: time.Hour, Quiet: time.Hour, Small: 128 << 10}
+}
+
 func now() time.Time { return time.Date(2026, 4, 1, 0, 0, 0, 0, time.UTC) }
 
 func (h *harness) Reopen() {
 	h.t.Helper()
 	log := zerolog.New(zerolog.NewTestWriter(h.t))
 	h.source = btrfs.NewSource(btrfs.Options{Log: log})
-	target, err := btrfs.NewTarget(btrfs.TargetOptions{Into: h.into(), Now: now, Log: log})
+	target, err := btrfs.NewTarget(btrfs.TargetOptions{Into: h.into(), Now: now, Log: log, Segments: limits()})
 	h.must(err)
 	h.target = target
 }
@@ -302,7 +308,7 @@ func TestReceiveAndDie(t *testing.T) {
 	if err := json.Unmarshal([]byte(arg), &in); err != nil {
 		t.Fatal(err)
 	}
-	target, err := btrfs.NewTarget(btrfs.TargetOptions{Into: os.Getenv("ANTIPODE_TEST_INTO"), Now: now, Log: zerolog.Nop()})
+	target, err := btrfs.NewTarget(btrfs.TargetOptions{Into: os.Getenv("ANTIPODE_TEST_INTO"), Now: now, Log: zerolog.Nop(), Segments: limits()})
 	if err != nil {
 		t.Fatal(err)
 	}
