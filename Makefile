@@ -56,6 +56,10 @@ fuzz: ## every fuzz target for FUZZTIME each
 bench: deps build ## the figures of the README, one line each
 	go run ./integration/bench -antipode bin/antipode
 
+.PHONY: endure
+endure: deps ## a hundred random kills and cuts during one Btrfs copy (half an hour)
+	ANTIPODE_KILLS=100 go test -count=1 -v -timeout 60m -run TestOneBtrfsCopySurvivesRandomKillsAndCuts ./integration/crossing
+
 .PHONY: clean
 clean: ## removes what the build made in the tree
 	rm -rf bin

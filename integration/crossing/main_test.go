@@ -9,6 +9,9 @@ package crossing
 import (
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
 	"testing"
 
 	"antipode/integration/node"
@@ -16,6 +19,20 @@ import (
 
 // binary is the antipode under test; TestMain sets it.
 var binary string
+
+// shortSegments builds, once, the antipode that can be told how long a segment is:
+// the tag failpoints is what nobody ships. It goes with the process.
+var shortSegments = sync.OnceValues(func() (string, error) {
+	built := filepath.Join(scratch, "antipode-failpoints")
+	out, err := exec.Command("go", "build", "-tags", "failpoints", "-o", built, "antipode/daemon/cmd/antipode").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build antipode: %w: %s", err, out)
+	}
+	return built, nil
+})
+
+// scratch is where TestMain builds.
+var scratch string
 
 func TestMain(m *testing.M) {
 	os.Exit(run(m))
@@ -28,6 +45,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
+	scratch = dir
 	if binary, err = node.FindBinary(dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -42,10 +42,16 @@ func newPair(t *testing.T) *pair {
 // newStrangers makes two machines and the links between them, and starts nothing.
 func newStrangers(t *testing.T, targetSize int64) *pair {
 	t.Helper()
+	return newStrangersOf(t, binary, targetSize)
+}
+
+// newStrangersOf is newStrangers with another build of antipode.
+func newStrangersOf(t *testing.T, binary string, targetSize int64) *pair {
+	t.Helper()
 	t.Parallel()
 	slots <- struct{}{}
 	t.Cleanup(func() { <-slots })
-	p := &pair{t: t, fra: newSite(t, "fra1", roomy), sin: newSite(t, "sin1", targetSize)}
+	p := &pair{t: t, fra: newSiteOf(t, binary, "fra1", roomy), sin: newSiteOf(t, binary, "sin1", targetSize)}
 	p.there, p.back = p.open(p.sin), p.open(p.fra)
 	return p
 }

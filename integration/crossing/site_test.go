@@ -37,6 +37,12 @@ type site struct {
 // newSite makes a machine that does nothing yet.
 func newSite(t *testing.T, name string, size int64) *site {
 	t.Helper()
+	return newSiteOf(t, binary, name, size)
+}
+
+// newSiteOf is newSite with another build of antipode.
+func newSiteOf(t *testing.T, binary, name string, size int64) *site {
+	t.Helper()
 	fs := loopfs.Make(t, size) // taken down after the node, whose children use it
 	host := fmt.Sprintf("127.%d.%d.%d", 64+os.Getpid()%128, os.Getpid()/128%256, places.Add(1))
 	l, err := net.Listen("tcp", host+":0")
