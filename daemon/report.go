@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"antipode/daemon/ledger"
+	"antipode/daemon/policy"
 	"antipode/daemon/status"
 	"antipode/daemon/watch"
 	"antipode/transport/server"
@@ -104,15 +105,15 @@ func (d *Daemon) silent() []watch.Subject {
 			})
 		}
 	}
-	held := map[string]bool{}
+	held := map[roomKey]bool{}
 	for _, r := range d.Board.Read().Replicas {
-		held[r.From] = true
+		held[roomKey{r.From, string(policy.DriverOf(r.Path))}] = true
 	}
 	for key, r := range s.rooms {
-		if !held[key.from] {
+		if !held[key] {
 			all = append(all, watch.Subject{
 				Key: ledger.FactKey{Side: ledger.Target, Peer: key.from}, RPO: r.Accept().RPO,
-				Name: fmt.Sprintf("accept from %s, into which nothing came yet", key.from),
+				Name: fmt.Sprintf("accept from %s (%s), into which nothing came yet", key.from, key.driver),
 			})
 		}
 	}

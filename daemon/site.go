@@ -102,7 +102,7 @@ func (d *Daemon) pinUp(s *site) {
 		Peer:    func(name string) bool { _, ok := s.cfg.Peer(name); return ok },
 		Job:     func(id string) bool { return s.jobs[id] != nil },
 		Pair:    func(k board.PairKey) bool { w := s.jobs[k.Job]; return w != nil && w.couriers[k.Peer] != nil },
-		Replica: func(k board.ReplicaKey) bool { return s.accepts(k.From) },
+		Replica: func(k board.ReplicaKey) bool { return s.accepts(k) },
 	})
 	for id, w := range s.jobs {
 		d.Board.Job(id, func(j *status.Job) { j.Driver = string(w.job.Driver) })
@@ -278,13 +278,8 @@ func (s *site) peer(name string) (policy.Peer, bool) {
 	return s.cfg.Peer(name)
 }
 
-func (s *site) accepts(from string) bool {
-	for key := range s.rooms {
-		if key.from == from {
-			return true
-		}
-	}
-	return false
+func (s *site) accepts(k board.ReplicaKey) bool {
+	return s.rooms[roomKey{k.From, string(policy.DriverOf(k.Dataset))}] != nil
 }
 
 // sweepers are the drivers of both sides, by a name for the log.

@@ -63,6 +63,15 @@ func (p Pattern) ValidFor(d Driver) error {
 	return nil
 }
 
+// DriverOf tells by the form of a dataset's path whose it is; ValidFor keeps the
+// two forms apart.
+func DriverOf(q dataset.Path) Driver {
+	if strings.HasPrefix(q.String(), "/") {
+		return Btrfs
+	}
+	return ZFS
+}
+
 // Match reports whether the patterns select q: the last that matches decides,
 // and what none matches is not selected.
 func (ps Patterns) Match(q dataset.Path) bool {

@@ -203,3 +203,14 @@ func TestValidFor(t *testing.T) {
 		t.Run(c.pattern, func(t *testing.T) { says(t, p.ValidFor(c.driver), c.says) })
 	}
 }
+
+func TestDriverOf(t *testing.T) {
+	for path, want := range map[dataset.Path]policy.Driver{"/data/db": policy.Btrfs, "/": policy.Btrfs, "tank/db": policy.ZFS, "tank": policy.ZFS} {
+		if got := policy.DriverOf(path); got != want {
+			t.Errorf("DriverOf(%q) = %q, want %q", path, got, want)
+		}
+		if err := (policy.Pattern{Path: path}).ValidFor(want); err != nil {
+			t.Errorf("%q is not valid for its own driver: %v", path, err)
+		}
+	}
+}

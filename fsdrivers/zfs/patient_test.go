@@ -56,3 +56,15 @@ func TestWithoutZFSTheErrorNamesWhatToInstall(t *testing.T) {
 		t.Errorf("a source: got %v, want what to install", err)
 	}
 }
+
+func TestAVolumeIsRenamedWithoutTheOptionOfFilesystems(t *testing.T) {
+	for kind, want := range map[string]string{"volume": "rename dst/a dst/b", "filesystem": "rename -u dst/a dst/b"} {
+		s, tg := target(t, rule{Args: "get", Out: props("dst/a", "type", kind)}, rule{Args: "rename"})
+		if err := tg.zfs.rename(t.Context(), "dst/a", "dst/b"); err != nil {
+			t.Fatal(err)
+		}
+		if calls := s.calls(); calls[len(calls)-1] != want {
+			t.Errorf("a %s: ran %q, want %q", kind, calls[len(calls)-1], want)
+		}
+	}
+}

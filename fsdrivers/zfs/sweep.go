@@ -151,8 +151,18 @@ func (t *Target) clear(ctx context.Context, home, to string) (free bool, err err
 	return true, nil
 }
 
+// rename renames without mounting anything anew; to volumes that does not apply, and
+// zfs refuses the option.
 func (t *tool) rename(ctx context.Context, from, to string) error {
-	if _, err := t.run(ctx, from, "rename", "-u", from, to); err != nil {
+	f, err := t.get(ctx, "type", []string{from})
+	if err != nil {
+		return err
+	}
+	args := []string{"rename", "-u", from, to}
+	if f[from]["type"] == "volume" {
+		args = []string{"rename", from, to}
+	}
+	if _, err := t.run(ctx, from, args...); err != nil {
 		return fmt.Errorf("rename %s to %s: %w", from, to, err)
 	}
 	return nil

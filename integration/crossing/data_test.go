@@ -17,4 +17,4 @@ func overwrite(t *testing.T, path string, at, size int64) {
 
 func write(t *testing.T, path, text string) { t.Helper(); sample.Write(t, path, text) }
 
-func furnish(t *testing.T, root string) { t.Helper(); sample.Furnish(t, root) }
+func furnish(t *testing.T, root string) { t.Helper(); sample.Furnish(t, root, 150, 6*mib) }

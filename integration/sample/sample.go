@@ -73,20 +73,21 @@ func own(t testing.TB, path string, uid, gid int, mode uint32) {
 	must(t, unix.Chmod(path, mode))
 }
 
-// Furnish puts some of everything that a file system can hold into root.
-func Furnish(t testing.TB, root string) {
+// Furnish puts some of everything that a file system can hold into root, with that
+// many small files, at least ten, and a big one of that size, at least 3 MiB.
+func Furnish(t testing.TB, root string, files int, bigBytes int64) {
 	t.Helper()
 	at := func(name string) string { return filepath.Join(root, name) }
 	for _, dir := range []string{"many", "big", "odd/empty", "gone/deep"} {
 		must(t, os.MkdirAll(at(dir), 0o755))
 	}
-	for i := range 150 {
+	for i := range files {
 		name := at(fmt.Sprintf("many/%03d", i))
 		Random(t, name, int64(1+i*97))
 		own(t, name, 1000+i%7, 100+i%5, 0o600|uint32(i%8))
 		times(t, name, time.Unix(1_600_000_000+int64(i)*3607, int64(i)))
 	}
-	Random(t, at("big/table"), 6*mib)
+	Random(t, at("big/table"), bigBytes)
 	Clone(t, at("big/table"), at("big/table (clone)"))
 	Overwrite(t, at("big/table (clone)"), 2*mib, 64<<10)
 	Random(t, at("big/sparse"), 0)

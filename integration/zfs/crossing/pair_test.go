@@ -122,8 +122,8 @@ func (p *pair) encrypted(name string) string {
 // volume makes one with random bytes at its beginning.
 func (p *pair) volume(name string) string {
 	p.t.Helper()
-	ds := p.filesystem(name, "-s", "-V", "16M", "-o", "volblocksize=16k")
-	p.scribble(ds, 0, 2*mib)
+	ds := p.filesystem(name, "-s", "-V", "4M", "-o", "volblocksize=16k")
+	p.scribble(ds, 0, mib)
 	return ds
 }
 
