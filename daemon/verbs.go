@@ -87,12 +87,30 @@ func (d *Daemon) trigger(ctx context.Context, r control.TriggerRequest) (control
 	}
 	visits.Wait()
 	answer.Ended = d.Now()
-	for _, err := range errs {
-		if err != nil {
-			answer.Errors = append(answer.Errors, *control.ErrorOf(d.worded(err)))
-		}
+	for _, err := range apart(errors.Join(errs...)) {
+		answer.Errors = append(answer.Errors, *control.ErrorOf(d.worded(err)))
 	}
 	return answer, ctx.Err()
+}
+
+// apart takes joined errors apart, so that the next step of one is not told of
+// another. An error that wraps several says more than they do, and stays whole.
+func apart(err error) []error {
+	if err == nil {
+		return nil
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	if err.Error() != errors.Join(joined.Unwrap()...).Error() {
+		return []error{err}
+	}
+	var all []error
+	for _, e := range joined.Unwrap() {
+		all = append(all, apart(e)...)
+	}
+	return all
 }
 
 // worded gives an error the next step that its cause knows.

@@ -85,7 +85,7 @@ func (n *Node) Await(what string, done func(status.Status) bool) status.Status {
 // AwaitWithin is Await with a bound of its own.
 func (n *Node) AwaitWithin(most time.Duration, what string, done func(status.Status) bool) (st status.Status) {
 	n.T.Helper()
-	if !Within(most, func() bool { st = n.Status(); return done(st) }) {
+	if !within(most, n.Poll, func() bool { st = n.Status(); return done(st) }) {
 		text, _ := json.MarshalIndent(st, "", " ")
 		n.T.Fatalf("on %s, not within %s: %s\nlast status: %s", n.Name, most, what, text)
 	}
@@ -95,7 +95,7 @@ func (n *Node) AwaitWithin(most time.Duration, what string, done func(status.Sta
 // Eventually polls a condition that no status shows.
 func (n *Node) Eventually(what string, done func() bool) {
 	n.T.Helper()
-	if !Within(n.Patience, done) {
+	if !within(n.Patience, n.Poll, done) {
 		n.T.Fatalf("on %s, not within %s: %s", n.Name, n.Patience, what)
 	}
 }

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	pollEvery = 50 * time.Millisecond
-	stopBound = 35 * time.Second // what the daemon promises for SIGTERM, and a little
+	pollEvery = 50 * time.Millisecond // unless a node says otherwise
+	stopBound = 35 * time.Second      // what the daemon promises for SIGTERM, and a little
 )
 
 // Node is one machine.
@@ -37,6 +37,8 @@ type Node struct {
 	IsChild func(cmdline []byte) bool
 	// Patience bounds every wait; nothing is decided by it.
 	Patience time.Duration
+	// Poll is how long after a look the next one is, where a wait polls.
+	Poll time.Duration
 
 	binary  string
 	process *exec.Cmd
@@ -51,7 +53,7 @@ func New(t testing.TB, binary, name, address string) *Node {
 	Must(t, err)
 	n := &Node{
 		T: t, Name: name, Dir: dir, Address: address, binary: binary,
-		IsChild: func([]byte) bool { return false }, Patience: 30 * time.Second,
+		IsChild: func([]byte) bool { return false }, Patience: 30 * time.Second, Poll: pollEvery,
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	t.Cleanup(n.release)

@@ -11,21 +11,19 @@ import (
 )
 
 // Within polls until done or until the time is over.
-func Within(most time.Duration, done func() bool) bool {
+func Within(most time.Duration, done func() bool) bool { return within(most, pollEvery, done) }
+
+func within(most, pause time.Duration, done func() bool) bool {
 	limit := time.NewTimer(most)
 	defer limit.Stop()
-	tick := time.NewTicker(pollEvery)
-	defer tick.Stop()
-	for {
-		if done() {
-			return true
-		}
+	for !done() {
 		select {
 		case <-limit.C:
 			return done()
-		case <-tick.C:
+		case <-time.After(pause):
 		}
 	}
+	return true
 }
 
 // Line finds the pair of a dataset with its only peer in a source's status.

@@ -76,7 +76,7 @@ func (p *pair) node(i int, name, command string) *node.Node {
 	p.t.Helper()
 	n := node.New(p.t, binary, name, p.wan.addr[i]+":8771")
 	n.Prefix = []string{"ip", "netns", "exec", p.wan.ns[i]}
-	n.Patience = patience
+	n.Patience, n.Poll = patience, 300*time.Millisecond
 	n.IsChild = func(line []byte) bool { return bytes.Contains(line, []byte("zfs\x00"+command+"\x00")) }
 	return n
 }
