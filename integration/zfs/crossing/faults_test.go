@@ -19,6 +19,7 @@ import (
 // somebody's snapshot. Each error names its dataset and the next step, nothing is
 // rolled back or overwritten, and the cure that it names is one.
 func TestWhatIsWrongWithOneDatasetIsNamedAndTheOthersGoOn(t *testing.T) {
+	only(t, "2.4")
 	p := newPair(t)
 	good, renamed, anew, written, foreign := p.filesystem("good"), p.filesystem("renamed"), p.filesystem("made anew"), p.filesystem("written"), p.filesystem("foreign")
 	for _, ds := range []string{good, renamed, anew, written, foreign} {
@@ -89,6 +90,7 @@ func released(p *pair, ds string) string {
 // TestSnapshotDestroyedDuringItsSendIsPlannedAgain: the target holds part of a step
 // whose snapshot is gone; that is dropped once, and the newest is sent.
 func TestSnapshotDestroyedDuringItsSendIsPlannedAgain(t *testing.T) {
+	only(t, "2.3")
 	p := newPair(t)
 	db := p.filesystem("db")
 	sample.Random(t, dir(db)+"/data", 8*mib)
@@ -117,6 +119,7 @@ func TestSnapshotDestroyedDuringItsSendIsPlannedAgain(t *testing.T) {
 
 // TestFullAndLimitedPoolsAreNamedAndTheCopyGoesOn: a quota, then no space at all.
 func TestFullAndLimitedPoolsAreNamedAndTheCopyGoesOn(t *testing.T) {
+	only(t, "2.3")
 	p := newPair(t)
 	small := newPool(t, "full", 200<<20)
 	into := small.name + "/in"
@@ -154,6 +157,7 @@ func TestFullAndLimitedPoolsAreNamedAndTheCopyGoesOn(t *testing.T) {
 // transfer, and imported under another name; the source's imported under another
 // name, and suspended. Errors name the pool and the way out, other datasets go on.
 func TestPoolsThatGoAway(t *testing.T) {
+	only(t, "2.4")
 	p := newPair(t)
 	near, away := newPool(t, "near", 192<<20), newPool(t, "away", 192<<20)
 	into := away.name + "/in"

@@ -52,6 +52,15 @@ func pools(t *testing.T) (src, dst string) {
 	return src, dst
 }
 
+// only runs a test on one version of the machine: the guests of both run side by
+// side, and share what does not depend on the version.
+func only(t *testing.T, series string) {
+	t.Helper()
+	if os.Getenv("ANTIPODE_MACHINE") != "" && os.Getenv("ANTIPODE_ZFS_SERIES") != series {
+		t.Skipf("it runs on OpenZFS %s, in the guest beside this one", series)
+	}
+}
+
 // newPair makes a pair whose daemons run and that has no job yet.
 func newPair(t *testing.T) *pair {
 	t.Helper()
