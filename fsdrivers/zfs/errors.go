@@ -54,7 +54,6 @@ var diagnoses = [...]diagnosis{
 	{"partially-complete state", dataset.ErrBusy, "another receive is just ending; it is tried again"},
 	{"destination is busy", dataset.ErrBusy, "another receive is just ending; it is tried again"},
 	{"quota exceeded", syscall.EDQUOT, "raise the quota of the dataset or of one above it"},
-	{"Disk quota exceeded", syscall.EDQUOT, "raise the quota of the dataset or of one above it"},
 	{"out of space", syscall.ENOSPC, "make room; the transfer then goes on"},
 	{"No space left on device", syscall.ENOSPC, "make room; the transfer then goes on"},
 	{"requires -L", dataset.ErrRefused, "the first copy was made with large blocks and this step without; the source must not change the flags"},
@@ -67,7 +66,6 @@ var diagnoses = [...]diagnosis{
 	{"dependent clones", dataset.ErrHeld, "a clone, for example an activated dataset, or an unfinished receive uses it"},
 	{"has children", dataset.ErrHeld, "there are datasets below it"},
 	{"dataset is busy", dataset.ErrBusy, "something uses it; it is tried again"},
-	{"pool or dataset is busy", dataset.ErrBusy, "something uses it; it is tried again"},
 	{"pool is busy", dataset.ErrBusy, "something uses it; it is tried again"},
 	{"checksum mismatch", dataset.ErrCut, "it is sent again"},
 	{"incomplete stream", dataset.ErrCut, "it is sent again"},
@@ -78,14 +76,30 @@ var diagnoses = [...]diagnosis{
 	{"must specify -F to overwrite", dataset.ErrExists, "look at it and rename it"},
 	{"already exists", dataset.ErrExists, "look at it and rename it"},
 	{"no such pool", dataset.ErrNotFound, "is the pool imported?"},
-	{"does not exist", dataset.ErrNotFound, ""},
-	{"dataset not found", dataset.ErrNotFound, ""},
+	{"does not exist", dataset.ErrNotFound, "was it renamed or destroyed, or its pool exported?"},
+	{"dataset not found", dataset.ErrNotFound, "was it renamed or destroyed, or its pool exported?"},
 	{"ermission denied", dataset.ErrRefused, "run the daemon as root, or `zfs allow` its user what DESIGN.md lists"},
 	{"read-only", errDevice, "the pool was imported read-only; import it writable"},
 	{"I/O error", errDevice, "look at `zpool status -v` and `dmesg`, then scrub the pool"},
 }
 
-// explain turns what a child of zfs ended with into a domain error about on.
+// diagnose finds what a text means. The names of objects in it count for nothing:
+// a dataset may be called "quota exceeded".
+func diagnose(on, stderr string) (diagnosis, bool) {
+	for _, d := range diagnoses {
+		said := stderr
+		if strings.Contains(on, d.text) {
+			said = strings.ReplaceAll(said, on, "it")
+		}
+		if strings.Contains(said, d.text) {
+			return d, true
+		}
+	}
+	return diagnosis{}, false
+}
+
+// explain turns what a child of zfs ended with into a domain error about on, with
+// what to do next.
 func explain(on string, err error, stderr string) error {
 	var exit *command.ExitError
 	switch {
@@ -98,19 +112,26 @@ func explain(on string, err error, stderr string) error {
 	case stderr == "" && errors.As(err, &exit):
 		stderr = exit.Stderr
 	}
-	for _, d := range diagnoses {
-		if !strings.Contains(stderr, d.text) {
-			continue
-		}
-		if errors.Is(d.err, syscall.ENOSPC) || errors.Is(d.err, syscall.EDQUOT) {
-			return fmt.Errorf("%w; %s: %w", &dataset.SpaceError{Where: on}, d.cure, err)
-		}
-		if d.cure == "" {
-			return fmt.Errorf("%w: %w", d.err, err)
-		}
-		return fmt.Errorf("%w; %s: %w", d.err, d.cure, err)
+	d, known := diagnose(on, stderr)
+	if !known {
+		return about(on, err)
 	}
-	return err
+	meaning := d.err
+	if errors.Is(d.err, syscall.ENOSPC) || errors.Is(d.err, syscall.EDQUOT) {
+		meaning = &dataset.SpaceError{Where: on}
+	}
+	if d.cure == "" {
+		return about(on, fmt.Errorf("%w: %w", meaning, err))
+	}
+	return about(on, fmt.Errorf("%w; %s: %w", meaning, d.cure, err))
+}
+
+// about names the object, unless the error does already.
+func about(on string, err error) error {
+	if on == "" || strings.Contains(err.Error(), on) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", on, err)
 }
 
 // unless is nil for an err that is one of the harmless.

@@ -17,7 +17,10 @@ import (
 	"antipode/fsdrivers/zfs/stream"
 )
 
+// TestEveryTextHasItsErrorAndItsCure: every row of the table is there for a text
+// that zfs prints, and none is hidden by a row before it.
 func TestEveryTextHasItsErrorAndItsCure(t *testing.T) {
+	met := make(map[string]bool)
 	for stderr, want := range map[string]error{
 		"cannot open 'tank/none': dataset does not exist\n":                                                                      dataset.ErrNotFound,
 		"cannot open 'tnk': no such pool 'tnk'\n":                                                                                dataset.ErrNotFound,
@@ -53,15 +56,58 @@ func TestEveryTextHasItsErrorAndItsCure(t *testing.T) {
 		"cannot create 'tank/x': permission denied\n":                                                                            dataset.ErrRefused,
 		"cannot create snapshots : permission denied\n":                                                                          dataset.ErrRefused,
 		"cannot mount 'tank/a': filesystem already mounted\n":                                                                    errNothing,
+		"cannot resume send: 'tank/a@x' is no longer the same snapshot\n":                                                        dataset.ErrStaleCheckpoint,
+		"cannot resume send: resume token is corrupt (invalid checksum)\n":                                                       dataset.ErrStaleCheckpoint,
+		"cannot unmount 'tank/a': not currently mounted\n":                                                                       errNothing,
+		"cannot receive new filesystem stream: destination is busy\n":                                                            dataset.ErrBusy,
+		"cannot create 'tank/a': Disk quota exceeded\n":                                                                          dataset.ErrNoSpace,
+		"cannot create snapshot 'tank/a@x': out of space\n":                                                                      dataset.ErrNoSpace,
+		"internal error: No space left on device\n":                                                                              dataset.ErrNoSpace,
+		"cannot send 'tank/a@x': dataset key must be loaded\n":                                                                   errKey,
+		"Key must be loaded: tank/a\n":                                                                                           errKey,
+		"cannot receive: stream has unsupported feature, feature flags = 24\n":                                                   dataset.ErrRefused,
+		"cannot unmount 'dst/a': pool or dataset is busy\n":                                                                      dataset.ErrBusy,
+		"cannot export 'dst': pool is busy\n":                                                                                    dataset.ErrBusy,
+		"cannot receive new filesystem stream: incomplete stream\n":                                                              dataset.ErrCut,
+		"cannot receive: invalid stream (bad magic number)\n":                                                                    dataset.ErrRefused,
+		"cannot receive new filesystem stream: invalid backup stream\n":                                                          dataset.ErrRefused,
+		"warning: cannot send 'tank/a@x': Broken pipe\n":                                                                         dataset.ErrCut,
+		"warning: cannot send 'tank/a@x': I/O error\n":                                                                           errDevice,
+		"cannot open 'tank/a': dataset not found\n":                                                                              dataset.ErrNotFound,
+		"cannot create 'dst/a': pool is read-only\n":                                                                             errDevice,
+		"The /dev/zfs device is missing and must be created.\nTry running 'udevadm trigger' as root to create it.\n":             dataset.ErrToolMissing,
 	} {
 		cause := &command.ExitError{Args: []string{"zfs"}, Code: 1, Stderr: stderr}
 		got := explain("tank/a", cause, "")
 		if !errors.Is(got, want) {
 			t.Errorf("%q: got %v, want %v", stderr, got, want)
 		}
-		if !strings.Contains(got.Error(), strings.TrimSpace(strings.SplitN(stderr, "\n", 2)[0])) {
-			t.Errorf("%q: got %v, which does not say it", stderr, got)
+		if !strings.Contains(got.Error(), strings.TrimSpace(strings.SplitN(stderr, "\n", 2)[0])) || !strings.Contains(got.Error(), "tank/a") {
+			t.Errorf("%q: got %v, which does not say it, or of what", stderr, got)
 		}
+		d, _ := diagnose("tank/a", stderr)
+		met[d.text] = true
+		if !errors.Is(d.err, errNothing) && (d.cure == "" || !strings.Contains(got.Error(), d.cure)) {
+			t.Errorf("%q: got %v, which does not say what to do", stderr, got)
+		}
+	}
+	for _, d := range diagnoses {
+		if !met[d.text] {
+			t.Errorf("no text has come to the row %q", d.text)
+		}
+	}
+}
+
+// TestNamesAreNoDiagnosis: spaces are legal in names.
+func TestNamesAreNoDiagnosis(t *testing.T) {
+	on := "dst/into/tank/has been modified"
+	err := explain(on, &command.ExitError{Stderr: "cannot receive incremental stream: destination " + on + " space quota exceeded.\n"}, "")
+	if !errors.Is(err, dataset.ErrNoSpace) || errors.Is(err, dataset.ErrDiverged) {
+		t.Errorf("got %v, want no space", err)
+	}
+	err = explain(on, &command.ExitError{Stderr: "cannot receive incremental stream: destination " + on + " has been modified\nsince most recent snapshot\n"}, "")
+	if !errors.Is(err, dataset.ErrDiverged) {
+		t.Errorf("got %v, want diverged", err)
 	}
 }
 

@@ -25,6 +25,8 @@ const (
 	killGrace    = 2 * time.Second
 	killPatience = 5 * time.Second
 	maxArgBytes  = 64 << 10 // of one command line; Linux takes 128 KiB for one argument and 2 MiB for all
+	// maxAtomicBytes is the same where all that one command does counts as one.
+	maxAtomicBytes = 1 << 20
 )
 
 // tool runs zfs. A command that hangs is given up on, and while it hangs no other
@@ -142,9 +144,13 @@ func identify(pid int) process {
 
 // inBatches calls do with as many names at a time as a command line takes.
 func inBatches(names []string, do func(some []string) error) error {
+	return inBatchesOf(maxArgBytes, names, do)
+}
+
+func inBatchesOf(most int, names []string, do func(some []string) error) error {
 	for len(names) > 0 {
 		n, size := 0, 0
-		for n < len(names) && (n == 0 || size+len(names[n]) < maxArgBytes) {
+		for n < len(names) && (n == 0 || size+len(names[n]) < most) {
 			size += len(names[n]) + 1
 			n++
 		}

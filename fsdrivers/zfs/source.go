@@ -221,8 +221,10 @@ func (s *Source) take(ctx context.Context, in []string, name string, created tim
 	return false, s.zfs.snapshot(ctx, full, created)
 }
 
+// snapshot makes them in one transaction, unless they are more than a command line
+// takes.
 func (t *tool) snapshot(ctx context.Context, full []string, created time.Time) error {
-	return inBatches(full, func(some []string) error {
+	return inBatchesOf(maxAtomicBytes, full, func(some []string) error {
 		_, err := t.run(ctx, some[0], append([]string{"snapshot", "-o", propCreated + "=" + textOf(created)}, some...)...)
 		return err
 	})
