@@ -231,22 +231,15 @@ func (p *place) exchange(ctx context.Context, now map[string]dataset.ID) error {
 	return p.t.zfs.rename(ctx, p.fresh, p.live)
 }
 
-// mount makes the live dataset appear. A volume appears by itself.
+// mount makes the live dataset appear. A volume appears by itself, once its key is
+// loaded.
 func (p *place) mount(ctx context.Context) error {
-	if p.from.kind() == stream.Volume {
-		return nil
+	if p.from.kind() == stream.Filesystem {
+		if err := p.t.zfs.set(ctx, p.live, "canmount", on); err != nil {
+			return err
+		}
 	}
-	if err := p.t.zfs.set(ctx, p.live, "canmount", on); err != nil {
-		return err
-	}
-	_, err := p.t.zfs.run(ctx, p.live, "mount", p.live)
-	if errors.Is(err, errKey) {
-		return fmt.Errorf("it is there and cannot be mounted; `zfs load-key %s`, then activate again: %w", p.from.name, err)
-	}
-	if unless(err, errNothing) != nil {
-		return fmt.Errorf("mount: %w", err)
-	}
-	return nil
+	return p.t.zfs.openLineage(ctx, p.from.name, func() error { return p.t.zfs.appear(ctx, p.live) })
 }
 
 func (p *place) result(ctx context.Context) (fsdrivers.Activated, error) {

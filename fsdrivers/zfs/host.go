@@ -32,7 +32,7 @@ const (
 )
 
 // pointProps are what a listing needs to know of each snapshot.
-const pointProps = "creation," + propCreated + "," + propRecv + "," + propRetain
+const pointProps = "creation,userrefs," + propCreated + "," + propRecv + "," + propRetain
 
 // list runs a fast list of ds and what is directly in it, sorted by createtxg.
 func (t *tool) list(ctx context.Context, ds string) ([]entry, error) {
@@ -151,8 +151,10 @@ func (t *tool) describe(ctx context.Context, list []entry, known []dataset.Snaps
 			return nil, err
 		}
 	}
-	snaps := names(slices.DeleteFunc(slices.Clone(list), entry.isBookmark))
-	holds, err := t.holds(ctx, snaps)
+	// Nothing tells who holds a snapshot but zfs holds, and that most are held by
+	// nobody is told for free while they are new.
+	free := func(e entry) bool { return e.isBookmark() || props[e.name]["userrefs"] == "0" }
+	holds, err := t.holds(ctx, names(slices.DeleteFunc(slices.Clone(list), free)))
 	if err != nil {
 		return nil, err
 	}

@@ -55,6 +55,10 @@ type harness struct {
 
 func newHarness(t *testing.T, l *lab) *harness {
 	src, dst := pools(t)
+	return newHarnessOn(t, l, src, dst)
+}
+
+func newHarnessOn(t *testing.T, l *lab, src, dst string) *harness {
 	l.cases++
 	name := fmt.Sprintf("%s case %d", l.name, l.cases)
 	h := &harness{t: t, lab: l, from: src + "/" + name, to: dst + "/" + name, found: make(map[string]string)}
