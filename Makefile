@@ -35,10 +35,10 @@ test-btrfs: deps build ## drivers, daemons and faults on real Btrfs (root)
 
 .PHONY: test-machine
 test-machine: deps build ## what needs OpenZFS (2.3 and 2.4) or disks that fail: in the test machine (root, once)
-	$(MACHINE) integration/machine/test.sh
+	ZFS_TURN=$${ZFS_TURN:-$$(git rev-list --count HEAD 2>/dev/null || echo 0)} $(MACHINE) integration/machine/test.sh
 
 .PHONY: test-zfs
-test-zfs: deps build ## its ZFS part alone; right here if this host has ZFS
+test-zfs: deps build ## its ZFS part alone, with all of the drivers' contract on each kind of dataset and version
 	MACHINE_TAGS=zfs $(MACHINE) integration/machine/test.sh
 
 .PHONY: check

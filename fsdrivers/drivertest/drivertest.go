@@ -112,6 +112,12 @@ type testCase struct {
 // Run runs every case. newHarness gives each a fresh one, which cleans up with
 // t.Cleanup.
 func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
+	RunSome(t, func(string) bool { return true }, newHarness)
+}
+
+// RunSome runs the cases that pick picks by name, where all of them would take too
+// long.
+func RunSome(t *testing.T, pick func(name string) bool, newHarness func(t *testing.T) Harness) {
 	for _, group := range []struct {
 		name  string
 		cases []testCase
@@ -130,6 +136,9 @@ func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, c := range group.cases {
+				if !pick(group.name + "/" + c.name) {
+					continue
+				}
 				t.Run(c.name, func(t *testing.T) { c.run(newWorld(t, newHarness(t))) })
 			}
 		})

@@ -61,6 +61,9 @@ func (t *Target) activate(ctx context.Context, d dataset.Path, snap dataset.Snap
 	if err != nil {
 		return done, err
 	}
+	if l := r.live(); l != nil {
+		return done, fmt.Errorf("%s was activated in place; a copy would have its mount point: %w", l.name, dataset.ErrExists)
+	}
 	p := &place{t: t, from: l, replica: r, snap: snap, live: t.live + "/" + string(d)}
 	p.aside = p.live + "." + aside
 	p.fresh = p.live + "." + freshName

@@ -23,6 +23,7 @@
 //	                             org.antipode:key            the pinned wrapped key; raw if there is one
 //	                             org.antipode:rewind         the point that the head goes back to
 //	                             org.antipode:mark, activation
+//	                             org.antipode:live            it was activated in place
 //	<lineage>@antipode_...       org.antipode:created, received, retain
 //	LIVE/<source path>           an activated clone; LIVE is INTO/antipode_live by default
 //

@@ -27,6 +27,7 @@ const (
 	propKey     = ns + "key"
 	propRewind  = ns + "rewind"
 	propActive  = ns + "activation"
+	propLive    = ns + "live"
 	on          = "on"
 	keyAny      = "any" // of propKey: the next wrapped key is taken and pinned
 )

@@ -38,7 +38,7 @@ type replica struct {
 
 // lineageProps is what is known of a lineage.
 var lineageProps = commaList("guid", "type", "receive_resume_token", "inconsistent", "written", "snapshots_changed",
-	propPath, propSource, propStep, propKey, propRewind, propMark, propActive, propHolder)
+	propPath, propSource, propStep, propKey, propRewind, propMark, propActive, propLive, propHolder)
 
 // incoming is the step that a lineage takes in or took in last.
 type incoming struct {
@@ -240,7 +240,7 @@ func (t *Target) Destroy(ctx context.Context, d dataset.Path, snap dataset.Snaps
 func (t *Target) destroyIn(ctx context.Context, l *lineage, snap dataset.Snapshot) error {
 	all := l.snapshots()
 	newest := len(all) > 0 && all[len(all)-1].id() == snap.ID
-	untouched := l.prop("written") == "0" && l.token() == ""
+	untouched := l.prop("written") == "0" && l.token() == "" && l.prop(propLive) == ""
 	if newest && untouched && len(all) > 1 {
 		if err := t.zfs.set(ctx, l.name, propRewind, string(all[len(all)-2].id())); err != nil {
 			return err

@@ -53,7 +53,7 @@ func NewSource(o Options) *Source {
 
 // datasetProps are what tells which datasets are a source's. The guard of the
 // lists comes with them.
-var datasetProps = commaList("guid", "readonly", "snapshots_changed", propHolder, propPath, propInto, propMark)
+var datasetProps = commaList("guid", "readonly", "snapshots_changed", propHolder, propPath, propLive, propInto, propMark)
 
 // name checks a path and remembers its pool for Probe.
 func (s *Source) name(d dataset.Path) (string, error) {
@@ -99,7 +99,8 @@ func (f facts) sources() []dataset.Dataset {
 		path, err := dataset.ParsePath(name)
 		switch {
 		case err != nil: // ours: below .antipode
-		case f[name]["readonly"] == on || f.isPlaceholder(name) || f[name][propPath] != "" || f[name][propInto] != "":
+		case f[name]["readonly"] == on || f.isPlaceholder(name) || f[name][propInto] != "":
+		case f[name][propPath] != "" && f[name][propLive] != on: // a replica
 		case f.number(name, "guid") == 0:
 		default:
 			found = append(found, dataset.Dataset{Path: path, ID: idOf(f.number(name, "guid"))})

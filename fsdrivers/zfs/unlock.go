@@ -38,15 +38,13 @@ func (t *tool) openLineage(ctx context.Context, name string, do func() error) er
 	if gerr != nil || f[above]["keystatus"] != "available" || f[name]["encryptionroot"] != name {
 		return cure
 	}
-	// Without -f zfs wants the key. It is what zfs receive itself does after a raw
-	// stream of several datasets (recv_fix_encryption_hierarchy).
-	if _, err := t.run(ctx, name, "change-key", "-i", "-f", name); err != nil {
+	if err := moveKey(name, parentRoot); err != nil {
 		return errors.Join(cure, err)
 	}
 	if err = do(); err == nil {
 		return nil
 	}
-	if _, back := t.run(ctx, name, "change-key", "-f", name); back != nil {
+	if back := moveKey(name, ownRoot); back != nil {
 		return errors.Join(cure, err, back)
 	}
 	return cure

@@ -35,6 +35,9 @@ type work struct {
 // in its way. Errors: ErrBaseMissing, ErrDiverged.
 func (w *work) choose() error {
 	s := w.in.Step
+	if l := w.rep.live(); l != nil {
+		return fmt.Errorf("%s was activated in place, and is live: nothing is received into it: %w", l.name, dataset.ErrDiverged)
+	}
 	if s.IsFull() {
 		w.name = w.t.own() + "/" + string(s.ID())
 		for _, l := range w.rep.lineages {
@@ -236,13 +239,7 @@ func (w *work) args() ([]string, error) {
 
 // firstProps make a new lineage inert and say whose it is.
 func (w *work) firstProps() []string {
-	props := []string{
-		"readonly=on", "canmount=noauto", "mountpoint=none", "setuid=off", "devices=off", "exec=off",
-		"sharenfs=off", "sharesmb=off", "snapdir=hidden",
-	}
-	if w.kind == stream.Volume {
-		props = []string{"readonly=on", "volmode=none", "snapdev=hidden"}
-	}
+	props := inert(w.kind)
 	props = append(props,
 		propPath+"="+string(w.in.Step.Dataset.Path), propSource+"="+string(w.in.Step.Dataset.ID), propStep+"="+w.record().text())
 	if !w.key.IsZero() {

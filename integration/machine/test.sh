@@ -9,6 +9,7 @@
 #        MACHINE_RUN=REGEXP           only these tests
 #        MACHINE_MINUTES=12           limit of the tests of one package
 #        ZFS_SERIES="2.3 2.4"         versions of OpenZFS
+#        ZFS_TURN=NUMBER              one sixth of the drivers' contract, another with each number; default all of it
 #        ZFS_ON_HOST=no               use the machine although the host has ZFS
 #        ANTIPODE_BIN=FILE            the daemon, for tests that run it
 #
@@ -67,21 +68,26 @@ guest() {
 	shift 3
 	"$work/run" -recipe "$here" -zfs "$version" -limit "$((minutes + 3))m" -memory 3072 \
 		-read "$repository" -read "$work/bin" -share "$work/exchange" \
-		-env "ANTIPODE_BIN=$work/bin/antipode" -env "ANTIPODE_ZFS_EXCHANGE=$work/exchange" -env "CI=${CI:-}" \
+		-env "ANTIPODE_BIN=$work/bin/antipode" -env "ANTIPODE_ZFS_EXCHANGE=$work/exchange" -env "CI=${CI:-}" -env "ANTIPODE_TURN=${ZFS_TURN:-}" \
 		-- bash "$work/bin/inside.sh" "$work/bin/$tag" -test.v "-test.timeout=${minutes}m" "$@" \
-		> >(exec sed -u "/^=== /d; s/^/[$name] /") 2> >(exec sed -u "s/^/[$name] /" >&2) &
+		> >(sed -u "/^=== [^R]/d; s/^/[$name] /" | tee -a "$work/out") 2> >(exec sed -u "s/^/[$name] /" >&2) &
 	pids+=($!)
 }
 
-# finish waits for all guests; it fails if one did.
+# finish waits for all guests; it fails if one did, or if a test was skipped: nothing that it could miss is missing there.
 finish() {
 	local pid status=0
 	for pid in "${pids[@]}"; do wait "$pid" || status=$?; done
 	pids=()
+	if grep -e '--- SKIP' "$work/out"; then
+		echo "test.sh: in the machine no test has a reason to skip" >&2
+		status=1
+	fi
 	return $status
 }
 
 mkdir -p "$work/bin" "$work/exchange"
+: >"$work/out"
 for tag in "${tags[@]}"; do compile "$tag" "${@:-./...}"; done
 cp "$here/inside.sh" "$work/bin/"
 [ -z "${ANTIPODE_BIN:-}" ] || cp "$ANTIPODE_BIN" "$work/bin/antipode"

@@ -29,7 +29,7 @@ func (e *Encoder) Begin(o Opening, extra ...Entry) {
 	list = append(list, extra...)
 	var payload []byte
 	if len(list) > 0 {
-		payload = list.pack()
+		payload = list.Pack()
 	}
 	raw := make([]byte, recordBytes)
 	put(raw, Field{beginMagic, 8, magic})

@@ -88,15 +88,15 @@ func FuzzParseToken(f *testing.F) {
 
 // FuzzParseList: what is read can be packed again, in both forms.
 func FuzzParseList(f *testing.F) {
-	f.Add(List{keydata(nil)}.pack())
+	f.Add(List{keydata(nil)}.Pack())
 	f.Add(List{keydata(nil)}.packXDR())
-	f.Add(Token{ToGUID: 1, ToName: "a@b"}.list().pack())
+	f.Add(Token{ToGUID: 1, ToName: "a@b"}.list().Pack())
 	f.Fuzz(func(t *testing.T, in []byte) {
 		got, err := parseList(in)
 		if err != nil {
 			return
 		}
-		for name, packed := range map[string][]byte{"native": got.pack(), "xdr": got.packXDR()} {
+		for name, packed := range map[string][]byte{"native": got.Pack(), "xdr": got.packXDR()} {
 			if _, err := parseList(packed); err != nil {
 				t.Errorf("%s: packed again: %v", name, err)
 			}

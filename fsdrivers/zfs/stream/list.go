@@ -225,9 +225,9 @@ func (u *unpacker) text(p []byte) string {
 	return string(p[:len(p)-1])
 }
 
-// pack writes the native form, byte by byte as OpenZFS does on a little-endian
+// Pack writes the native form, byte by byte as OpenZFS does on a little-endian
 // machine: resume tokens are compared by their bytes.
-func (l List) pack() []byte {
+func (l List) Pack() []byte {
 	out := []byte{nativeEncoding, 1, 0, 0, 0, 0, 0, 0, uniqueNames, 0, 0, 0}
 	return l.packEntries(out)
 }

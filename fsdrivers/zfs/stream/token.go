@@ -132,7 +132,7 @@ func (t Token) list() (l List) {
 
 // String mints a token that `zfs send -t` takes. Its compressed bytes are not
 // those that OpenZFS would write; what they hold is.
-func (t Token) String() string { return tokenOf(t.list().pack()) }
+func (t Token) String() string { return tokenOf(t.list().Pack()) }
 
 // tokenOf is the text of a packed list.
 func tokenOf(raw []byte) string {

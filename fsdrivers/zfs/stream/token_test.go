@@ -47,8 +47,8 @@ func TestRealTokens(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !bytes.Equal(got.list().pack(), theirs) {
-				t.Errorf("packed anew: got %x, want %x", got.list().pack(), theirs)
+			if !bytes.Equal(got.list().Pack(), theirs) {
+				t.Errorf("packed anew: got %x, want %x", got.list().Pack(), theirs)
 			}
 			if got != c.want {
 				t.Errorf("got %+v, want %+v", fields(got), fields(c.want))
@@ -84,7 +84,7 @@ func TestBadTokens(t *testing.T) {
 }
 
 // mint makes a token of any list.
-func mint(l List) string { return tokenOf(l.pack()) }
+func mint(l List) string { return tokenOf(l.Pack()) }
 
 func TestATokenMustFitThePlan(t *testing.T) {
 	plan := Token{ToGUID: 3, FromGUID: 4, ToName: "tank/db@x", LargeOK: true, PackedOK: true}
@@ -135,7 +135,7 @@ func TestListsSurviveBothForms(t *testing.T) {
 		{Name: "sub", Type: ListEntry, List: List{{Name: "b", Type: BytesEntry, Bytes: []byte("bytes")}, {Name: "c", Type: FlagEntry}}},
 		{Name: "text", Type: StringEntry, Text: "some text"},
 	}
-	for name, packed := range map[string][]byte{"native": want.pack(), "xdr": want.packXDR()} {
+	for name, packed := range map[string][]byte{"native": want.Pack(), "xdr": want.packXDR()} {
 		got, err := parseList(packed)
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: got %+v, %v, want %+v", name, got, err, want)
@@ -147,7 +147,7 @@ func TestListsSurviveBothForms(t *testing.T) {
 		}
 	}
 	deep := List{{Name: "x", Type: ListEntry, List: List{{Name: "y", Type: ListEntry, List: List{}}}}}
-	if _, err := parseList(deep.pack()); err == nil {
+	if _, err := parseList(deep.Pack()); err == nil {
 		t.Error("three lists deep: got no error")
 	}
 }

@@ -1,0 +1,158 @@
+package zfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"antipode/fsdrivers"
+	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/stream"
+)
+
+// inert are the properties that keep a replica from acting by itself.
+func inert(kind stream.Kind) []string {
+	if kind == stream.Volume {
+		return []string{"readonly=on", "volmode=none", "snapdev=hidden"}
+	}
+	return []string{
+		"readonly=on", "canmount=noauto", "mountpoint=none", "setuid=off", "devices=off", "exec=off",
+		"sharenfs=off", "sharesmb=off", "snapdir=hidden",
+	}
+}
+
+// ActivateInPlace makes a replica itself live: nothing is copied, and what is
+// written goes on from its newest point. Where Activate keeps a standby, this keeps
+// none: nothing is received until Rest makes it one again. snap must be the newest
+// point. Doing it again is success. Errors: ErrNotFound, ErrChanged, ErrDiverged
+// (it is not the newest, or somebody wrote), ErrBusy.
+func (t *Target) ActivateInPlace(ctx context.Context, d dataset.Path, snap dataset.Snapshot) (live fsdrivers.Activated, err error) {
+	err = t.alone(ctx, d, func() error {
+		l, err := t.lineageOf(ctx, d, snap)
+		if err != nil {
+			return err
+		}
+		if l.prop(propLive) != on {
+			if err := t.goLive(ctx, l, snap); err != nil {
+				return err
+			}
+		}
+		live.Live = l.name
+		return t.zfs.openLineage(ctx, l.name, func() error { return t.zfs.appear(ctx, l.name) })
+	})
+	if err != nil {
+		return fsdrivers.Activated{}, fmt.Errorf("activate %s of %s in place: %w", snap.Name, d, err)
+	}
+	return live, nil
+}
+
+// alone keeps receives, sweeps and other daemons away from a replica.
+func (t *Target) alone(ctx context.Context, d dataset.Path, do func() error) error {
+	release, err := t.claim(d)
+	if err != nil {
+		return err
+	}
+	defer release()
+	defer t.changed(d)()
+	lock, err := t.lock(ctx, d)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(), lock.Close())
+}
+
+// goLive takes away what keeps a lineage inert.
+func (t *Target) goLive(ctx context.Context, l *lineage, snap dataset.Snapshot) error {
+	home, err := t.targetName(l.path)
+	if err != nil {
+		return err
+	}
+	if l.name != home {
+		return fmt.Errorf("%s is not at its place, where another copy is: %w", l.name, dataset.ErrBusy)
+	}
+	if err := l.mustEndAt(snap.ID); err != nil {
+		return err
+	}
+	if l.token() != "" {
+		if err := t.abort(ctx, l.name); err != nil {
+			return err
+		}
+	}
+	if err := t.zfs.set(ctx, l.name, propLive, on, "readonly", "off"); err != nil {
+		return err
+	}
+	if l.kind() == stream.Volume {
+		return t.zfs.set(ctx, l.name, "volmode", "default")
+	}
+	if err := t.zfs.set(ctx, l.name, "mountpoint", "/"+t.live+"/"+string(l.path)); err != nil {
+		return err
+	}
+	return t.zfs.set(ctx, l.name, "canmount", on)
+}
+
+// mustEndAt refuses a lineage that holds anything after that point.
+func (l *lineage) mustEndAt(id dataset.ID) error {
+	all := l.snapshots()
+	switch {
+	case len(all) == 0 || all[len(all)-1].id() != id:
+		return fmt.Errorf("%s does not end with the snapshot %s: %w", l.name, id, dataset.ErrDiverged)
+	case l.prop("written") != "0":
+		return fmt.Errorf("something was written to %s after %s; look at `zfs diff`: %w", l.name, all[len(all)-1].name, dataset.ErrDiverged)
+	}
+	return nil
+}
+
+// Rest makes a dataset that was activated in place a standby again. One that is
+// none is success. Errors: ErrDiverged where something was written after its newest
+// snapshot, ErrBusy while it is in use.
+func (t *Target) Rest(ctx context.Context, d dataset.Path) error {
+	err := t.alone(ctx, d, func() error {
+		r, err := t.replica(ctx, d)
+		if err == nil {
+			err = t.listAll(ctx, r)
+		}
+		l := r.live()
+		if err != nil || l == nil {
+			return err
+		}
+		all := l.snapshots()
+		if len(all) == 0 {
+			return fmt.Errorf("%s has no snapshot: %w", l.name, dataset.ErrDiverged)
+		}
+		if err := l.mustEndAt(all[len(all)-1].id()); err != nil {
+			return err
+		}
+		if err := t.zfs.settleDown(ctx, l.name, l.kind()); err != nil {
+			return err
+		}
+		return t.zfs.unset(ctx, l.name, propLive)
+	})
+	if err != nil {
+		return fmt.Errorf("make %s a standby again: %w", d, err)
+	}
+	return nil
+}
+
+// live is the lineage that was activated in place, or nil.
+func (r *replica) live() *lineage {
+	if r == nil {
+		return nil
+	}
+	for _, l := range r.lineages {
+		if l.prop(propLive) == on {
+			return l
+		}
+	}
+	return nil
+}
+
+// settleDown unmounts a dataset and makes it inert.
+func (t *tool) settleDown(ctx context.Context, name string, kind stream.Kind) error {
+	if kind == stream.Filesystem {
+		if _, err := t.run(ctx, name, "unmount", name); unless(err, errNothing) != nil {
+			return err
+		}
+	}
+	_, err := t.run(ctx, name, append(append([]string{"set"}, inert(kind)...), name)...)
+	return err
+}
