@@ -3,7 +3,6 @@
 package zfs
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -14,10 +13,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"antipode/integration/zfs/zvol"
 )
 
 // files is how a kind of dataset is made, and holds files.
@@ -132,42 +131,6 @@ func (volumes) make(t *testing.T, ds string) error {
 	return err
 }
 
-// device finds the block device of a volume: there is no udev here, and the
-// kernel makes devices a little after the command has returned.
-func device(ds string) (string, error) {
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for range 200 {
-		all, err := filepath.Glob("/dev/zd*")
-		if err != nil {
-			return "", err
-		}
-		for _, path := range all {
-			if name, err := volumeName(path); err == nil && name == ds {
-				return path, nil
-			}
-		}
-		<-tick.C
-	}
-	return "", fmt.Errorf("no device for volume %s", ds)
-}
-
-// volumeName asks a device which volume it is (BLKZNAME of OpenZFS's sys/fs/zfs.h).
-func volumeName(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	var name [256]byte
-	const request = uintptr(2<<30 | len(name)<<16 | 0x12<<8 | 125)
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), request, uintptr(unsafe.Pointer(&name))); errno != 0 {
-		return "", errno
-	}
-	text, _, _ := bytes.Cut(name[:], []byte{0})
-	return string(text), nil
-}
-
 func load(path string) (map[string][]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -200,7 +163,7 @@ func (volumes) remove(_ *testing.T, ds, file string) error {
 
 // change rewrites the files of a volume.
 func change(ds string, do func(all map[string][]byte)) error {
-	path, err := device(ds)
+	path, err := zvol.Device(ds)
 	if err != nil {
 		return err
 	}
@@ -222,7 +185,7 @@ func change(ds string, do func(all map[string][]byte)) error {
 }
 
 func (volumes) read(_ *testing.T, ds, file string) ([]byte, error) {
-	path, err := device(ds)
+	path, err := zvol.Device(ds)
 	if err != nil {
 		return nil, err
 	}
