@@ -6,6 +6,7 @@ missing=()
 for pair in btrfs:btrfs-progs mkfs.btrfs:btrfs-progs losetup:mount; do
 	PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
 done
+[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring) # the test machine is built from Debian's packages
 [ ${#missing[@]} -eq 0 ] && exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 	echo "missing: ${missing[*]}; install these packages, or run this as root on a Debian machine" >&2
