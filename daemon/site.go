@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 
 	"antipode/daemon/board"
 	"antipode/daemon/config"
@@ -205,23 +204,12 @@ func (d *Daemon) buildWork(next, old *site, j policy.Job) error {
 func (d *Daemon) newClient(cfg *config.Config, p policy.Peer, key peer.Fingerprint, o client.Options) *client.Client {
 	o.Identity, o.Key, o.Address = d.Identity, key, p.Address
 	o.Now, o.Log = d.Now, d.Log.With().Str("peer", p.Name).Logger()
-	o.Dial = func(ctx context.Context, address string) (net.Conn, error) {
-		conn, err := d.Dial(ctx, address)
-		if err == nil {
-			d.noteCongestion(p.Name, conn)
-		}
-		return conn, err
+	o.Dial = d.Dial
+	o.Connected = func(path client.Path) {
+		d.Board.Peer(p.Name, func(line *status.Peer) { line.CongestionControl = path.Congestion })
 	}
-	o.Lanes, o.Window, o.Memory = cfg.Transport.Lanes, int(cfg.Transport.Window), d.memory
+	o.Lanes, o.Window, o.Memory, o.Congestion = cfg.Transport.Lanes, int(cfg.Transport.Window), d.memory, cfg.Transport.Congestion
 	return client.New(o)
-}
-
-// noteCongestion shows which algorithm the kernel runs on the connections to a
-// peer; one that is not the kernel's has none.
-func (d *Daemon) noteCongestion(name string, conn net.Conn) {
-	if algorithm, err := client.CongestionControl(conn); err == nil {
-		d.Board.Peer(name, func(p *status.Peer) { p.CongestionControl = algorithm })
-	}
 }
 
 // launch starts a courier; it lives until it is dismissed or the daemon ends.

@@ -18,7 +18,7 @@ const (
 	DefaultStateDir   = "/var/lib/antipode"
 	DefaultSocketPath = "/run/antipode/control.sock"
 	DefaultListen     = "0.0.0.0:8771"
-	DefaultLanes      = 8
+	DefaultLanes      = 64
 	DefaultWindow     = 32 << 20
 	DefaultMinFree    = 5 // per cent
 	DefaultHookWait   = 60 * time.Second
@@ -26,6 +26,12 @@ const (
 
 // PeersDir is the directory beside the file that `antipode pair` writes to.
 const PeersDir = "peers.d"
+
+// MaxLanes is how many lanes a target takes of one transfer.
+const MaxLanes = 64
+
+// CongestionAuto leaves the choice to the transport.
+const CongestionAuto = "auto"
 
 // MaxFileBytes bounds each file.
 const MaxFileBytes = 1 << 20
@@ -63,7 +69,8 @@ type Log struct {
 
 // Transport tunes the way between two daemons.
 type Transport struct {
-	Lanes       int           // connections for each transfer, 1 to 256
+	Lanes       int           // connections of a job to a peer at most, 1 to MaxLanes
+	Congestion  string        // congestion control by name, or CongestionAuto
 	WaitForLink time.Duration // how long an open transfer waits for a lost link; 0 is the driver's own time
 	Window      int64         // bytes a target buffers for each transfer
 }

@@ -68,7 +68,7 @@ func TestExample(t *testing.T) {
 		Listen: "0.0.0.0:8771", Advertise: "fra1.example.net:8771", RateLimit: 50_000_000,
 		Alert:     config.Alert{Exec: []string{"/usr/local/bin/tell-me", "--quiet"}, Timeout: time.Minute},
 		Log:       config.Log{Level: "info", Format: "auto"},
-		Transport: config.Transport{Lanes: 8, WaitForLink: 12 * time.Hour, Window: 32 << 20},
+		Transport: config.Transport{Lanes: 64, Congestion: "auto", WaitForLink: 12 * time.Hour, Window: 32 << 20},
 		Peers: []policy.Peer{
 			{Name: "sin1", Address: "sin1.example.net:8771", Key: key("example sin1")},
 			{Name: "syd1", Key: key("example syd1")},
@@ -125,7 +125,7 @@ keep = { last = 1 }
 	want := config.Config{
 		Path: path, Node: "fra1", StateDir: "/var/lib/antipode", SocketPath: "/run/antipode/control.sock", Listen: "0.0.0.0:8771",
 		Alert: config.Alert{Timeout: time.Minute}, Log: config.Log{Level: "info", Format: "auto"},
-		Transport: config.Transport{Lanes: 8, Window: 32 << 20},
+		Transport: config.Transport{Lanes: 64, Congestion: "auto", Window: 32 << 20},
 	}
 	want.Peers, want.Jobs, want.Accepts = c.Peers, c.Jobs, c.Accepts
 	if !reflect.DeepEqual(*c, want) {
@@ -200,7 +200,8 @@ func TestRefused(t *testing.T) {
 		{"relative alert", "[alert]\nexec = [\"tell-me\"]\n", `7: exec starts with "tell-me", which is no absolute path`},
 		{"empty alert", "[alert]\nexec = []\n", `7: exec is empty`},
 		{"alert that may take days", "[alert]\ntimeout = \"3d\"\n", `7: timeout is longer than an hour`},
-		{"no lanes", "[transport]\nlanes = 0\n", `7: lanes = 0 is out of range; want 1 to 256`},
+		{"other congestion", "[transport]\ncongestion = \"vegas\"\n", `7: congestion = "vegas" is not known; want one of ["auto" "bbr" "cubic"]`},
+		{"no lanes", "[transport]\nlanes = 0\n", `7: lanes = 0 is out of range; want 1 to 64`},
 		{"a window of the size of a disk", "[transport]\nwindow = \"1TB\"\n", `7: window = 1000000000000 bytes is out of range; want "1MiB" to "1GiB"`},
 		{"relative into", "[[accept]]\nfrom = \"sin1\"\ndriver = \"btrfs\"\ninto = \"backup\"\n", `9: into: dataset "backup" is relative`},
 		{"into is everything", "[[accept]]\nfrom = \"sin1\"\ndriver = \"btrfs\"\ninto = \"/\"\n", `9: into: "/" is the whole machine`},

@@ -98,7 +98,8 @@ func decodeLog(c *Config, t *table) {
 
 func decodeTransport(c *Config, t *table) {
 	defer t.done()
-	c.Transport.Lanes = t.number("lanes", 1, 256, DefaultLanes)
+	c.Transport.Lanes = t.number("lanes", 1, MaxLanes, DefaultLanes)
+	c.Transport.Congestion = t.oneOf("congestion", CongestionAuto, "bbr", "cubic")
 	c.Transport.WaitForLink = parsed(t, "wait_for_link", "24h", policy.ParseDuration)
 	c.Transport.Window = DefaultWindow
 	if n := parsed(t, "window", "32MiB", policy.ParseBytes); n != 0 {

@@ -32,6 +32,7 @@ var floor = map[string]int{
 	"transport/peer":          0,
 	"transport/shape":         0,
 	"transport/transporttest": 0,
+	"transport/fleet":         0,
 	"transport/wire":          1,
 	"transport/stripe":        2,
 	"transport/server":        3,

@@ -17,6 +17,7 @@ import (
 	"antipode/transport/peer"
 	"antipode/transport/shape"
 	"antipode/transport/stripe"
+	"antipode/transport/wire"
 )
 
 // Options is what a Client is made of. Identity, Key and Address must be given.
@@ -31,8 +32,14 @@ type Options struct {
 	// Budget of what Send gives to TLS, repetitions included; nil is no limit.
 	// The transfers that run share it evenly.
 	Budget *shape.Budget
-	Lanes  int // connections of one transfer; 4 if 0
+	Lanes  int // connections of all transfers together at most; wire.MaxLanes if 0
 	Window int // bytes of one transfer held at most; 32 MiB if 0
+	// Congestion is the congestion control to ask for by name; Auto if "".
+	Congestion string
+	// Look tells what is known of a connection; nil is Look.
+	Look func(net.Conn) (Path, bool)
+	// Connected is told of each connection that was made; nil is nobody.
+	Connected func(Path)
 	// Memory bounds what the transfers of all clients that it is given to hold
 	// together; nil is no bound.
 	Memory *stripe.Share
@@ -41,7 +48,6 @@ type Options struct {
 }
 
 const (
-	defaultLanes       = 4
 	defaultWindow      = 32 << 20
 	defaultWaitForLink = 24 * time.Hour
 
@@ -63,10 +69,13 @@ type Client struct {
 	pool *stripe.Pool
 	// Calls and lanes do not share connections: retryablehttp closes the idle
 	// ones when it gives up.
-	calls      *retryablehttp.Client // questions: a few attempts
-	steps      *retryablehttp.Client // what must arrive: until the context ends
-	lanes      *http.Client
-	congestion atomic.Pointer[string]
+	calls *retryablehttp.Client // questions: a few attempts
+	steps *retryablehttp.Client // what must arrive: until the context ends
+	lanes *http.Client
+	path  atomic.Pointer[Path]
+	// transfers that have lanes now; they share Options.Lanes.
+	transfers atomic.Int64
+	open      atomic.Int64 // lanes connected now
 }
 
 // New makes a client; it connects when it is asked something.
@@ -75,10 +84,16 @@ func New(o Options) *Client {
 		o.Now = time.Now
 	}
 	if o.Lanes <= 0 {
-		o.Lanes = defaultLanes
+		o.Lanes = wire.MaxLanes
 	}
 	if o.Window <= 0 {
 		o.Window = defaultWindow
+	}
+	if o.Look == nil {
+		o.Look = Look
+	}
+	if o.Connected == nil {
+		o.Connected = func(Path) {}
 	}
 	if o.WaitForLink <= 0 {
 		o.WaitForLink = defaultWaitForLink
@@ -122,20 +137,34 @@ func (c *Client) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if name, err := CongestionControl(conn); err == nil {
-		c.congestion.Store(&name)
+	tune(conn, c.opts.Congestion)
+	if p, ok := c.opts.Look(conn); ok {
+		c.path.Store(&p)
+		c.opts.Connected(p)
 	}
 	return conn, nil
 }
 
+// newest is what was known of the newest connection when it was made.
+func (c *Client) newest() Path {
+	if p := c.path.Load(); p != nil {
+		return *p
+	}
+	return Path{}
+}
+
+// join counts a transfer among those that share the lanes until it leaves.
+func (c *Client) join() (leave func()) {
+	c.transfers.Add(1)
+	return func() { c.transfers.Add(-1) }
+}
+
+// laneShare is how many lanes each transfer may have now.
+func (c *Client) laneShare() int { return c.opts.Lanes / max(1, int(c.transfers.Load())) }
+
 // Congestion is the algorithm that the kernel runs on the newest connection,
 // for status; "" if it is not known.
-func (c *Client) Congestion() string {
-	if name := c.congestion.Load(); name != nil {
-		return *name
-	}
-	return ""
-}
+func (c *Client) Congestion() string { return c.newest().Congestion }
 
 // Close drops idle connections.
 func (c *Client) Close() {

@@ -64,6 +64,7 @@ func (c *Client) dialCorked(ctx context.Context, network, address string) (net.C
 	if err != nil {
 		return nil, err
 	}
+	keepShort(conn, int(c.open.Load())+1)
 	return &cork{Conn: conn}, nil
 }
 

@@ -39,12 +39,6 @@ func (t *transfer) follow(ctx context.Context) (wire.Committed, error) {
 	}
 }
 
-func (t *transfer) lastHeard() time.Time {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.heard
-}
-
 func (t *transfer) lost() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -24,12 +24,12 @@ const (
 	maxDigestErrors = 3
 )
 
-// runLane keeps lane n connected until the transfer ends.
-func (t *transfer) runLane(ctx context.Context, n int, fail func(error)) {
-	digests := 0
+// run keeps the lane connected until the transfer ends or it is retired.
+func (h *hand) run(ctx context.Context, fail func(error)) {
+	t, digests := h.t, 0
 	for attempt := 0; ; attempt++ {
 		began := t.c.opts.Now()
-		err := t.laneOnce(ctx, n)
+		err := h.once(ctx)
 		if err == nil || ctx.Err() != nil {
 			return
 		}
@@ -37,13 +37,13 @@ func (t *transfer) runLane(ctx context.Context, n int, fail func(error)) {
 			digests++
 		}
 		if t.isLaneFinal(err) || digests >= maxDigestErrors {
-			fail(fmt.Errorf("lane %d: %w", n, err))
+			fail(fmt.Errorf("lane %d: %w", h.n, err))
 			return
 		}
 		if t.c.opts.Now().Sub(began) > maxBackoff {
 			attempt = 0
 		}
-		t.c.opts.Log.Debug().Err(err).Int("lane", n).Str("incarnation", t.open.Incarnation).Msg("lane lost")
+		t.c.opts.Log.Debug().Err(err).Int("lane", h.n).Str("incarnation", t.open.Incarnation).Msg("lane lost")
 		// Only a line that comes after the lane's end tells which of its chunks
 		// have arrived; without it they would all be sent again.
 		if !t.awaitNews(ctx) || !sleep(ctx, backoff(minBackoff, maxBackoff, attempt, nil)) {
@@ -66,23 +66,40 @@ func (t *transfer) isLaneFinal(err error) bool {
 	return false
 }
 
-// laneOnce is one connection: one PUT whose body carries frames until all is
-// acknowledged.
-func (t *transfer) laneOnce(ctx context.Context, n int) error {
+// isOver holds for a lane that ended because its transfer did.
+func isOver(err error) bool {
+	for _, end := range []error{wire.ErrGone, wire.ErrSuperseded, wire.ErrAborted, wire.ErrLinkWait} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return false
+}
+
+// once is one connection: one PUT whose body carries frames until all is
+// acknowledged, or the lane retired.
+func (h *hand) once(ctx context.Context) error {
+	t := h.t
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	lane := t.tx.Lane()
 	defer lane.Close()
-	t.register(lane, cancel)
-	defer t.unregister(lane)
+	if !h.begin(lane, cancel) {
+		return nil
+	}
+	defer h.unset()
 	writer := &laneWriter{t: t, lane: lane}
 	body := bodyFunc(func(w io.Writer) (int64, error) {
 		defer lane.Release()
 		writer.w = w
 		return writer.run(ctx)
 	})
-	path := fmt.Sprintf("%s/%s%s/%d", wire.PathTransfers, t.open.Incarnation, wire.SubLanes, n)
-	req, err := http.NewRequestWithContext(tracing(ctx, writer.onto), http.MethodPut, t.c.base+path, body)
+	found := func(c *cork) {
+		writer.cork = c
+		h.onto(c.Conn)
+	}
+	path := fmt.Sprintf("%s/%s%s/%d", wire.PathTransfers, t.open.Incarnation, wire.SubLanes, h.n)
+	req, err := http.NewRequestWithContext(tracing(ctx, found), http.MethodPut, t.c.base+path, body)
 	if err != nil {
 		return err
 	}
@@ -92,19 +109,19 @@ func (t *transfer) laneOnce(ctx context.Context, n int) error {
 		return err
 	}
 	defer resp.Body.Close()
-	return t.c.check(resp)
-}
-
-func (t *transfer) register(l *stripe.Lane, cancel context.CancelCauseFunc) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.active[l] = cancel
-}
-
-func (t *transfer) unregister(l *stripe.Lane) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.active, l)
+	if err := t.c.check(resp); err != nil {
+		if isOver(err) {
+			<-ctx.Done() // what the lane holds has arrived, or nobody wants it
+		}
+		return err
+	}
+	// The answer acknowledges what this lane has brought: otherwise a retired one
+	// would leave it to be sent again.
+	p, err := wire.Decode[wire.Progress](resp.Body, wire.MaxProgressBytes)
+	if err != nil || p.IsFinal() {
+		return nil //nolint:nilerr // the last word is for follow to hear, and without this one it comes as a line
+	}
+	return t.tx.Acknowledge(p)
 }
 
 // bodyFunc is a request body that writes itself, so that whole chunks go to
@@ -130,19 +147,19 @@ type laneWriter struct {
 	head [wire.HeaderBytes]byte
 }
 
-func (l *laneWriter) onto(c *cork) { l.cork = c }
-
-// run writes until everything is acknowledged. The idle frame in front brings
+// run writes until everything is acknowledged, or the lane retired. The idle frame in front brings
 // the request's head on its way.
 func (l *laneWriter) run(ctx context.Context) (int64, error) {
 	l.t.lanes.Add(1)
 	defer l.t.lanes.Add(-1)
+	l.t.c.open.Add(1)
+	defer l.t.c.open.Add(-1)
 	if err := l.frame(ctx, stripe.Frame{Header: wire.Header{Type: wire.FrameIdle}}); err != nil {
 		return l.n, err
 	}
 	for {
 		f, err := l.next(ctx)
-		if err == io.EOF { //nolint:errorlint // Next's own
+		if err == io.EOF || err == stripe.ErrRetired { //nolint:errorlint // Next's own
 			return l.n, nil
 		}
 		if err != nil {

@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// watchEvery is how often stalls and the wait for the link are looked at,
-	// and progress is told.
+	// watchEvery is how often the wait for the link is looked at, and progress is
+	// told.
 	watchEvery = time.Second
 	// silence is when a progress stream without heartbeat, or a lane that owes
 	// acknowledgements without a sign of life, is taken for half-open.
@@ -45,11 +45,13 @@ type Progress struct {
 // abort, so that it does not wait, and src, if it is an io.Closer and a Read is
 // waiting, is closed to get that back.
 //
+// open.ChunkBytes bounds the chunks; a long path has smaller ones.
+//
 // A wire.ErrUnknown means that the target knows nothing of the transfer and has
 // not published it (it was restarted): plan again.
 func (c *Client) Send(ctx context.Context, open wire.Open, src io.Reader, progress func(Progress)) (wire.Committed, error) {
-	if open.ChunkBytes == 0 {
-		open.ChunkBytes = wire.MaxChunk
+	if most := chunkFor(c.newest().MinRTT); open.ChunkBytes == 0 || open.ChunkBytes > most {
+		open.ChunkBytes = most
 	}
 	if err := open.Validate(); err != nil {
 		return wire.Committed{}, fmt.Errorf("send to %s: %w", c.opts.Address, err)
@@ -81,19 +83,23 @@ type transfer struct {
 	heard    time.Time  // the target's last sign of life
 	up       bool       // the progress stream is connected
 	notice   error
-	answered bool // the target has said its last word
-	active   map[*stripe.Lane]context.CancelCauseFunc
+	answered bool          // the target has said its last word
 	news     chan struct{} // closed, and made anew, with each line taken in
 }
 
 func (c *Client) newTransfer(open wire.Open, tell func(Progress)) *transfer {
-	return &transfer{
-		c: c, open: open, tell: tell, budget: shape.NewBudget(c.opts.Budget), heard: c.opts.Now(), active: map[*stripe.Lane]context.CancelCauseFunc{}, news: make(chan struct{}),
-		tx: stripe.NewSender(stripe.SenderOptions{
-			Pool: c.pool, ChunkBytes: open.ChunkBytes, Now: c.opts.Now,
-			Window: func() int { return c.opts.Memory.Window(c.opts.Window, open.ChunkBytes, 1) },
-		}),
+	t := &transfer{
+		c: c, open: open, tell: tell, budget: shape.NewBudget(c.opts.Budget), heard: c.opts.Now(), news: make(chan struct{}),
 	}
+	t.tx = stripe.NewSender(stripe.SenderOptions{
+		Pool: c.pool, ChunkBytes: open.ChunkBytes, Now: c.opts.Now, Window: t.window,
+	})
+	return t
+}
+
+// window is how many chunks may be held now.
+func (t *transfer) window() int {
+	return t.c.opts.Memory.Window(t.c.opts.Window, t.open.ChunkBytes, 1)
 }
 
 // send reads the first chunk and chooses the way by whether that was all.
@@ -151,9 +157,7 @@ func (t *transfer) striped(parent context.Context, stream, src io.Reader) (wire.
 			fail(err)
 		}
 	})
-	for n := range t.c.laneCount() {
-		parts.Go(func() { t.runLane(ctx, n, fail) })
-	}
+	parts.Go(func() { newCrew(t, &parts, fail).steer(ctx) })
 	parts.Go(func() { t.watch(ctx, fail) })
 	done, err := t.follow(ctx)
 	fail(errors.Join(errOver, err))
@@ -167,10 +171,6 @@ func (t *transfer) striped(parent context.Context, stream, src io.Reader) (wire.
 
 // errOver ends the parts of a transfer that has its answer.
 var errOver = errors.New("transfer is over")
-
-// laneCount is the policy of how many lanes a transfer gets. It is a fixed
-// number until lanes adapt to the path.
-func (c *Client) laneCount() int { return min(c.opts.Lanes, wire.MaxLanes) }
 
 // announce opens the transfer at the target; it may be repeated.
 func (t *transfer) announce(ctx context.Context) (wire.Progress, error) {
@@ -246,38 +246,22 @@ func (t *transfer) abort(ctx context.Context) {
 	}
 }
 
-// watch ends lanes that stall and the transfer that waited too long.
+// watch tells how far the transfer is and ends one that waited too long.
 func (t *transfer) watch(ctx context.Context, fail func(error)) {
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
+	for sleep(ctx, watchEvery) {
 		t.tell(t.progress())
-		t.endStalled()
-		t.mu.Lock()
-		late := t.c.opts.Now().Sub(t.heard) >= t.c.opts.WaitForLink
-		t.mu.Unlock()
-		if late {
+		if t.c.opts.Now().Sub(t.lastHeard()) >= t.c.opts.WaitForLink {
 			fail(t.linkWait())
 			return
 		}
 	}
 }
 
-var errStalled = fmt.Errorf("lane gave no sign of life for %s", silence)
-
-func (t *transfer) endStalled() {
+// lastHeard is the target's last sign of life.
+func (t *transfer) lastHeard() time.Time {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for lane, cancel := range t.active {
-		if lane.IsStalled(silence) {
-			cancel(errStalled)
-		}
-	}
+	return t.heard
 }
 
 func (t *transfer) progress() Progress {

@@ -28,8 +28,9 @@ const (
 // lane takes frames in until the sender ends the body or the transfer is over.
 // What is wrong with a frame ends this lane; the transfer goes on by another.
 func (s *Server) lane(w http.ResponseWriter, r *http.Request, peer string) (any, error) {
-	if n, err := strconv.ParseUint(r.PathValue("lane"), 10, 16); err != nil || n >= 1<<16 {
-		return nil, wire.Errorf(wire.KindMalformed, "lane %.20q is no number", r.PathValue("lane"))
+	n, err := strconv.ParseUint(r.PathValue("lane"), 10, 16)
+	if err != nil || n >= wire.MaxLanes {
+		return nil, wire.Errorf(wire.KindMalformed, "lane %.20q is no number below %d", r.PathValue("lane"), wire.MaxLanes)
 	}
 	c := http.NewResponseController(w)
 	// Without it an early answer would wait for the rest of the body.
@@ -37,7 +38,7 @@ func (s *Server) lane(w http.ResponseWriter, r *http.Request, peer string) (any,
 		return nil, fmt.Errorf("lane: %w", err)
 	}
 	w.Header().Set("Connection", "close")
-	p, err := s.readLane(r, c, peer)
+	p, err := s.readLane(r, c, peer, int(n))
 	s.answer(w, r, p, err)
 	if err != nil {
 		s.drain(r, c)
@@ -45,17 +46,17 @@ func (s *Server) lane(w http.ResponseWriter, r *http.Request, peer string) (any,
 	return nil, nil
 }
 
-func (s *Server) readLane(r *http.Request, c *http.ResponseController, peer string) (wire.Progress, error) {
+func (s *Server) readLane(r *http.Request, c *http.ResponseController, peer string, n int) (wire.Progress, error) {
 	t, err := s.transfers.find(peer, r.PathValue("incarnation"))
 	if err != nil {
 		return wire.Progress{}, err
 	}
-	leave, err := t.enter()
+	v, leave, err := s.transfers.enter(t, n)
 	if err != nil {
 		return wire.Progress{}, err
 	}
 	defer leave()
-	defer s.interrupt(t, c)()
+	defer s.interrupt(t, v, c)()
 	body := &liveBody{r: r.Body, c: c, now: s.opts.Now}
 	err = (&frames{body: body, t: t, pool: s.pool}).read(false)
 	p, _ := t.progress()
@@ -72,14 +73,17 @@ func (s *Server) drain(r *http.Request, c *http.ResponseController) {
 	_, _ = io.CopyN(io.Discard, r.Body, drainBytes)
 }
 
-// interrupt ends a read that waits when the transfer ends. The returned
-// function must be called before the handler returns.
-func (s *Server) interrupt(t *transfer, c *http.ResponseController) (stop func()) {
+// interrupt ends a read that waits when the transfer ends, or another connection
+// of the lane takes over. The returned function must be called before the handler
+// returns.
+func (s *Server) interrupt(t *transfer, v *visit, c *http.ResponseController) (stop func()) {
 	left, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
 		select {
 		case <-t.ending:
+			_ = c.SetReadDeadline(s.opts.Now())
+		case <-v.cut:
 			_ = c.SetReadDeadline(s.opts.Now())
 		case <-left:
 		}

@@ -61,6 +61,22 @@ func (b *table) find(peer, incarnation string) (*transfer, error) {
 	return nil, wire.ErrUnknown
 }
 
+// enter notes a connection of a lane, within what its peer may have.
+func (b *table) enter(t *transfer, n int) (v *visit, leave func(), err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	lanes := 0
+	for _, other := range b.running {
+		if other.peer == t.peer {
+			lanes += other.connections()
+		}
+	}
+	if lanes >= wire.MaxPeerLanes {
+		return nil, nil, fmt.Errorf("%w: %d lanes of %s are connected", wire.ErrTooMany, lanes, t.peer)
+	}
+	return t.enter(n)
+}
+
 // retire moves a transfer that is over out of the way of the next one.
 func (b *table) retire(t *transfer) {
 	b.mu.Lock()

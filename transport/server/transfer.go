@@ -32,11 +32,18 @@ type transfer struct {
 	over   chan struct{}   // closed once final is set
 	final  wire.Progress   // the last word; read it only after over
 
-	mu    sync.Mutex // guards what follows
-	lanes int        // connected
-	since time.Time  // when the last one ended, or the last other request
-	timer *time.Timer
+	mu     sync.Mutex // guards what follows
+	lanes  int        // connected
+	byLane map[int]*visit
+	since  time.Time // when the last one ended, or the last other request
+	timer  *time.Timer
 }
+
+// visit is one connection of a lane. Its cut ends a read that waits, once.
+type visit struct{ cut chan struct{} }
+
+// wholeLane is the lane number of a stream that comes in one request.
+const wholeLane = -1
 
 // key is what only one incarnation may receive into.
 type key struct {
@@ -95,21 +102,42 @@ func (t *transfer) progress() (wire.Progress, <-chan struct{}) {
 	return p, changed
 }
 
-// enter notes a lane; the returned function notes its end. Only lanes count as
-// a link that is up: bytes come on them, so that a half-open one is found out.
-func (t *transfer) enter() (leave func(), err error) {
+// enter notes a connection of lane n; the returned function notes its end. It
+// takes the place of an earlier one of the same lane, which is cut: the sender
+// dials again because it is dead, and we may not know that for long. Only lanes
+// count as a link that is up: bytes come on them, so that a half-open one is found
+// out.
+func (t *transfer) enter(n int) (v *visit, leave func(), err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.lanes >= wire.MaxLanes {
-		return nil, fmt.Errorf("%w: %d lanes of this transfer are connected", wire.ErrTooMany, t.lanes)
+	if t.lanes >= 2*wire.MaxLanes {
+		return nil, nil, fmt.Errorf("%w: %d lanes of this transfer are connected", wire.ErrTooMany, t.lanes)
 	}
+	v = &visit{cut: make(chan struct{})}
+	if earlier := t.byLane[n]; earlier != nil {
+		close(earlier.cut)
+	}
+	if t.byLane == nil {
+		t.byLane = map[int]*visit{}
+	}
+	t.byLane[n] = v
 	t.lanes++
-	return func() {
+	return v, func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
+		if t.byLane[n] == v {
+			delete(t.byLane, n)
+		}
 		t.lanes--
 		t.maybeWait()
 	}, nil
+}
+
+// connections is how many lanes are connected, the dead ones among them.
+func (t *transfer) connections() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.lanes
 }
 
 // heard starts the wait for the link anew: every request is a sign of life.
@@ -145,7 +173,7 @@ func (t *transfer) state() TransferState {
 	received, notice := t.rx.Received()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s := TransferState{Peer: t.peer, Open: t.open, Received: received, Started: t.started, Lanes: t.lanes, Notice: notice}
+	s := TransferState{Peer: t.peer, Open: t.open, Received: received, Started: t.started, Lanes: len(t.byLane), Notice: notice}
 	if t.lanes == 0 {
 		s.WaitingSince = t.since
 	}

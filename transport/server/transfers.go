@@ -120,7 +120,7 @@ func (s *Server) step(w http.ResponseWriter, r *http.Request, peer string) (any,
 }
 
 func (s *Server) readStep(body io.Reader, t *transfer) error {
-	leave, err := t.enter()
+	_, leave, err := t.enter(wholeLane)
 	if err != nil {
 		return err
 	}

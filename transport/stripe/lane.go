@@ -2,6 +2,7 @@ package stripe
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 )
@@ -18,14 +19,19 @@ type Lane struct {
 	throttled bool
 	waiting   time.Time // since when it is throttled
 	closed    bool
+	retired   bool
 }
+
+// ErrRetired is Next's answer once the lane was retired.
+var ErrRetired = errors.New("lane was retired")
 
 // Lane adds a lane.
 func (s *Sender) Lane() *Lane { return &Lane{s: s, active: s.opts.Now()} }
 
 // Next waits for the next frame, the lowest number inside the credit that no
 // lane has. io.EOF: everything is acknowledged. io.ErrClosedPipe: the lane was
-// closed. Else the error of Fail or ctx.
+// closed. ErrRetired: there will be nothing more for it. Else the error of Fail
+// or ctx.
 func (l *Lane) Next(ctx context.Context) (Frame, error) {
 	s := l.s
 	s.mu.Lock()
@@ -37,6 +43,8 @@ func (l *Lane) Next(ctx context.Context) (Frame, error) {
 			return Frame{}, s.err
 		case l.closed:
 			return Frame{}, io.ErrClosedPipe
+		case l.retired:
+			return Frame{}, ErrRetired
 		case s.isDone():
 			return Frame{}, io.EOF
 		case len(s.queue) > 0 && s.queue[0].header.Number < s.credit:
@@ -94,7 +102,17 @@ func (l *Lane) Close() {
 	s.signal.fire()
 }
 
-// Touch notes a sign of life: bytes of a payload that went out.
+// Retire lets the lane finish what it has, and gives it nothing more. What it has
+// stays its own until Close.
+func (l *Lane) Retire() {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	l.retired = true
+	l.s.signal.fire()
+}
+
+// Touch notes a sign of life: bytes of a payload that went out, or that the other
+// side has taken.
 func (l *Lane) Touch() {
 	l.s.mu.Lock()
 	defer l.s.mu.Unlock()
@@ -113,11 +131,11 @@ func (l *Lane) Throttle(on bool) {
 	l.throttled, l.waiting = on, now
 }
 
-// IsStalled reports whether the lane owes acknowledgements and gave no sign of
-// life for so long. Its connection should be ended, so that Close frees what it
-// holds.
-func (l *Lane) IsStalled(after time.Duration) bool {
+// IsStalled reports whether the lane owes acknowledgements and had given no sign
+// of life for so long at the time asOf. Its connection should be ended, so that
+// Close frees what it holds.
+func (l *Lane) IsStalled(asOf time.Time, after time.Duration) bool {
 	l.s.mu.Lock()
 	defer l.s.mu.Unlock()
-	return l.unacked > 0 && !l.throttled && !l.closed && l.s.opts.Now().Sub(l.active) >= after
+	return l.unacked > 0 && !l.throttled && !l.closed && asOf.Sub(l.active) >= after
 }

@@ -241,5 +241,14 @@ func (s *Sender) Held() int {
 	return s.held
 }
 
+// IsHungry reports whether chunks wait that one more lane could take at once. It
+// is not when the source, the target's credit or the window is what everybody
+// waits for.
+func (s *Sender) IsHungry() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.queue) > 0 && s.queue[0].header.Number < s.credit
+}
+
 // isDone: everything is acknowledged, the end too.
 func (s *Sender) isDone() bool { return s.ended && len(s.chunks) == 0 }

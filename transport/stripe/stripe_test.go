@@ -305,7 +305,7 @@ func TestStalledLane(t *testing.T) {
 	}
 	l := s.Lane()
 	now = now.Add(time.Hour)
-	if l.IsStalled(time.Minute) {
+	if l.IsStalled(now, time.Minute) {
 		t.Error("a lane without work is called stalled")
 	}
 	if err := s.Acknowledge(wire.Progress{Credit: 9}); err != nil {
@@ -314,25 +314,25 @@ func TestStalledLane(t *testing.T) {
 	if _, err := l.Next(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if l.IsStalled(time.Minute) {
+	if l.IsStalled(now, time.Minute) {
 		t.Error("a lane that just began is called stalled")
 	}
 	l.Throttle(true)
 	now = now.Add(time.Hour)
-	if l.IsStalled(time.Minute) {
+	if l.IsStalled(now, time.Minute) {
 		t.Error("a lane that waits for its budget is called stalled")
 	}
 	l.Throttle(false)
 	now = now.Add(time.Minute - 1)
-	if l.IsStalled(time.Minute) {
+	if l.IsStalled(now, time.Minute) {
 		t.Error("the time of waiting for the budget counts as silence")
 	}
 	now = now.Add(1)
-	if !l.IsStalled(time.Minute) {
+	if !l.IsStalled(now, time.Minute) {
 		t.Error("a lane that owes and is silent is not called stalled")
 	}
 	l.Close()
-	if l.IsStalled(time.Minute) {
+	if l.IsStalled(now, time.Minute) {
 		t.Error("a closed lane is called stalled")
 	}
 }

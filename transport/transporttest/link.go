@@ -111,6 +111,13 @@ func (l *Link) Carried(d Direction) int64 {
 	return l.flows[d].written
 }
 
+// Delivered returns the bytes of direction d that have arrived.
+func (l *Link) Delivered(d Direction) int64 {
+	l.net.mu.Lock()
+	defer l.net.mu.Unlock()
+	return l.flows[d].delivered
+}
+
 // wake lets both ends look again; the caller holds mu.
 func (l *Link) wake() {
 	for _, f := range l.flows {

@@ -26,8 +26,11 @@ const (
 	SubLanes      = "/lanes"
 	SubProgress   = "/progress"
 
-	// MaxLanes is how many lanes of one transfer may be connected at once.
+	// MaxLanes is how many lanes a transfer may have; their numbers are below it.
 	MaxLanes = 64
+	// MaxPeerLanes is how many connections of lanes a peer may have at once, over
+	// all its transfers, those included that it has given up and we do not know of.
+	MaxPeerLanes = 512
 	// MaxOpenBytes bounds an announcement in JSON.
 	MaxOpenBytes = 64 << 10
 	// MaxStepBytes bounds a whole step in one body.

@@ -1,0 +1,169 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"antipode/transport/fleet"
+	"antipode/transport/wire"
+)
+
+const (
+	// steerEvery is how often stalls and the number of lanes are looked at.
+	steerEvery = 200 * time.Millisecond
+	// A connection that moves nothing for so long, while the link is there, is
+	// stuck: a retransmission or two may have been lost in that time.
+	stuckRTTs, stuckLeast = 10, 2 * time.Second
+	// lossMemory is how long a loss counts as a recent one.
+	lossMemory = 2 * time.Second
+
+	// farRTT is from where on a path is a long one: smaller chunks let more lanes
+	// share a window, and a lost lane takes less along.
+	farRTT = 5 * time.Millisecond
+	// Lanes that a transfer starts with; more where each loss slows one down.
+	startLanes, startLossBased = 2, 4
+	// chunksPerLane is how many chunks of the window each lane needs: one that it
+	// writes and one whose acknowledgement is on its way.
+	chunksPerLane = 2
+)
+
+var errStalled = errors.New("lane is stuck: nothing of it arrives")
+
+// chunkFor is the size of chunks on a path.
+func chunkFor(rtt time.Duration) int {
+	if rtt >= farRTT {
+		return wire.MinChunk
+	}
+	return wire.MaxChunk
+}
+
+// crew keeps as many lanes connected as the pilot wants. Its methods are called
+// by one goroutine, steer's.
+type crew struct {
+	t     *transfer
+	parts *sync.WaitGroup
+	fail  func(error)
+	pilot *fleet.Pilot
+	lost  time.Time // when a packet was last seen to be sent again
+
+	mu    sync.Mutex // guards hands: they leave by themselves
+	hands map[int]*hand
+}
+
+func newCrew(t *transfer, parts *sync.WaitGroup, fail func(error)) *crew {
+	start := startLanes
+	if p := t.c.newest(); p.LossBased && p.MinRTT >= farRTT {
+		start = startLossBased
+	}
+	return &crew{t: t, parts: parts, fail: fail, pilot: fleet.New(start), hands: map[int]*hand{}}
+}
+
+// steer holds the number of lanes and ends those that stall, until ctx ends.
+func (c *crew) steer(ctx context.Context) {
+	defer c.t.c.join()()
+	for {
+		now := c.t.c.opts.Now()
+		c.man(ctx, c.pilot.Decide(c.sample(now)))
+		heard := c.t.lastHeard()
+		for _, h := range c.list() {
+			h.endStalled(now, heard)
+		}
+		every := steerEvery
+		if c.t.lanes.Load() == 0 && now.Sub(heard) > silence {
+			every = watchEvery // the link is lost, maybe for a day
+		}
+		if !sleep(ctx, every) {
+			return
+		}
+	}
+}
+
+// sample gathers what the pilot wants to know.
+func (c *crew) sample(now time.Time) fleet.Sample {
+	s := fleet.Sample{
+		Now: now, Acked: c.t.tx.Acked(), Open: int(c.t.lanes.Load()), Hungry: c.t.tx.IsHungry(), Bound: c.bound(),
+	}
+	known, lossBased := time.Duration(0), false
+	for _, h := range c.list() {
+		p, lost, ok := h.look()
+		if !ok {
+			continue
+		}
+		known++
+		s.RTT += p.RTT
+		if s.MinRTT == 0 || p.MinRTT < s.MinRTT {
+			s.MinRTT = p.MinRTT
+		}
+		s.Ramping = s.Ramping || p.Ramping
+		lossBased = lossBased || p.LossBased
+		if lost > 0 {
+			c.lost = now
+		}
+	}
+	if known > 0 {
+		s.RTT /= known
+	}
+	s.LossBound = lossBased && !c.lost.IsZero() && now.Sub(c.lost) <= max(lossMemory, stuckRTTs*s.RTT)
+	return s
+}
+
+// bound is this transfer's part of the lanes: even among the client's transfers,
+// and no more than its window feeds.
+func (c *crew) bound() int {
+	n := min(c.t.c.laneShare(), wire.MaxLanes, c.t.window()/chunksPerLane)
+	return max(n, 1)
+}
+
+// man starts and retires lanes until so many run.
+func (c *crew) man(ctx context.Context, want int) {
+	var at []*hand
+	for _, h := range c.list() {
+		if !h.isRetired() {
+			at = append(at, h)
+		}
+	}
+	for _, h := range at[min(want, len(at)):] {
+		h.retire()
+	}
+	for range want - len(at) {
+		c.hire(ctx)
+	}
+}
+
+// hire starts a lane under the lowest free number, if one is free.
+func (c *crew) hire(ctx context.Context) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for c.hands[n] != nil {
+		n++
+	}
+	if n >= wire.MaxLanes {
+		return // a retired one is still finishing
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	h := &hand{t: c.t, n: n, cancel: cancel}
+	c.hands[n] = h
+	c.parts.Go(func() {
+		defer cancel()
+		h.run(ctx, c.fail)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.hands, n)
+	})
+}
+
+// list is the lanes by their number.
+func (c *crew) list() []*hand {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	hands := make([]*hand, 0, len(c.hands))
+	for n := range wire.MaxLanes {
+		if h := c.hands[n]; h != nil {
+			hands = append(hands, h)
+		}
+	}
+	return hands
+}
