@@ -63,13 +63,15 @@ type Daemon struct {
 	Board *board.Board
 
 	ledger   *ledger.Ledger
-	schedule *schedule.Scheduler
+	schedule *schedule.Scheduler // of snapshots
 	server   *server.Server
-	host     *shape.Budget // the host's rate
-	memory   *stripe.Share // of what is sent, over all peers
-	watch    *watch.Watch
-	pairing  *pairingDesk
-	started  time.Time
+	// replication serves the jobs that replicate apart from their snapshots.
+	replication *schedule.Scheduler
+	host        *shape.Budget // the host's rate
+	memory      *stripe.Share // of what is sent, over all peers
+	watch       *watch.Watch
+	pairing     *pairingDesk
+	started     time.Time
 
 	ctx context.Context //nolint:containedctx // the life of Serve, for work that no caller waits for
 	end context.CancelFunc
@@ -105,7 +107,8 @@ func New(o Options) (*Daemon, error) {
 		Before: func(key ledger.FactKey) ledger.Fact { return d.facts[key] }, Stand: d.Board.SetAlerts,
 	})
 	d.pairing = &pairingDesk{d: d}
-	d.schedule = schedule.New(schedule.Options{Now: o.Now, Run: d.runJob, Log: o.Log})
+	d.schedule = schedule.New(schedule.Options{Now: o.Now, Node: o.Config.Node, Run: d.runJob, Log: o.Log})
+	d.replication = schedule.New(schedule.Options{Now: o.Now, Node: o.Config.Node, Run: d.replicateJob, Log: o.Log})
 	d.server = server.New(server.Options{
 		Identity: o.Identity, Peers: d.peerOf, Backend: target{d}, Pairing: d.pairing, Now: o.Now, Log: o.Log,
 		Window: int(o.Config.Transport.Window), WaitForLink: d.waitForLink,
@@ -126,10 +129,11 @@ func (d *Daemon) Serve(ctx context.Context) error {
 		d.catchUp(w)
 	}
 	parts := map[string]func(context.Context) error{
-		"schedule":  d.schedule.Serve,
-		"transport": func(ctx context.Context) error { return d.server.Serve(ctx, d.Listener) },
-		"watch":     d.watch.Serve,
-		"upkeep":    d.upkeep,
+		"schedule":    d.schedule.Serve,
+		"replication": d.replication.Serve,
+		"transport":   func(ctx context.Context) error { return d.server.Serve(ctx, d.Listener) },
+		"watch":       d.watch.Serve,
+		"upkeep":      d.upkeep,
 		"ledger": func(ctx context.Context) error {
 			return d.ledger.Serve(ctx, func(err error) { d.Log.Error().Err(err).Msg("history was not written") })
 		},

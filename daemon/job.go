@@ -24,6 +24,9 @@ func (d *Daemon) runJob(ctx context.Context, id, cause string) error {
 		return fmt.Errorf("no job %q in the configuration", id)
 	}
 	_, err := d.snapshotJob(ctx, w, cause)
+	if !w.job.Replicate.IsZero() && cause != causeTrigger {
+		return err // it has its own times
+	}
 	for _, c := range w.couriers {
 		d.background(func(ctx context.Context) { _, _ = c.Visit(ctx, cause == causeTrigger) }) // what fails is on the board
 	}
@@ -60,11 +63,15 @@ func (d *Daemon) snapshotJob(ctx context.Context, w *work, cause string) (int, e
 }
 
 // catchUp sends what an earlier run of this daemon, or an earlier configuration,
-// left unsent: the next run of the job may be a day away.
+// left unsent: the next run of the job may be a day away. A job that replicates at
+// its own times is caught up by that schedule.
 func (d *Daemon) catchUp(w *work) {
 	d.background(func(ctx context.Context) {
 		paths, _ := d.find(ctx, w)        // the next run tells what is wrong,
 		_, _ = d.primaries(ctx, w, paths) // and the rest need not wait for it
+		if !w.job.Replicate.IsZero() {
+			return
+		}
 		for _, c := range w.couriers {
 			d.background(func(ctx context.Context) { _, _ = c.Visit(ctx, false) }) // what fails is on the board
 		}

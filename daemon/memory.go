@@ -69,8 +69,9 @@ func (d *Daemon) loadMemory() error {
 	return nil
 }
 
-// lastRuns is when each job began last, for the schedule to catch up by.
-func (d *Daemon) lastRuns() map[string]time.Time {
+// lastRuns is when each job began last to do one kind of work, for the schedule to
+// catch up by.
+func (d *Daemon) lastRuns(kind string) map[string]time.Time {
 	last := map[string]time.Time{}
 	runs, err := d.ledger.Runs(ledger.MaxRuns)
 	if err != nil {
@@ -78,7 +79,7 @@ func (d *Daemon) lastRuns() map[string]time.Time {
 		return last
 	}
 	for _, r := range runs {
-		if r.Started.After(last[r.Job]) {
+		if r.Kind == kind && r.Started.After(last[r.Job]) {
 			last[r.Job] = r.Started
 		}
 	}
@@ -130,7 +131,7 @@ func (d *Daemon) applyPause(w *work) error {
 		c.SetPaused(paused)
 	}
 	if paused {
-		return d.schedule.Pause(w.job.ID)
+		return errors.Join(d.schedule.Pause(w.job.ID), d.replication.Pause(w.job.ID))
 	}
-	return d.schedule.Unpause(w.job.ID)
+	return errors.Join(d.schedule.Unpause(w.job.ID), d.replication.Unpause(w.job.ID))
 }

@@ -82,7 +82,7 @@ func (d *Daemon) install(cfg *config.Config) error {
 	d.mu.Unlock()
 	d.dismiss(old, next)
 	d.pinUp(next)
-	d.schedule.Set(cfg.Jobs, d.lastRuns())
+	d.setSchedules(cfg.Jobs)
 	for _, w := range next.jobs {
 		if err := d.applyPause(w); err != nil {
 			d.Log.Error().Err(err).Str("job", w.job.ID).Msg("cannot pause")

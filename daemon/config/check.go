@@ -106,6 +106,9 @@ func warnJob(j placed[policy.Job]) {
 		t.warn("rpo", "job %q has rpo = %q, which every = %q cannot keep; want an rpo of at least twice every",
 			v.ID, policy.FormatDuration(v.RPO), policy.FormatDuration(v.Schedule.Every))
 	}
+	if !v.Replicate.IsZero() && len(v.ReplicateTo) == 0 {
+		t.warn("", "job %q says when it replicates and not where to; want replicate_to", v.ID)
+	}
 	if v.Rate != 0 && len(v.ReplicateTo) == 0 {
 		t.warn("rate_limit", "job %q has a rate_limit and no replicate_to, so that it sends nothing", v.ID)
 	}

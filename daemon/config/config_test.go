@@ -75,13 +75,25 @@ func TestExample(t *testing.T) {
 		},
 		Jobs: []policy.Job{{
 			ID: "db", Driver: policy.Btrfs,
-			Datasets: policy.Patterns{{Path: "/data/db"}, {Path: "/data/www", Below: true}, {Path: "/data/www/cache", Negate: true}},
-			Schedule: policy.Schedule{Every: time.Hour}, ReplicateTo: []string{"sin1"}, RPO: 150 * time.Minute, Rate: 25_000_000,
+			Datasets:    policy.Patterns{{Path: "/data/db"}, {Path: "/data/www", Below: true}, {Path: "/data/www/cache", Negate: true}},
+			Schedule:    policy.Schedule{Every: time.Hour, Jitter: 2 * time.Minute},
+			ReplicateTo: []string{"sin1"}, RPO: 150 * time.Minute, Rate: 25_000_000,
+			Replicate: policy.Schedule{
+				Every: 2 * time.Hour, Jitter: 2 * time.Minute, Window: policy.Opening{From: 20 * 60, To: 8 * 60},
+			},
+			Hooks: policy.Hooks{
+				Before: []string{"/usr/local/bin/quiet-db"}, After: []string{"/usr/local/bin/loud-db"},
+				Timeout: 30 * time.Second, OnFail: policy.OnFailSkip,
+			},
 			Keep:       policy.Keep{Last: 4, Hourly: 48, Daily: 14, Weekly: 8, Monthly: 12, Yearly: 3, Within: 2 * policy.Day},
 			MayPromote: true, Location: time.UTC, Initial: policy.InitialLatest,
 		}, {
 			ID: "mail", Driver: policy.ZFS, Datasets: policy.Patterns{{Path: "tank/mail", Below: true}},
-			Schedule: policy.Schedule{Cron: "30 2 * * *"}, Keep: policy.Keep{Daily: 14}, Location: berlin, Initial: policy.InitialLatest,
+			Schedule: policy.Schedule{
+				Cron: "30 * * * *", Window: policy.Opening{Days: 0b0111110, From: 22 * 60, To: 6 * 60},
+			},
+			ReplicateTo: []string{"sin1"}, Replicate: policy.Schedule{Cron: "0 3 * * *"},
+			Keep: policy.Keep{Daily: 14}, Location: berlin, Initial: policy.InitialLatest,
 			Encryption: policy.EncryptionRaw,
 		}},
 		Accepts: []policy.Accept{{

@@ -119,15 +119,19 @@ func decodePeer(t *table) policy.Peer {
 }
 
 func decodeJob(t *table) policy.Job {
+	loc := decodeLocation(t)
 	j := policy.Job{
 		ID:         required(t, "id", "db", policy.ParseID),
 		Driver:     decodeDriver(t),
-		Schedule:   decodeSchedule(t),
+		Schedule:   decodeSchedule(t, loc),
+		Replicate:  decodeReplicate(t, loc),
+		Always:     t.flag("always"),
+		Hooks:      decodeHooks(t.sub("hooks")),
 		RPO:        parsed(t, "rpo", "90m", policy.ParseDuration),
 		Rate:       parsed(t, "rate_limit", "200Mbit/s", policy.ParseRate),
 		Keep:       decodeKeep(t.sub("keep")),
 		MayPromote: t.flag("may_promote"),
-		Location:   decodeLocation(t),
+		Location:   loc,
 		Initial: policy.Initial(t.oneOf("initial",
 			string(policy.InitialLatest), string(policy.InitialAll), string(policy.InitialFail))),
 		ReplicateTo: t.texts("replicate_to"),
@@ -180,30 +184,6 @@ func decodeDriver(t *table) policy.Driver {
 		}
 		return "", fmt.Errorf(`%q is not known; want "btrfs" or "zfs"`, s)
 	})
-}
-
-// decodeSchedule reads every and cron and lets neither be half understood: a
-// key that was refused does not count as left out.
-func decodeSchedule(t *table) policy.Schedule {
-	s := policy.Schedule{
-		Every: parsed(t, "every", "1h", policy.ParseDuration),
-		Cron:  t.text("cron", ""),
-	}
-	key := "cron"
-	if s.Cron == "" {
-		key = "every"
-	}
-	if t.has("cron") && strings.TrimSpace(s.Cron) == "" {
-		t.wrong("cron", `cron is empty; want for example "0 * * * *", or leave it out`)
-	}
-	if err := s.Validate(); err != nil {
-		t.wrong(key, "%v", err)
-		return policy.Schedule{}
-	}
-	if !t.has("every") && !t.has("cron") {
-		t.warn("", "job has neither every nor cron, so that it runs only when triggered")
-	}
-	return s
 }
 
 func decodeKeep(t *table) policy.Keep {

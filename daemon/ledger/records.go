@@ -29,10 +29,14 @@ type Point struct {
 	Created time.Time  `json:"created"` // by the source's clock
 }
 
+// RunReplicate is the Kind of a run of a job's own replication schedule.
+const RunReplicate = "replicate"
+
 // Run is one execution of a job.
 type Run struct {
 	Job       string    `json:"job"`
-	Cause     string    `json:"cause"` // "schedule", "trigger", "retry"
+	Kind      string    `json:"kind,omitempty"` // "" takes snapshots, RunReplicate sends
+	Cause     string    `json:"cause"`          // "due", "missed", "trigger"
 	Started   time.Time `json:"started"`
 	Ended     time.Time `json:"ended"`
 	Snapshots int       `json:"snapshots"` // made by this run

@@ -24,6 +24,9 @@ type Job struct {
 	Driver      Driver
 	Datasets    Patterns
 	Schedule    Schedule
+	Replicate   Schedule // apart from Schedule; zero: right after each run of that
+	Always      bool     // snapshot also what nothing was written to
+	Hooks       Hooks
 	ReplicateTo []string      // names of peers, at least one unless the job only snapshots
 	RPO         time.Duration // 0: no objective
 	Rate        Rate
@@ -43,6 +46,27 @@ const (
 	EncryptionAuto  Encryption = ""      // raw where the dataset is encrypted
 	EncryptionRaw   Encryption = "raw"   // as on the disk, or not at all: the target never sees the key
 	EncryptionPlain Encryption = "plain" // decrypted, which takes the loaded key
+)
+
+// Hooks are commands of the operator's around the snapshot of a job, so that what
+// writes to its datasets can be made quiet.
+type Hooks struct {
+	Before  []string // argv; empty is none
+	After   []string // runs whatever became of Before and of the snapshot
+	Timeout time.Duration
+	OnFail  OnFail
+}
+
+// IsZero reports whether there are none.
+func (h Hooks) IsZero() bool { return len(h.Before)+len(h.After) == 0 }
+
+// OnFail says what happens when Before fails.
+type OnFail string
+
+// What may happen.
+const (
+	OnFailSkip     OnFail = "skip"     // no snapshot is made in this run
+	OnFailContinue OnFail = "continue" // it is made all the same
 )
 
 // Initial says what the first copy of a dataset sends.
@@ -95,8 +119,10 @@ type Keep struct {
 // Schedule is when a job snapshots: Every or Cron, not both. The zero Schedule
 // runs only when triggered.
 type Schedule struct {
-	Every time.Duration
-	Cron  string // five fields, or six with seconds first
+	Every  time.Duration
+	Cron   string        // five fields, or six with seconds first
+	Jitter time.Duration // a run starts up to this much later; see Schedule.At
+	Window Opening       // what is due outside of it is left out
 }
 
 // Pattern selects datasets: an exact path, or with Below everything under it

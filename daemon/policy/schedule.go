@@ -13,7 +13,7 @@ import (
 const MaxEvery = 366 * Day
 
 // IsZero reports whether the job runs only when triggered.
-func (s Schedule) IsZero() bool { return s == Schedule{} }
+func (s Schedule) IsZero() bool { return s.Every == 0 && s.Cron == "" }
 
 // String writes the schedule for people.
 func (s Schedule) String() string {
@@ -27,9 +27,24 @@ func (s Schedule) String() string {
 }
 
 // Validate checks that at most one of Every and Cron is set, that Every is a
-// whole number of seconds up to MaxEvery, and that Cron can be read and comes
-// to pass.
-func (s Schedule) Validate() error {
+// whole number of seconds up to MaxEvery, that Cron can be read, and that it
+// comes to pass within the window in loc (nil is UTC).
+func (s Schedule) Validate(loc *time.Location) error {
+	if err := s.validateEvery(); err != nil {
+		return err
+	}
+	if s.Cron != "" {
+		if _, err := parseCron(s.Cron); err != nil {
+			return err
+		}
+		if s.Next(time.Unix(0, 0), time.UTC).IsZero() {
+			return fmt.Errorf(`cron = %q names a day that never comes; want for example "0 * * * *"`, s.Cron)
+		}
+	}
+	return s.validateTimes(loc)
+}
+
+func (s Schedule) validateEvery() error {
 	switch {
 	case s.Every != 0 && s.Cron != "":
 		return errors.New(`both every and cron are set; keep one of them`)
@@ -37,14 +52,6 @@ func (s Schedule) Validate() error {
 		return fmt.Errorf(`every = %q is out of range; want 1s to 366d`, FormatDuration(s.Every))
 	case s.Every%time.Second != 0:
 		return fmt.Errorf(`every = %q is not a whole number of seconds, which is how fine the names of snapshots are; want for example "10s"`, FormatDuration(s.Every))
-	case s.Cron == "":
-		return nil
-	}
-	if _, err := parseCron(s.Cron); err != nil {
-		return err
-	}
-	if s.Next(time.Unix(0, 0), time.UTC).IsZero() {
-		return fmt.Errorf(`cron = %q names a day that never comes; want for example "0 * * * *"`, s.Cron)
 	}
 	return nil
 }
@@ -104,13 +111,18 @@ func (s Schedule) Previous(now time.Time, loc *time.Location) time.Time {
 	if s.Every > 0 {
 		return floor(now, s.Every)
 	}
+	return previous(now, func(after time.Time) time.Time { return s.Next(after, loc) })
+}
+
+// previous turns a function round that answers the first time after another.
+func previous(now time.Time, next func(time.Time) time.Time) time.Time {
 	due := func(after time.Time) time.Time {
-		if t := s.Next(after, loc); !t.After(now) {
+		if t := next(after); !t.After(now) {
 			return t
 		}
 		return time.Time{}
 	}
-	// Next never falls, so that the last start from which it does not pass now
+	// next never falls, so that the last start from which it does not pass now
 	// is found by halving. Cron counts whole seconds.
 	back, limit := time.Second, 9*366*Day
 	for due(now.Add(-back)).IsZero() {

@@ -27,11 +27,10 @@ func (s state) String() string {
 
 // entry is a job as the scheduler sees it.
 type entry struct {
-	id       string
-	schedule policy.Schedule
-	location *time.Location
-	alarm    *alarm    // the timer that is set, if any
-	last     time.Time // when the schedule last had its way, zero for never
+	id    string
+	table policy.Calendar
+	alarm *alarm    // the timer that is set, if any
+	last  time.Time // when the schedule last had its way, zero for never
 
 	state   state
 	cause   string             // of the run that is queued or running
@@ -39,30 +38,22 @@ type entry struct {
 	cancel  context.CancelFunc // of the run, while running
 	paused  bool
 	missed  bool // was due while it was paused
+	late    bool // was missed, and waits for its window to open
 	dropped bool // no longer configured; kept until its run has ended
 }
 
-func (e *entry) follow(j policy.Job) { e.schedule, e.location = j.Schedule, location(j) }
-
-func (e *entry) follows(j policy.Job) bool {
-	return e.schedule == j.Schedule && e.location.String() == location(j).String()
-}
-
-func location(j policy.Job) *time.Location {
-	if j.Location == nil {
-		return time.UTC
-	}
-	return j.Location
-}
-
-// catchUp asks for a run if one has been due since the last.
+// catchUp asks for a run if one has been due since the last: one, however many
+// were. Outside the window it waits for that to open.
 func (s *Scheduler) catchUp(e *entry, cause string) {
-	if e.schedule.IsZero() {
+	if e.table.IsZero() {
 		return
 	}
 	now := s.now()
-	if due := e.schedule.Previous(now, e.location); due.After(e.last) {
-		e.last = now
+	if due := e.table.Previous(now); !due.After(e.last) {
+		return
+	}
+	e.last = now
+	if e.late = !e.table.IsOpen(now); !e.late {
 		s.ask(e, cause)
 	}
 }
@@ -70,10 +61,10 @@ func (s *Scheduler) catchUp(e *entry, cause string) {
 // arm sets the timer anew.
 func (s *Scheduler) arm(e *entry) {
 	s.disarm(e)
-	if s.timers == nil || e.schedule.IsZero() || e.dropped {
+	if s.timers == nil || e.table.IsZero() || e.dropped {
 		return
 	}
-	e.alarm = s.timers.set(e.schedule, e.location, func(own *alarm) { s.ring(e, own) })
+	e.alarm = s.timers.set(e.table, e.late, func(own *alarm) { s.ring(e, own) })
 }
 
 func (s *Scheduler) disarm(e *entry) {
@@ -91,7 +82,12 @@ func (s *Scheduler) ring(e *entry, own *alarm) {
 		return
 	}
 	e.last = s.now()
-	s.ask(e, CauseDue)
+	cause := CauseDue
+	if e.late {
+		e.late, cause = false, CauseMissed
+		s.arm(e)
+	}
+	s.ask(e, cause)
 	s.dispatch()
 }
 

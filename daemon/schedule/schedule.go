@@ -36,6 +36,8 @@ type Options struct {
 	// Run does the work of a job. Its context ends with Serve, and when the job is
 	// dropped from the configuration. An error is logged and changes nothing.
 	Run func(ctx context.Context, job, cause string) error
+	// Node spreads the jitter: no two nodes share a delay for the same job.
+	Node string
 	// Now is the wall clock; it may step either way.
 	Now func() time.Time
 	Log zerolog.Logger
@@ -47,6 +49,7 @@ type Options struct {
 // before Serve and from Run.
 type Scheduler struct {
 	run         func(ctx context.Context, job, cause string) error
+	node        string
 	now         func() time.Time
 	log         zerolog.Logger
 	concurrency int
@@ -66,7 +69,7 @@ func New(o Options) *Scheduler {
 		o.Concurrency = DefaultConcurrency
 	}
 	return &Scheduler{
-		run: o.Run, now: o.Now, log: o.Log, concurrency: o.Concurrency,
+		run: o.Run, node: o.Node, now: o.Now, log: o.Log, concurrency: o.Concurrency,
 		entries: map[string]*entry{},
 	}
 }
@@ -92,21 +95,21 @@ func (s *Scheduler) Set(jobs []policy.Job, lastRun map[string]time.Time) {
 }
 
 func (s *Scheduler) put(j policy.Job, last time.Time) {
-	e := s.entries[j.ID]
+	e, table := s.entries[j.ID], j.Schedule.At(s.node+"/"+j.ID, j.Location)
 	switch {
 	case e == nil || e.dropped:
 		if e == nil {
 			e = &entry{id: j.ID}
 			s.entries[j.ID] = e
 		}
-		e.dropped = false
-		e.follow(j)
+		e.dropped, e.late = false, false
+		e.table = table
 		e.last = last
 		s.catchUp(e, CauseMissed)
-	case e.follows(j):
+	case e.table.Same(table):
 		return
 	default:
-		e.follow(j)
+		e.table, e.late = table, false
 		e.last = s.now()
 	}
 	s.arm(e)
@@ -148,10 +151,15 @@ func (s *Scheduler) Pause(id string) error {
 func (s *Scheduler) Unpause(id string) error {
 	return s.with(id, func(e *entry) {
 		e.paused = false
-		if e.missed {
-			e.missed = false
-			s.ask(e, CauseMissed)
+		if !e.missed {
+			return
 		}
+		e.missed = false
+		if e.late = !e.table.IsOpen(s.now()); e.late {
+			s.arm(e)
+			return
+		}
+		s.ask(e, CauseMissed)
 	})
 }
 
@@ -174,10 +182,14 @@ func (s *Scheduler) Next(id string) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.entries[id]
-	if e == nil || e.dropped || e.paused || e.schedule.IsZero() {
+	if e == nil || e.dropped || e.paused || e.table.IsZero() {
 		return time.Time{}
 	}
-	return e.schedule.Next(s.now(), e.location)
+	next := e.table.Next(s.now())
+	if opens := e.table.Opens(s.now()); e.late && (next.IsZero() || opens.Before(next)) {
+		return opens
+	}
+	return next
 }
 
 // IsPaused reports whether a job is paused.

@@ -45,12 +45,13 @@ func newTimers(now func() time.Time) (*timers, error) {
 }
 
 // set makes a timer that rings at each time of the schedule.
-func (t *timers) set(s policy.Schedule, loc *time.Location, ring func(*alarm)) *alarm {
+// With opening it rings when the window opens too.
+func (t *timers) set(table policy.Calendar, opening bool, ring func(*alarm)) *alarm {
 	own := &alarm{}
 	job, err := t.cron.NewJob(
 		gocron.CronJob("", true), // replaced by the implementation below
 		gocron.NewTask(func() { ring(own) }),
-		gocron.WithCronImplementation(times{schedule: s, location: loc, now: t.now}),
+		gocron.WithCronImplementation(times{table: table, opening: opening, now: t.now}),
 	)
 	t.note("set a timer", err)
 	own.job = job
@@ -125,13 +126,15 @@ func (c wallClock) Now() time.Time { return c.now() }
 
 // times tells gocron when a schedule is due.
 type times struct {
-	schedule policy.Schedule
-	location *time.Location
-	now      func() time.Time
+	table   policy.Calendar
+	opening bool
+	now     func() time.Time
 }
 
 // IsValid checks the schedule; the crontab is not ours.
-func (t times) IsValid(string, *time.Location, time.Time) error { return t.schedule.Validate() }
+func (t times) IsValid(string, *time.Location, time.Time) error {
+	return t.table.Validate(t.table.Location)
+}
 
 // Next returns the next time after last, in UTC. After a jump of the clock it
 // goes on from now: gocron would ask for every second of a year that was skipped.
@@ -140,8 +143,14 @@ func (t times) Next(last time.Time) time.Time {
 	if now := t.now(); now.After(last) {
 		last = now
 	}
-	if next := t.schedule.Next(last, t.location); !next.IsZero() {
-		return next.UTC()
+	next := t.table.Next(last)
+	if t.opening {
+		if opens := t.table.Opens(last.Add(time.Nanosecond)); next.IsZero() || opens.Before(next) {
+			next = opens
+		}
 	}
-	return last.Add(policy.MaxEvery).UTC()
+	if next.IsZero() {
+		next = last.Add(policy.MaxEvery)
+	}
+	return next.UTC()
 }

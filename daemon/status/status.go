@@ -40,14 +40,17 @@ type Peer struct {
 
 // Job is one [[job]] of this node.
 type Job struct {
-	ID       string    `json:"id"`
-	Driver   string    `json:"driver"`
-	Paused   bool      `json:"paused"`
-	Running  bool      `json:"running"`
-	LastRun  time.Time `json:"last_run,omitzero"` // when the last one began
-	NextRun  time.Time `json:"next_run,omitzero"` // zero: only when triggered
-	Datasets []Dataset `json:"datasets"`
-	Problem  *Problem  `json:"problem,omitempty"` // of the job as a whole, as a pattern that matches nothing
+	ID      string    `json:"id"`
+	Driver  string    `json:"driver"`
+	Paused  bool      `json:"paused"`
+	Running bool      `json:"running"`
+	LastRun time.Time `json:"last_run,omitzero"` // when the last one began
+	NextRun time.Time `json:"next_run,omitzero"` // zero: only when triggered
+	// NextReplication is when it replicates by a schedule of its own; zero: after
+	// each snapshot.
+	NextReplication time.Time `json:"next_replication,omitzero"`
+	Datasets        []Dataset `json:"datasets"`
+	Problem         *Problem  `json:"problem,omitempty"` // of the job as a whole, as a pattern that matches nothing
 }
 
 // Dataset is one dataset that a job sends.

@@ -133,6 +133,7 @@ func RunSome(t *testing.T, pick func(name string) bool, newHarness func(t *testi
 		{"activate", activateCases()},
 		{"bounds", boundsCases()},
 		{"version", versionCases()},
+		{"compare", compareCases()},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, c := range group.cases {

@@ -1,0 +1,109 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"time"
+)
+
+// MaxJitter bounds the jitter of a cron schedule, whose intervals differ.
+const MaxJitter = Day
+
+// Calendar is a schedule in its time zone, as one job of one node follows it:
+// within the window, and later by the job's own share of the jitter.
+type Calendar struct {
+	Schedule
+	Location *time.Location // never nil
+	Delay    time.Duration  // whole seconds, at most the jitter
+}
+
+// At makes the timetable of who is named by key, such as "fra1/db". The delay
+// depends on the key alone, so that a restart does not move it and a fleet spreads.
+// A nil location is UTC.
+func (s Schedule) At(key string, loc *time.Location) Calendar {
+	if loc == nil {
+		loc = time.UTC
+	}
+	t := Calendar{Schedule: s, Location: loc}
+	if most := uint64(s.Jitter / time.Second); most > 0 {
+		h := fnv.New64a()
+		_, _ = h.Write([]byte(key)) // never fails
+		t.Delay = time.Duration(h.Sum64()%(most+1)) * time.Second
+	}
+	return t
+}
+
+// Same reports whether both name the same times.
+func (t Calendar) Same(o Calendar) bool {
+	return t.Schedule == o.Schedule && t.Delay == o.Delay && t.Location.String() == o.Location.String()
+}
+
+// Next returns the first time after `after` at which a run starts, zero if there
+// is none within five years. What is due outside the window is not: it does not
+// wait for the window.
+func (t Calendar) Next(after time.Time) time.Time {
+	for limit := after.AddDate(5, 0, 0); after.Before(limit); { // each look is at another opening of the window
+		due := t.Schedule.Next(after.Add(-t.Delay), t.Location)
+		if due.IsZero() {
+			return due
+		}
+		due = due.Add(t.Delay)
+		if t.Window.Contains(due, t.Location) {
+			return due
+		}
+		after = t.Window.Opens(due, t.Location).Add(-time.Nanosecond)
+	}
+	return time.Time{}
+}
+
+// Previous returns the last time up to and including now at which a run was to
+// start, zero if there is none within the last nine years.
+func (t Calendar) Previous(now time.Time) time.Time {
+	if t.Every > 0 && t.Window.IsZero() {
+		return floor(now.Add(-t.Delay), t.Every).Add(t.Delay)
+	}
+	return previous(now, t.Next)
+}
+
+// IsOpen reports whether the window is open at now.
+func (t Calendar) IsOpen(now time.Time) bool { return t.Window.Contains(now, t.Location) }
+
+// Opens is when the window is open next, from now on.
+func (t Calendar) Opens(now time.Time) time.Time { return t.Window.Opens(now, t.Location) }
+
+// validateTimes checks what only shows when jitter and window meet the schedule.
+func (s Schedule) validateTimes(loc *time.Location) error {
+	switch {
+	case s.Jitter < 0 || s.Jitter%time.Second != 0:
+		return fmt.Errorf(`jitter = %q is not a whole number of seconds; want for example "2m"`, FormatDuration(s.Jitter))
+	case s.Every > 0 && s.Jitter > s.Every:
+		return fmt.Errorf(`jitter = %q is longer than every = %q; want less`, FormatDuration(s.Jitter), FormatDuration(s.Every))
+	case s.Jitter > MaxJitter:
+		return fmt.Errorf(`jitter = %q is longer than a day; want for example "2m"`, FormatDuration(s.Jitter))
+	}
+	if s.IsZero() {
+		if s.Jitter != 0 || !s.Window.IsZero() {
+			return errors.New("jitter and window mean nothing without a schedule")
+		}
+		return nil
+	}
+	if err := s.Window.Validate(); err != nil {
+		return err
+	}
+	for _, delay := range []time.Duration{0, s.Jitter} {
+		t := s.At("", loc)
+		t.Delay = delay
+		if t.Next(time.Unix(0, 0)).IsZero() {
+			return fmt.Errorf("%s comes to pass never within the window %s%s", s, s.Window, late(delay))
+		}
+	}
+	return nil
+}
+
+func late(delay time.Duration) string {
+	if delay == 0 {
+		return ""
+	}
+	return ", when it is late by its whole jitter"
+}

@@ -1,0 +1,64 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"antipode/daemon/ledger"
+	"antipode/daemon/policy"
+)
+
+// replicateJob is what a tick of a job's own replication schedule does. Like a run
+// it waits for no courier.
+func (d *Daemon) replicateJob(_ context.Context, id, cause string) error {
+	w, ok := d.site().jobs[id]
+	if !ok {
+		return fmt.Errorf("no job %q in the configuration", id)
+	}
+	d.background(func(ctx context.Context) { d.visitAll(ctx, w, cause) })
+	return nil
+}
+
+// visitAll sends every courier of a job on its way and remembers the run when the
+// last is back. What fails is on the board.
+func (d *Daemon) visitAll(ctx context.Context, w *work, cause string) {
+	run := ledger.Run{Job: w.job.ID, Kind: ledger.RunReplicate, Cause: cause, Started: d.Now()}
+	var visits sync.WaitGroup
+	var mu sync.Mutex // guards run and errs
+	var errs []error
+	for _, c := range w.couriers {
+		visits.Go(func() {
+			tally, err := c.Visit(ctx, false)
+			mu.Lock()
+			defer mu.Unlock()
+			run.Steps += tally.Steps
+			run.Bytes += tally.Bytes
+			errs = append(errs, err)
+		})
+	}
+	visits.Wait()
+	run.Ended = d.Now()
+	if err := errors.Join(errs...); err != nil {
+		run.Error = err.Error()
+	}
+	d.ledger.Record(ledger.Batch{Runs: []ledger.Run{run}})
+}
+
+// replicating are the jobs as the schedule of replication sees them. Those that
+// replicate after each snapshot have none.
+func replicating(jobs []policy.Job) []policy.Job {
+	var all []policy.Job
+	for _, j := range jobs {
+		j.Schedule = j.Replicate
+		all = append(all, j)
+	}
+	return all
+}
+
+// setSchedules puts both schedules of every job in force.
+func (d *Daemon) setSchedules(jobs []policy.Job) {
+	d.schedule.Set(jobs, d.lastRuns(""))
+	d.replication.Set(replicating(jobs), d.lastRuns(ledger.RunReplicate))
+}

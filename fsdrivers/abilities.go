@@ -1,0 +1,20 @@
+package fsdrivers
+
+import (
+	"context"
+
+	"antipode/fsdrivers/dataset"
+)
+
+// What a driver may be able to do beyond Source and Target. A consumer asks with a
+// type assertion and goes without where it is missing.
+
+// Comparer tells whether a live dataset was written to, on a source.
+type Comparer interface {
+	// IsUnchanged reports whether a snapshot of d made now would hold exactly what
+	// s holds. What was written and is not yet on the disk counts as written. It is
+	// false where that cannot be told, as when s is gone. What is not data, such as
+	// the time of a last access, may count as written too. Errors: ErrNotFound,
+	// ErrNotDataset, ErrStuck.
+	IsUnchanged(ctx context.Context, d dataset.Path, s dataset.Snapshot) (bool, error)
+}
