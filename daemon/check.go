@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"antipode/daemon/control"
 	"antipode/daemon/policy"
 	"antipode/fsdrivers"
+	"antipode/fsdrivers/dataset"
 	"antipode/transport/wire"
 )
 
@@ -104,6 +106,7 @@ func (c *checker) job(ctx context.Context, w *work, hellos map[string]wire.Hello
 	if len(paths) > 0 {
 		c.add(control.Good, object, fmt.Sprintf("selects %d datasets, the first is %s", len(paths), paths[0]), "")
 	}
+	c.instant(object, w.job.Driver, paths)
 	for _, name := range w.job.ReplicateTo {
 		hello, ok := hellos[name]
 		if !ok {
@@ -116,6 +119,23 @@ func (c *checker) job(ctx context.Context, w *work, hellos map[string]wire.Hello
 			continue
 		}
 		c.offer(ctx, object, name, hello.Offers[at], w)
+	}
+}
+
+// instant says where the snapshots of one run are not of one instant.
+func (c *checker) instant(object string, driver policy.Driver, paths []dataset.Path) {
+	pools := map[string]bool{}
+	for _, p := range paths {
+		pool, _, _ := strings.Cut(string(p), "/")
+		pools[pool] = true
+	}
+	switch {
+	case driver == policy.Btrfs && len(paths) > 1:
+		c.add(control.Good, object, fmt.Sprintf("its %d datasets are snapshotted one right after the other: Btrfs takes no several at one instant", len(paths)),
+			"put what has to be of one instant into one subvolume, or make it quiet with hooks")
+	case driver == policy.ZFS && len(pools) > 1:
+		c.add(control.Good, object, fmt.Sprintf("its datasets are in %d pools: those of one pool are snapshotted at one instant, one pool right after the other", len(pools)),
+			"put what has to be of one instant into one pool, or make it quiet with hooks")
 	}
 }
 

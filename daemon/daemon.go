@@ -55,6 +55,8 @@ type Options struct {
 	Reload func() (*config.Config, error)
 	// Tell runs the operator's alert command and reports what it answered.
 	Tell func(ctx context.Context, argv []string, timeout time.Duration, env map[string]string) error
+	// Hook runs one of the operator's commands around a snapshot.
+	Hook func(ctx context.Context, argv []string, timeout time.Duration, env map[string]string) error
 }
 
 // Daemon is one running node.
@@ -123,6 +125,7 @@ func New(o Options) (*Daemon, error) {
 // Serve runs the daemon until ctx ends, then ends what is under way and waits for
 // it: streams stop, children are reaped, history is written.
 func (d *Daemon) Serve(ctx context.Context) error {
+	d.makeLoud(ctx)
 	d.sweep(ctx)
 	d.recall()
 	for _, w := range d.site().jobs {

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"antipode/daemon/activate"
 	"antipode/daemon/ledger"
 	"antipode/daemon/prune"
 	"antipode/daemon/replicate"
+	"antipode/daemon/schedule"
 	"antipode/daemon/send"
 	"antipode/daemon/snapshot"
 	"antipode/daemon/status"
@@ -28,6 +30,9 @@ func (d *Daemon) runJob(ctx context.Context, id, cause string) error {
 		return err // it has its own times
 	}
 	for _, c := range w.couriers {
+		if cause != causeTrigger && c.Rests() {
+			continue
+		}
 		d.background(func(ctx context.Context) { _, _ = c.Visit(ctx, cause == causeTrigger) }) // what fails is on the board
 	}
 	return err
@@ -47,19 +52,43 @@ func (d *Daemon) snapshotJob(ctx context.Context, w *work, cause string) (int, e
 
 	paths, err := d.find(ctx, w)
 	live, roleErr := d.primaries(ctx, w, paths)
-	taken, snapErr := snapshot.Take(ctx, w.source, id, live, began)
-	d.noteSnapshots(id, taken)
+	made, held, snapErr := d.takeSnapshots(ctx, w, live, cause)
 	pruneErr := d.pruneSource(ctx, w, live)
 
 	err = errors.Join(err, roleErr, snapErr, pruneErr)
 	d.Board.Job(id, func(j *status.Job) { j.Problem = d.problem(err) })
-	run := ledger.Run{Job: id, Cause: cause, Started: began, Ended: d.Now(), Snapshots: len(taken)}
+	if cause == schedule.CauseDue && len(made.Taken) == 0 && len(made.Unchanged) > 0 && err == nil {
+		return 0, nil // thousands a day, in which nothing happened
+	}
+	run := ledger.Run{Job: id, Cause: cause, Started: began, Ended: d.Now(), Snapshots: len(made.Taken), Held: held}
 	if err != nil {
 		run.Error = err.Error()
 		d.Log.Error().Err(err).Str("job", id).Msg("run ended with errors")
 	}
 	d.ledger.Record(ledger.Batch{Runs: []ledger.Run{run}})
-	return len(taken), err
+	return len(made.Taken), err
+}
+
+// takeSnapshots takes those that are due and tells the couriers which datasets are
+// as they were. A run that an operator asked for looks at nothing and takes all.
+func (d *Daemon) takeSnapshots(ctx context.Context, w *work, live []dataset.Path, cause string) (snapshot.Outcome, time.Duration, error) {
+	run := snapshot.Run{Driver: w.source, Job: w.job.ID, Now: d.Now, Always: w.job.Always || cause == causeTrigger}
+	hooks := &quiet{d: d, job: w.job}
+	if !w.job.Hooks.IsZero() {
+		run.Quiet = hooks
+	}
+	made, err := run.Take(ctx, live)
+	d.noteSnapshots(w.job.ID, made.Taken)
+	d.noteSnapshots(w.job.ID, made.Unchanged)
+	for _, c := range w.couriers {
+		for _, path := range live {
+			c.Changed(path)
+		}
+		for _, t := range made.Unchanged {
+			c.Unchanged(t.Dataset, t.Snapshot, made.Looked)
+		}
+	}
+	return made, hooks.held, err
 }
 
 // catchUp sends what an earlier run of this daemon, or an earlier configuration,

@@ -35,7 +35,7 @@ func (d *Daemon) recall() {
 		}
 		d.Board.Pair(board.PairKey{Job: f.Job, Dataset: f.Dataset, Peer: f.Peer}, func(p *status.Pair) {
 			if p.LastPoint.IsZero() {
-				p.LastPoint, p.RPO = status.Point{Name: f.Point.Name, Time: f.Point.Created}, f.RPO
+				p.LastPoint, p.RPO = status.Point{Name: f.Point.Name, Time: f.Point.Created, Confirmed: f.Point.Confirmed}, f.RPO
 			}
 		})
 	}

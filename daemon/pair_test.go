@@ -54,8 +54,9 @@ type node struct {
 	daemon *daemon.Daemon
 	ahead  time.Duration // how far its clock is ahead of the bubble's
 	slow   time.Duration // each destroy on it takes as long
-	crash  func()        // ends the daemon without any grace for its disk
-	stop   func()        // ends it gracefully
+	hook   func(ctx context.Context, argv []string, env map[string]string) error
+	crash  func() // ends the daemon without any grace for its disk
+	stop   func() // ends it gracefully
 }
 
 // told collects what the operators were told.
@@ -141,7 +142,7 @@ func runPair(t *testing.T, test func(p *pair)) {
 func hourly(id string, paths ...dataset.Path) policy.Job {
 	j := policy.Job{
 		ID: id, Driver: policy.Btrfs, Schedule: policy.Schedule{Every: time.Hour}, ReplicateTo: []string{"sin1"},
-		RPO: 90 * time.Minute, Keep: policy.Keep{Last: 4, Hourly: 24}, Location: time.UTC, MayPromote: true,
+		RPO: 90 * time.Minute, Keep: policy.Keep{Last: 4, Hourly: 24}, Location: time.UTC, MayPromote: true, Always: true,
 	}
 	for _, p := range paths {
 		j.Datasets = append(j.Datasets, policy.Pattern{Path: p})
@@ -180,6 +181,12 @@ func (p *pair) start(n *node) {
 		Tell: func(_ context.Context, _ []string, _ time.Duration, env map[string]string) error {
 			p.told.add(n.name, env)
 			return nil
+		},
+		Hook: func(ctx context.Context, argv []string, _ time.Duration, env map[string]string) error {
+			if n.hook == nil {
+				return nil
+			}
+			return n.hook(ctx, argv, env)
 		},
 	})
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"antipode/daemon/prune"
 	"antipode/daemon/replicate"
 	"antipode/daemon/send"
+	"antipode/daemon/snapshot"
 	"antipode/fsdrivers/dataset"
 	"antipode/transport/wire"
 )
@@ -81,6 +82,12 @@ func (p *previewer) snapshots(ctx context.Context, paths []dataset.Path) {
 	at := policy.SnapshotTime(p.d.Now(), newest)
 	for _, path := range slices.Sorted(maps.Keys(p.sides)) {
 		side := p.sides[path]
+		if last, still := p.isUnchanged(ctx, path, side); still {
+			p.out.Snapshots = append(p.out.Snapshots, control.SnapshotPreview{
+				Dataset: path, Why: "nothing was written since " + last.Name,
+			})
+			continue
+		}
 		made := dataset.Snapshot{Name: policy.SnapshotName(p.w.job.ID, at), ID: unborn, Created: at, Retain: at, Order: 1}
 		if n := len(side.snapshots); n > 0 {
 			made.Order = side.snapshots[n-1].Order + 1
@@ -88,9 +95,34 @@ func (p *previewer) snapshots(ctx context.Context, paths []dataset.Path) {
 		side.snapshots = append(slices.Clone(side.snapshots), made)
 		p.sides[path] = side
 		p.out.Snapshots = append(p.out.Snapshots, control.SnapshotPreview{
-			Dataset: path, Name: made.Name, Why: "every run of the job makes one",
+			Dataset: path, Name: made.Name, Why: p.whySnapshot(side),
 		})
 	}
+}
+
+// isUnchanged asks as a run would, which makes no snapshot then.
+func (p *previewer) isUnchanged(ctx context.Context, path dataset.Path, side previewSide) (last dataset.Snapshot, still bool) {
+	if len(side.snapshots) == 0 {
+		return last, false
+	}
+	last = side.snapshots[len(side.snapshots)-1]
+	still, err := snapshot.IsUnchanged(ctx, p.w.source, path, last, p.w.job.Always)
+	p.problem(err)
+	return last, still
+}
+
+func (p *previewer) whySnapshot(side previewSide) string {
+	why := "it was written to"
+	switch {
+	case p.w.job.Always:
+		why = "every run of the job makes one"
+	case len(side.snapshots) == 0:
+		why = "there is none yet"
+	}
+	if !p.w.job.Hooks.IsZero() {
+		why += "; hooks run around it"
+	}
+	return why
 }
 
 func (p *previewer) read(ctx context.Context, path dataset.Path) (previewSide, error) {

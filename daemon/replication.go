@@ -8,6 +8,7 @@ import (
 
 	"antipode/daemon/ledger"
 	"antipode/daemon/policy"
+	"antipode/daemon/schedule"
 )
 
 // replicateJob is what a tick of a job's own replication schedule does. Like a run
@@ -29,6 +30,9 @@ func (d *Daemon) visitAll(ctx context.Context, w *work, cause string) {
 	var mu sync.Mutex // guards run and errs
 	var errs []error
 	for _, c := range w.couriers {
+		if c.Rests() {
+			continue
+		}
 		visits.Go(func() {
 			tally, err := c.Visit(ctx, false)
 			mu.Lock()
@@ -39,6 +43,9 @@ func (d *Daemon) visitAll(ctx context.Context, w *work, cause string) {
 		})
 	}
 	visits.Wait()
+	if cause == schedule.CauseDue && run.Steps == 0 && len(errs) == 0 {
+		return // there was nothing to tell anybody
+	}
 	run.Ended = d.Now()
 	if err := errors.Join(errs...); err != nil {
 		run.Error = err.Error()

@@ -91,7 +91,7 @@ func Run(ctx context.Context, o RunOptions) (err error) {
 			return dialer.DialContext(ctx, "tcp", address)
 		},
 		Now: time.Now, Log: log, Version: o.Version,
-		Reload: func() (*config.Config, error) { return config.Load(o.ConfigPath) }, Tell: tell,
+		Reload: func() (*config.Config, error) { return config.Load(o.ConfigPath) }, Tell: tell, Hook: tell,
 	})
 	if err != nil {
 		return err
@@ -197,7 +197,7 @@ func (r *realDrivers) Target(a policy.Accept) (fsdrivers.Target, error) {
 	return nil, fmt.Errorf("this build has no driver %q; it has %q and %q", a.Driver, policy.Btrfs, policy.ZFS)
 }
 
-// tell runs the operator's alert command.
+// tell runs a command of the operator's.
 func tell(ctx context.Context, argv []string, timeout time.Duration, env map[string]string) error {
 	_, err := hook.Run(ctx, hook.Command{Argv: argv, Timeout: timeout}, env)
 	return err

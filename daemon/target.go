@@ -273,14 +273,19 @@ func (d *Daemon) tendReplica(ctx context.Context, from string, path dataset.Path
 	for _, v := range destroyed {
 		gone[v.Snapshot.ID] = true
 	}
+	confirmed := d.confirmedBefore(from, path, points)
 	d.Board.Replica(board.ReplicaKey{From: from, Dataset: path}, func(line *status.Replica) {
 		line.Points = len(points) - len(gone)
 		line.RPO = r.Accept().RPO
 		line.Role, line.Generation = activate.TargetRole(mark, d.node(), len(points) > 0).String(), mark.Generation
+		was := line.LastPoint
 		line.LastPoint = status.Point{}
 		if len(points) > 0 {
 			newest := points[len(points)-1]
-			line.LastPoint = status.Point{Name: newest.Name, Time: newest.Retain}
+			line.LastPoint = status.Point{Name: newest.Name, Time: newest.Retain, Confirmed: confirmed}
+			if was.Name == newest.Name && was.Confirmed.After(confirmed) {
+				line.LastPoint.Confirmed = was.Confirmed
+			}
 		}
 	})
 }

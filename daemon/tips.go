@@ -31,6 +31,7 @@ type knownTip struct {
 	version string
 	tip     wire.Tip
 	mark    dataset.Mark
+	newest  dataset.Snapshot // of the points, zero for none
 }
 
 // maxKnownDatasets bounds the lists of one room, over all of them.
@@ -89,7 +90,7 @@ func (t target) Tips(ctx context.Context, from string, q wire.TipsRequest) (wire
 	if err != nil {
 		return wire.Tips{}, err
 	}
-	answer := wire.Tips{Now: t.d.Now()}
+	answer := wire.Tips{Now: t.d.Now(), RPO: r.Accept().RPO}
 	asks, ok := r.known.list(q)
 	if !ok {
 		answer.Unknown = true
@@ -98,18 +99,28 @@ func (t target) Tips(ctx context.Context, from string, q wire.TipsRequest) (wire
 	if usage, err := r.driver.Space(ctx, "/"); err == nil {
 		answer.Usage = wire.Usage{Free: usage.Free, Size: usage.Size}
 	}
-	tips, err := t.tips(ctx, from, r, asks)
+	all, err := t.tips(ctx, from, r, asks)
 	if err != nil {
 		return wire.Tips{}, err
 	}
+	tips := make([]wire.Tip, len(all))
+	for i, now := range all {
+		tips[i] = now.tip
+	}
 	if answer.Same = wire.SumTips(tips) == q.Expect; !answer.Same {
 		answer.Tips = wire.JoinTips(tips)
+		return answer, nil
+	}
+	for i, now := range all {
+		if q.IsStill(i) {
+			t.d.confirm(from, asks[i].Dataset.Path, now.newest, q.Age)
+		}
 	}
 	return answer, nil
 }
 
 // tips reads the tips of a list, and judges the marks that the source shows.
-func (t target) tips(ctx context.Context, from string, r *room, asks []wire.InventoryAsk) ([]wire.Tip, error) {
+func (t target) tips(ctx context.Context, from string, r *room, asks []wire.InventoryAsk) ([]knownTip, error) {
 	ids, err := r.held(ctx)
 	if err != nil {
 		return nil, err
@@ -119,20 +130,23 @@ func (t target) tips(ctx context.Context, from string, r *room, asks []wire.Inve
 		return nil, err
 	}
 	fresh := make(map[dataset.Path]knownTip, len(ids))
-	tips := make([]wire.Tip, len(asks))
+	tips := make([]knownTip, len(asks))
 	for i, ask := range asks {
 		path := ask.Dataset.Path
 		id, isHeld := ids[path]
 		if !isHeld { // there is nothing to read, nor to raise an alarm about
-			tips[i] = wire.Replica{Path: path}.Tip()
+			tips[i].tip = wire.Replica{Path: path}.Tip()
 			continue
 		}
 		now, ok := r.known.tip(path, versions[path])
 		if !ok {
 			replica := r.replica(ctx, ask, id)
 			now = knownTip{version: versions[path], tip: replica.Tip(), mark: replica.Mark}
+			if n := len(replica.Snapshots); n > 0 {
+				now.newest = replica.Snapshots[n-1]
+			}
 		}
-		if tips[i] = now.tip; now.tip != (wire.Tip{}) {
+		if tips[i] = now; now.tip != (wire.Tip{}) {
 			fresh[path] = now
 			t.d.judgeSource(board.ReplicaKey{From: from, Dataset: path}, now.mark, ask.Mark)
 		}

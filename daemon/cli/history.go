@@ -59,7 +59,7 @@ func lastRun(runs []ledger.Run, job string) (at time.Time) {
 
 // remember adds a fact. Facts come ordered by side and job.
 func remember(s *status.Status, f ledger.Fact) {
-	point := status.Point{Name: f.Point.Name, Time: f.Point.Created}
+	point := status.Point{Name: f.Point.Name, Time: f.Point.Created, Confirmed: f.Point.Confirmed}
 	lag, state := status.Judge(s.Now, point, f.RPO, status.State(f.State))
 	var problem *status.Problem
 	if f.Error != nil {

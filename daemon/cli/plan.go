@@ -61,7 +61,7 @@ func (p *printer) jobPreview(now time.Time, j jobPreview, all bool) {
 	p.heading(len(j.Snapshots), "snapshot", "no snapshot would be made")
 	var rows [][]string
 	for _, s := range j.Snapshots {
-		rows = append(rows, []string{string(s.Dataset), s.Name, s.Why})
+		rows = append(rows, []string{string(s.Dataset), cmp.Or(s.Name, "none"), s.Why})
 	}
 	if len(rows) > 0 {
 		p.columns(4, rows...)

@@ -28,7 +28,7 @@ func TestCheck(t *testing.T) {
 		{"check-good", "The file is valid, and the daemon has found nothing wrong.", "", []control.Finding{good}, 0},
 		{"check-fatal", "The daemon has found a dataset that is none; the worst comes first.", "", []control.Finding{good, bad}, 1},
 		{"check-no-daemon", "The file is valid, and no daemon runs to look at the rest.", "", nil, 0},
-		{"check-bad-file", "The file has an unknown key; the daemon cannot be found through it.", "[[job]]\nid = \"db\"\ncolour = \"red\"\n", nil, 1},
+		{"check-bad-file", "The file has an unknown key; the daemon cannot be found through it.", "[[job]]\nid = \"db\"\nevry = \"red\"\n", nil, 1},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

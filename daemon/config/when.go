@@ -84,9 +84,12 @@ func decodeWindow(t *table, key string) (w policy.Opening) {
 	defer sub.done()
 	w.Days = parsed(sub, "days", "mon-fri", policy.ParseWeekdays)
 	w.From = parsed(sub, "from", "22:00", policy.ParseClock)
-	w.To = policy.DayEnd
-	if sub.has("to") {
-		w.To = parsed(sub, "to", "06:00", policy.ParseClock)
+	w.To = parsed(sub, "to", "06:00", policy.ParseClock)
+	if !sub.has("to") {
+		w.To = policy.DayEnd
+	}
+	if _, isTable := t.values[key].(map[string]any); !isTable {
+		return policy.Opening{} // said already
 	}
 	if !sub.has("days") && !sub.has("from") && !sub.has("to") {
 		t.wrong(key, `%s says nothing; want for example %s = { days = "sat,sun", from = "22:00", to = "06:00" }`, key, key)
@@ -119,11 +122,16 @@ func decodeHooks(t *table) (h policy.Hooks) {
 	return h
 }
 
+func isList(v any) bool {
+	_, ok := v.([]any)
+	return ok
+}
+
 // decodeArgv reads a command that is run without a shell.
 func decodeArgv(t *table, key string) []string {
 	argv := t.texts(key)
 	switch {
-	case t.has(key) && len(argv) == 0:
+	case t.has(key) && len(argv) == 0 && isList(t.values[key]):
 		t.wrong(key, `%s is empty; want for example ["/usr/local/bin/quiesce"], or leave it out`, key)
 	case len(argv) > 0 && !filepath.IsAbs(argv[0]):
 		t.wrong(key, "%s", fmt.Sprintf(`%s starts with %q, which is no absolute path; want for example ["/usr/local/bin/quiesce"] (no shell reads it)`, key, argv[0]))

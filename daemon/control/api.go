@@ -151,7 +151,7 @@ type JobPreview[P, V any] struct {
 // SnapshotPreview is a snapshot that would be made.
 type SnapshotPreview struct {
 	Dataset dataset.Path `json:"dataset"`
-	Name    string       `json:"name"`
+	Name    string       `json:"name"` // "" where none would be made
 	Why     string       `json:"why"`
 }
 

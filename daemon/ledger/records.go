@@ -27,6 +27,8 @@ type Point struct {
 	Name    string     `json:"name"`
 	ID      dataset.ID `json:"id"`
 	Created time.Time  `json:"created"` // by the source's clock
+	// Confirmed is when the live dataset was last known to hold exactly this.
+	Confirmed time.Time `json:"confirmed,omitzero"`
 }
 
 // RunReplicate is the Kind of a run of a job's own replication schedule.
@@ -40,9 +42,11 @@ type Run struct {
 	Started   time.Time `json:"started"`
 	Ended     time.Time `json:"ended"`
 	Snapshots int       `json:"snapshots"` // made by this run
-	Steps     int       `json:"steps"`     // committed by this run
-	Bytes     int64     `json:"bytes"`     // of streams, both ways of counting repetitions left out
-	Error     string    `json:"error,omitempty"`
+	// Held is how long the hooks kept the datasets quiet.
+	Held  time.Duration `json:"held_ns,omitempty"`
+	Steps int           `json:"steps"` // committed by this run
+	Bytes int64         `json:"bytes"` // of streams, both ways of counting repetitions left out
+	Error string        `json:"error,omitempty"`
 }
 
 // Step is one send or receive that ended, well or not.

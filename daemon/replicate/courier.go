@@ -93,6 +93,8 @@ type Courier struct {
 	mu      sync.Mutex // guards below
 	errands map[dataset.Path]*errand
 	backoff map[dataset.Path]pause
+	stills  map[dataset.Path]still
+	peerRPO time.Duration // what the peer alarms at; 0 is nothing, or not known yet
 	paused  bool
 }
 
@@ -134,6 +136,7 @@ func New(o Options) *Courier {
 	c := &Courier{
 		Options: o, visits: make(chan visit), nudge: make(chan struct{}, 1), full: newSlots(fullSlots), small: newSlots(incrementSlots),
 		seen: map[dataset.Path]side{}, theirs: map[dataset.Path]dataset.Mark{}, errands: map[dataset.Path]*errand{}, backoff: map[dataset.Path]pause{},
+		stills: map[dataset.Path]still{},
 	}
 	c.job.Store(&o.Job)
 	return c

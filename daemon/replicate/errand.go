@@ -172,13 +172,23 @@ func (c *Courier) landed(path dataset.Path, s dataset.Snapshot) {
 		c.Board.Pair(c.key(path), func(p *status.Pair) { p.LastError = nil })
 		return
 	}
+	point := status.Point{Name: s.Name, Time: s.Created}
 	c.Board.Pair(c.key(path), func(p *status.Pair) {
-		p.LastPoint, p.LastError, p.State = status.Point{Name: s.Name, Time: s.Created}, nil, status.StateOK
+		if p.LastPoint.Name == s.Name {
+			point.Confirmed = p.LastPoint.Confirmed
+		}
+		p.LastPoint, p.LastError, p.State = point, nil, status.StateOK
 	})
+	c.remember(path, s, point.Confirmed)
+}
+
+// remember writes down the newest point that the peer is known to have, for the
+// time when no daemon runs and for the next one.
+func (c *Courier) remember(path dataset.Path, s dataset.Snapshot, confirmed time.Time) {
 	job := c.job.Load()
 	c.History.Record(ledger.Batch{Facts: []ledger.Fact{{
 		FactKey: ledger.FactKey{Side: ledger.Source, Job: job.ID, Dataset: path, Peer: c.Peer},
-		At:      c.Now(), Point: ledger.Point{Name: s.Name, ID: s.ID, Created: s.Created}, RPO: job.RPO,
+		At:      c.Now(), Point: ledger.Point{Name: s.Name, ID: s.ID, Created: s.Created, Confirmed: confirmed}, RPO: job.RPO,
 		State: string(status.StateOK),
 	}}})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"antipode/daemon/policy"
 	"antipode/daemon/send"
@@ -26,6 +27,7 @@ type side struct {
 	version   string           // of all that, "" if the driver cannot tell
 	idle      bool             // may be worked on in this round
 	same      bool             // the peer has what is expected
+	confirmed time.Time        // when the live dataset still held what the peer's newest point holds, as the peer was told
 }
 
 // isSettled holds if nothing is to be done where the peer has what is expected.
@@ -166,7 +168,11 @@ func (c *Courier) comparePage(ctx context.Context, job policy.Job, sides []side,
 		asks[i] = wire.InventoryAsk{Dataset: s.dataset, Mark: s.mark}
 		tips[i] = c.expect(s).Tip()
 	}
-	q := wire.TipsRequest{Job: job.ID, Driver: string(job.Driver), List: wire.SumList(asks), Expect: wire.SumTips(tips)}
+	stills, at := c.stillSides(sides)
+	q := wire.TipsRequest{
+		Job: job.ID, Driver: string(job.Driver), List: wire.SumList(asks), Expect: wire.SumTips(tips),
+		Still: wire.Bits(stills), Age: c.age(at),
+	}
 	if q.List != *told {
 		q.Datasets = asks
 	}
@@ -183,10 +189,14 @@ func (c *Courier) comparePage(ctx context.Context, job policy.Job, sides []side,
 		return err
 	}
 	*told = q.List
+	c.mu.Lock()
+	c.peerRPO = v.RPO
+	c.mu.Unlock()
 	for i := range sides {
 		sides[i].same = v.Same || v.Tip(i) == tips[i]
+		stills[i] = stills[i] && sides[i].same
 	}
-	return nil
+	return c.confirmPage(ctx, q, v, sides, stills, at)
 }
 
 // lists asks what the peer holds of datasets of which it has something unexpected.

@@ -101,6 +101,11 @@ func (c *Courier) planAll(ctx context.Context, job policy.Job, sides []side) ([]
 			add(s, c.expect(s))
 		}
 	}
+	for _, s := range sides {
+		if s.same && !s.confirmed.IsZero() {
+			c.confirmed(s.dataset.Path, s.base, s.confirmed)
+		}
+	}
 	for part := range slices.Chunk(others, wire.MaxInventoryDatasets) {
 		replicas, err := c.lists(ctx, job, part)
 		if err != nil {

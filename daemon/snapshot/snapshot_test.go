@@ -17,7 +17,7 @@ func TestTakeNamesAllDatasetsAlike(t *testing.T) {
 	disk.Make("/a")
 	disk.Make("/b")
 	now := time.Date(2026, 3, 29, 1, 30, 0, 5000, time.UTC)
-	got, err := snapshot.Take(t.Context(), disk.Source(), "db", []dataset.Path{"/a", "/b"}, now)
+	got, err := take(t, disk.Source(), []dataset.Path{"/a", "/b"}, now)
 	if err != nil || len(got) != 2 {
 		t.Fatalf("Take = %v, %v; want two snapshots", got, err)
 	}
@@ -34,7 +34,7 @@ func TestAClockThatWasSetBackMakesNoOlderName(t *testing.T) {
 	source := disk.Source()
 	noon := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 	for _, now := range []time.Time{noon, noon.Add(-24 * time.Hour), noon} {
-		if _, err := snapshot.Take(t.Context(), source, "db", []dataset.Path{"/a"}, now); err != nil {
+		if _, err := take(t, source, []dataset.Path{"/a"}, now); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -51,14 +51,14 @@ func TestAClockThatWasSetBackMakesNoOlderName(t *testing.T) {
 }
 
 func TestNoDatasetsAreNoSnapshots(t *testing.T) {
-	got, err := snapshot.Take(t.Context(), fake.NewDisk("fra1", 1).Source(), "db", nil, time.Now())
+	got, err := take(t, fake.NewDisk("fra1", 1).Source(), nil, time.Now())
 	if got != nil || err != nil {
 		t.Errorf("Take = %v, %v; want nothing", got, err)
 	}
 }
 
 func TestADatasetThatVanishedIsAnError(t *testing.T) {
-	_, err := snapshot.Take(t.Context(), fake.NewDisk("fra1", 1<<30).Source(), "db", []dataset.Path{"/gone"}, time.Now())
+	_, err := take(t, fake.NewDisk("fra1", 1<<30).Source(), []dataset.Path{"/gone"}, time.Now())
 	if !errors.Is(err, dataset.ErrNotFound) {
 		t.Errorf("Take = %v, want ErrNotFound", err)
 	}
@@ -68,13 +68,20 @@ func TestOneBadDatasetHoldsBackNoOther(t *testing.T) {
 	disk := fake.NewDisk("fra1", 1<<30)
 	disk.Make("/a")
 	disk.Make("/b")
-	got, err := snapshot.Take(t.Context(), failing{disk.Source(), "/b"}, "db", []dataset.Path{"/a", "/b", "/gone"}, time.Now())
+	got, err := take(t, failing{disk.Source(), "/b"}, []dataset.Path{"/a", "/b", "/gone"}, time.Now())
 	if len(got) != 1 || got[0].Dataset != "/a" {
 		t.Errorf("Take = %v, want /a's snapshot", got)
 	}
 	if !errors.Is(err, dataset.ErrNotFound) || !errors.Is(err, dataset.ErrNoSpace) {
 		t.Errorf("Take = %v, want what is wrong with /gone and with /b", err)
 	}
+}
+
+// take runs a job that looks at nothing, at a moment.
+func take(t *testing.T, d snapshot.Driver, ds []dataset.Path, now time.Time) ([]snapshot.Taken, error) {
+	t.Helper()
+	out, err := snapshot.Run{Driver: d, Job: "db", Now: func() time.Time { return now }, Always: true}.Take(t.Context(), ds)
+	return out.Taken, err
 }
 
 // failing is a source with no room for snapshots of one dataset.

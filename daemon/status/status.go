@@ -46,6 +46,8 @@ type Job struct {
 	Running bool      `json:"running"`
 	LastRun time.Time `json:"last_run,omitzero"` // when the last one began
 	NextRun time.Time `json:"next_run,omitzero"` // zero: only when triggered
+	// Held is how long the hooks of the last snapshot kept its datasets quiet.
+	Held time.Duration `json:"held_ns,omitempty"`
 	// NextReplication is when it replicates by a schedule of its own; zero: after
 	// each snapshot.
 	NextReplication time.Time `json:"next_replication,omitzero"`
@@ -68,7 +70,7 @@ type Pair struct {
 	Peer      string        `json:"peer"`
 	State     State         `json:"state"`
 	RPO       time.Duration `json:"rpo_ns,omitzero"` // 0: no objective
-	Lag       time.Duration `json:"lag_ns,omitzero"` // age of LastPoint; means nothing while LastPoint is zero
+	Lag       time.Duration `json:"lag_ns,omitzero"` // age of LastPoint's Fresh; means nothing while LastPoint is zero
 	LastPoint Point         `json:"last_point,omitzero"`
 	Seeding   *Seeding      `json:"seeding,omitempty"` // while there is no point yet
 	Moving    *Moving       `json:"moving,omitempty"`  // nil: nothing on its way
@@ -82,6 +84,18 @@ type Pair struct {
 type Point struct {
 	Name string    `json:"name"`
 	Time time.Time `json:"time"` // when its snapshot was made, by the source's clock
+	// Confirmed is when the live dataset was last known to hold exactly this: nothing
+	// had been written since. By this node's clock; zero where something was.
+	Confirmed time.Time `json:"confirmed,omitzero"`
+}
+
+// Fresh is the moment that the point is as good as: what the source held then, the
+// point holds.
+func (p Point) Fresh() time.Time {
+	if p.Confirmed.After(p.Time) {
+		return p.Confirmed
+	}
+	return p.Time
 }
 
 // IsZero reports whether there is none.
@@ -186,7 +200,7 @@ func Judge(now time.Time, newest Point, rpo time.Duration, known State) (time.Du
 	if newest.IsZero() {
 		return 0, firstOf(known, StateSeeding)
 	}
-	lag := max(0, now.Sub(newest.Time))
+	lag := max(0, now.Sub(newest.Fresh()))
 	if rpo > 0 && lag > rpo {
 		return lag, firstOf(known, StateMissed)
 	}

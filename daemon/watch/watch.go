@@ -171,6 +171,9 @@ func (w *Watch) judgeOne(now time.Time, sub Subject) {
 	if point.After(was.arrived) {
 		point = was.arrived // made by a clock that was ahead: it would hide a miss until that day
 	}
+	if sub.Point.Confirmed.After(point) {
+		point = sub.Point.Confirmed // by this node's clock
+	}
 	objective := policy.Objective{RPO: sub.RPO}
 	if sub.Suspended {
 		objective = policy.Objective{}
@@ -193,7 +196,7 @@ func (w *Watch) judgeOne(now time.Time, sub Subject) {
 	}
 	w.History.Record(ledger.Batch{Facts: []ledger.Fact{{
 		FactKey: sub.Key, At: now, RPO: sub.RPO, State: string(state),
-		Point: ledger.Point{Name: sub.Point.Name, Created: sub.Point.Time},
+		Point: ledger.Point{Name: sub.Point.Name, Created: sub.Point.Time, Confirmed: sub.Point.Confirmed},
 	}}})
 	w.enqueue(note{kind: kind, object: sub.Name, text: text, env: map[string]string{
 		"SIDE": string(sub.Key.Side), "JOB": sub.Key.Job, "DATASET": string(sub.Key.Dataset), "PEER": sub.Key.Peer,
@@ -216,6 +219,9 @@ func missedText(now time.Time, sub Subject) string {
 	text := fmt.Sprintf("%s has missed its rpo of %s: ", sub.Name, policy.FormatDuration(sub.RPO))
 	if sub.Point.IsZero() {
 		text += "there is no recovery point yet, and the first copy does not move"
+	} else if !sub.Point.Confirmed.IsZero() {
+		text += fmt.Sprintf("the newest recovery point is %s; that nothing was written since was confirmed last %s ago",
+			sub.Point.Name, policy.FormatDuration(now.Sub(sub.Point.Confirmed).Round(time.Second)))
 	} else if age := now.Sub(sub.Point.Time).Round(time.Second); age < 0 {
 		text += fmt.Sprintf("the newest recovery point is %s, made by a clock that was %s ahead of this one, and none came since", sub.Point.Name, policy.FormatDuration(-age))
 	} else {

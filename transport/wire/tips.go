@@ -85,12 +85,38 @@ type TipsRequest struct {
 	Datasets []InventoryAsk `json:"datasets,omitempty"`
 	// Expect is SumTips of what the source expects.
 	Expect string `json:"expect"`
+	// Still is a bit for each of the list (see Bits), set where the live dataset still
+	// held, Age ago, exactly what the newest point that the source expects here holds:
+	// nothing had been written since. It counts where the answer is Same.
+	Still []byte        `json:"still,omitempty"`
+	Age   time.Duration `json:"age_ns,omitempty"`
+}
+
+// Bits packs a list of yes and no, the first in the lowest bit of the first byte.
+// It is nil where all are no.
+func Bits(list []bool) []byte {
+	var b []byte
+	for i, yes := range list {
+		if yes {
+			b = append(b, make([]byte, i/8+1-len(b))...)
+			b[i/8] |= 1 << (i % 8)
+		}
+	}
+	return b
+}
+
+// IsStill returns the i-th bit of Still.
+func (r TipsRequest) IsStill(i int) bool {
+	return i/8 < len(r.Still) && r.Still[i/8]&(1<<(i%8)) != 0
 }
 
 // Tips is the answer, from the disk.
 type Tips struct {
 	Now   time.Time `json:"now"`
 	Usage Usage     `json:"usage"`
+	// RPO is what this target alarms at, so that the source confirms often enough; 0
+	// is no objective.
+	RPO time.Duration `json:"rpo_ns,omitempty"`
 	// Unknown says that the target does not remember the list: it has to be sent.
 	Unknown bool `json:"unknown,omitempty"`
 	// Same says that every replica is as expected.
@@ -102,6 +128,15 @@ type Tips struct {
 
 // Tip returns the i-th of the answer.
 func (t Tips) Tip(i int) Tip { return Tip(t.Tips[i*TipBytes : (i+1)*TipBytes]) }
+
+// All are the tips of the answer.
+func (t Tips) All() []Tip {
+	all := make([]Tip, len(t.Tips)/TipBytes)
+	for i := range all {
+		all[i] = t.Tip(i)
+	}
+	return all
+}
 
 // IsAbout reports whether the answer is one to a question about n datasets.
 func (t Tips) IsAbout(n int) bool {
@@ -130,6 +165,9 @@ func (r TipsRequest) Validate() error {
 			return err
 		}
 	}
+	if len(r.Still) > MaxTipDatasets/8 || r.Age < 0 {
+		return malformed("tips request", "%d bytes of still, age %s", len(r.Still), r.Age)
+	}
 	if len(r.Datasets) > 0 && SumList(r.Datasets) != r.List {
 		return malformed("tips request", "the list is not what its digest says")
 	}
@@ -140,6 +178,9 @@ func (r TipsRequest) Validate() error {
 func (t Tips) Validate() error {
 	if n := len(t.Tips); n%TipBytes != 0 || n > MaxTipDatasets*TipBytes {
 		return malformed("tips", "%d bytes", n)
+	}
+	if t.RPO < 0 {
+		return malformed("tips", "an rpo of %s", t.RPO)
 	}
 	return t.Usage.validate()
 }
