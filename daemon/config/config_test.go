@@ -227,6 +227,7 @@ func TestRefused(t *testing.T) {
 		{"no datasets", strings.Replace(job, `datasets = ["/data/**"]`, ``, 1), `6: datasets selects nothing`},
 		{"a pattern that is none", strings.Replace(job, `/data/**`, `/data/*.db`, 1), `9: pattern "/data/*.db" holds "*" where it means nothing`},
 		{"negative keep", strings.Replace(job, "last = 1", "last = -1", 1), `11: last = -1 is out of range; want 0 to 100000`},
+		{"all and only the newest", job + "initial = \"all\"\nintermediates = false\n", `13: intermediates = false sends only the newest, and initial = "all"`},
 		{"unknown initial", job + "initial = \"newest\"\n", `12: initial = "newest" is not known; want one of ["latest" "all" "fail"]`},
 		{"relative alert", "[alert]\nexec = [\"tell-me\"]\n", `7: exec starts with "tell-me", which is no absolute path`},
 		{"empty alert", "[alert]\nexec = []\n", `7: exec is empty`},

@@ -134,7 +134,11 @@ func decodeJob(t *table) policy.Job {
 		Location:   loc,
 		Initial: policy.Initial(t.oneOf("initial",
 			string(policy.InitialLatest), string(policy.InitialAll), string(policy.InitialFail))),
+		NewestOnly:  !t.flagOr("intermediates", true),
 		ReplicateTo: t.texts("replicate_to"),
+	}
+	if j.NewestOnly && j.Initial == policy.InitialAll {
+		t.wrong("intermediates", `intermediates = false sends only the newest, and initial = "all" every snapshot; keep one of them`)
 	}
 	j.Datasets = decodePatterns(t, j.Driver)
 	j.Encryption = decodeEncryption(t, j.Driver)

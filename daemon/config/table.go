@@ -173,9 +173,13 @@ func (t *table) number(key string, low, high, otherwise int) int {
 }
 
 // flag reads true or false; false if it is not there.
-func (t *table) flag(key string) bool {
-	b, _ := value[bool](t, key, "true or false without quotes")
-	return b
+func (t *table) flag(key string) bool { return t.flagOr(key, false) }
+
+func (t *table) flagOr(key string, otherwise bool) bool {
+	if b, ok := value[bool](t, key, "true or false without quotes"); ok {
+		return b
+	}
+	return otherwise
 }
 
 // texts reads an array of strings.

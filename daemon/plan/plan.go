@@ -32,6 +32,8 @@ type Input struct {
 	MayPromote bool
 	// Initial says what a first copy sends; "" is policy.InitialLatest.
 	Initial policy.Initial
+	// NewestOnly leaves out what lies between the base and the source's newest.
+	NewestOnly bool
 	// Flags are the pinned send options of this replica.
 	Flags string
 }

@@ -13,12 +13,14 @@ import (
 )
 
 // list reads the tiny language of these tests: "@a,1 @b=9,2" is a snapshot
-// named and identified a with Order 1, then one named b with identity 9.
+// named and identified a with Order 1, then one named b with identity 9; "#c,3" is a
+// bookmark.
 func list(text string) []dataset.Snapshot {
 	var out []dataset.Snapshot
 	for word := range strings.FieldsSeq(text) {
 		var s dataset.Snapshot
-		name, order, _ := strings.Cut(strings.TrimPrefix(word, "@"), ",")
+		s.Bookmark = strings.HasPrefix(word, "#")
+		name, order, _ := strings.Cut(strings.TrimLeft(word, "@#"), ",")
 		if _, err := fmt.Sscan(order, &s.Order); err != nil {
 			panic("bad snapshot " + word)
 		}
@@ -83,6 +85,9 @@ func TestStepsFollowTheSourceFromTheCommonBase(t *testing.T) {
 		{name: "older snapshots that the target never got stay behind", source: "@a,1 @b,2 @c,3", target: "@b,1", want: "b->c"},
 		{name: "what the target pruned is not sent again", source: "@a,1 @b,2 @c,3", target: "@a,1 @c,3"},
 		{name: "what the target has in another order is skipped", source: "@a,1 @b,2 @c,3", target: "@b,1 @a,2", want: "a->c"},
+		{name: "of a bookmark the data are gone", source: "#a,1 #b,2 @c,3", target: "@a,1", want: "a->c"},
+		{name: "a bookmark at the end is nothing to send", source: "@a,1 #b,2", target: "@a,1"},
+		{name: "no first copy of a bookmark", source: "#a,1"},
 		{name: "listed twice, sent once", source: "@a,1 @b,2 @b,2", target: "@a,1", want: "a->b"},
 		{name: "without an identity it cannot be sent", source: "@a,1 @x=,2 @c,3", target: "@a,1", want: "a->c"},
 	}

@@ -20,6 +20,7 @@ func drawInput(t *rapid.T) Input {
 		Source:  drawSide(t, "source"),
 		Initial: rapid.SampledFrom([]policy.Initial{policy.InitialLatest, policy.InitialAll}).Draw(t, "initial"),
 	}
+	in.NewestOnly = rapid.Bool().Draw(t, "newest only")
 	if rapid.Bool().Draw(t, "prefix") {
 		in.Target = drawPrefix(t, in.Source)
 	} else {
@@ -44,6 +45,8 @@ func drawSide(t *rapid.T, label string) []dataset.Snapshot {
 			Name:  rapid.SampledFrom([]string{"x", "y", "z"}).Draw(t, "name"),
 			ID:    dataset.ID(fmt.Sprint(id)),
 			Order: rapid.Uint64Range(1, 20).Draw(t, "order"),
+			// Only a source has any; on a target it means nothing.
+			Bookmark: rapid.IntRange(0, 4).Draw(t, "bookmark") == 0,
 		})
 	}
 	return out
@@ -88,7 +91,7 @@ func TestApplyingThePlanReachesTheSourcesNewest(t *testing.T) {
 			return
 		}
 		in.Target, in.Checkpoint, in.TargetID = apply(t, in, p), dataset.Checkpoint{}, db.ID
-		if src := sorted(in.Source); len(src) > 0 {
+		if src := withData(sorted(in.Source)); len(src) > 0 {
 			newest, found := src[len(src)-1].ID, false
 			for _, s := range in.Target {
 				found = found || s.ID == newest
@@ -100,6 +103,52 @@ func TestApplyingThePlanReachesTheSourcesNewest(t *testing.T) {
 		again, err := Decide(in)
 		if err != nil || !again.IsEmpty() {
 			t.Fatalf("planning the result of %q: %q, %v; want nothing to do", path(p), path(again), err)
+		}
+	})
+}
+
+// withData are those that can be sent.
+func withData(list []dataset.Snapshot) (out []dataset.Snapshot) {
+	for _, s := range list {
+		if !s.Bookmark {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func TestABookmarkIsABaseAndNothingElse(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := drawInput(t)
+		p, err := Decide(in)
+		if err != nil {
+			return
+		}
+		for _, s := range p.Steps {
+			if s.To.Bookmark {
+				t.Fatalf("%q sends %s, of which only a bookmark is left", path(p), s.To.ID)
+			}
+			if s.IsFull() != s.From.ID.IsZero() {
+				t.Fatalf("step %+v", s)
+			}
+		}
+	})
+}
+
+func TestNewestOnlyIsOneStep(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := drawInput(t)
+		in.NewestOnly = true
+		p, err := Decide(in)
+		if err != nil || p.Base.ID.IsZero() {
+			return
+		}
+		most := 1
+		if !p.Resume.IsZero() {
+			most = 2 // what was begun, and the newest
+		}
+		if len(p.Steps) > most {
+			t.Fatalf("%q has %d steps, want at most %d", path(p), len(p.Steps), most)
 		}
 	})
 }

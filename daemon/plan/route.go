@@ -63,7 +63,7 @@ func (in Input) route(e Evidence, base dataset.Snapshot) Plan {
 	first := in.firstTargets(ahead, base)
 	if to, ok := in.begun(ahead, base); ok {
 		p.Resume = in.Checkpoint
-		first = append([]dataset.Snapshot{to}, newerThan(ahead, to)...)
+		first = append([]dataset.Snapshot{to}, in.between(newerThan(ahead, to))...)
 	} else if !in.Checkpoint.IsZero() {
 		p.Dropped = &Dropped{Checkpoint: in.Checkpoint, Why: whyDropped(base)}
 	}
@@ -76,13 +76,14 @@ func (in Input) route(e Evidence, base dataset.Snapshot) Plan {
 	return p
 }
 
-// beyond is what the source has after the base and the target does not hold.
+// beyond is what the source has after the base and the target does not hold. Of a
+// bookmark the data are gone: it is a base and nothing else.
 func beyond(e Evidence, base dataset.Snapshot) []dataset.Snapshot {
 	held := map[dataset.ID]bool{}
 	for _, t := range e.Target {
 		held[t.ID] = true
 	}
-	ahead := slices.DeleteFunc(slices.Clone(e.Source), func(s dataset.Snapshot) bool { return held[s.ID] })
+	ahead := slices.DeleteFunc(slices.Clone(e.Source), func(s dataset.Snapshot) bool { return held[s.ID] || s.Bookmark })
 	if base.ID.IsZero() {
 		return ahead
 	}
@@ -97,7 +98,18 @@ func newerThan(list []dataset.Snapshot, s dataset.Snapshot) []dataset.Snapshot {
 
 // firstTargets are the To of each step when nothing was begun.
 func (in Input) firstTargets(ahead []dataset.Snapshot, base dataset.Snapshot) []dataset.Snapshot {
-	if base.ID.IsZero() && in.Initial != policy.InitialAll && len(ahead) > 1 {
+	if base.ID.IsZero() {
+		if in.Initial != policy.InitialAll && len(ahead) > 1 {
+			return ahead[len(ahead)-1:]
+		}
+		return ahead
+	}
+	return in.between(ahead)
+}
+
+// between leaves out the intermediate snapshots where the policy says so.
+func (in Input) between(ahead []dataset.Snapshot) []dataset.Snapshot {
+	if in.NewestOnly && len(ahead) > 1 {
 		return ahead[len(ahead)-1:]
 	}
 	return ahead
@@ -140,13 +152,23 @@ func (in Input) explain(p *Plan, e Evidence) {
 	case len(e.Source) == 0:
 		p.Why = "the source has no snapshot yet"
 	case len(p.Steps) == 0:
-		p.Why = fmt.Sprintf("up to date: the target has %s, the newest", p.Base.Name)
+		p.Why = upToDate(p.Base)
 	case p.Base.ID.IsZero():
 		p.Why = fmt.Sprintf("first copy, %s to the newest, %s", count(len(p.Steps), "step"), last(p.Steps).To.Name)
 	default:
 		p.Why = fmt.Sprintf("%s from the common base %s to the newest, %s",
 			count(len(p.Steps), "step"), p.Base.Name, last(p.Steps).To.Name)
 	}
+}
+
+func upToDate(base dataset.Snapshot) string {
+	switch {
+	case base.ID.IsZero():
+		return "nothing can be sent: of the source's snapshots only bookmarks are left"
+	case base.Bookmark:
+		return fmt.Sprintf("up to date: the target has %s, of which the source keeps a bookmark", base.Name)
+	}
+	return fmt.Sprintf("up to date: the target has %s, the newest", base.Name)
 }
 
 func (in Input) whyStep(p *Plan, i, held int) string {
@@ -158,6 +180,8 @@ func (in Input) whyStep(p *Plan, i, held int) string {
 		return "first copy: the target holds nothing and initial = all starts with the oldest snapshot"
 	case s.IsFull():
 		return fmt.Sprintf("first copy: the target holds nothing and initial = latest sends the newest of %s", count(held, "snapshot"))
+	case in.NewestOnly:
+		return fmt.Sprintf("the newest after %s; intermediates = false leaves out what lies between", s.From.Name)
 	case i == 0:
 		return fmt.Sprintf("the target has %s and not this one", s.From.Name)
 	default:

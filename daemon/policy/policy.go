@@ -34,6 +34,7 @@ type Job struct {
 	MayPromote  bool           // its targets may fence this node (decision 9)
 	Location    *time.Location // for cron and for retention's days; UTC unless the file says otherwise
 	Initial     Initial
+	NewestOnly  bool // of several new snapshots only the newest is sent (intermediates = false)
 	Encryption  Encryption
 }
 

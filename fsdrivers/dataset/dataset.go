@@ -113,6 +113,9 @@ type Snapshot struct {
 	// Retain is the time retention counts with: Created on the side that made
 	// it; on a target Created clamped so that a source cannot bend it.
 	Retain time.Time `json:"retain"`
+	// Bookmark says that only its identity is left, as a base for increments: its
+	// data are gone, and it can be no step's To.
+	Bookmark bool `json:"bookmark,omitempty"`
 	// Holds are our tags on it, sorted.
 	Holds []Tag `json:"holds,omitempty"`
 }

@@ -196,7 +196,7 @@ func (t *tool) keep(ctx context.Context, c *lists, now func() time.Time, path da
 }
 
 func snapshotOf(e entry, props facts, holds []dataset.Tag) dataset.Snapshot {
-	s := dataset.Snapshot{Name: e.short(), ID: e.id(), Order: e.txg, Holds: holds}
+	s := dataset.Snapshot{Name: e.short(), ID: e.id(), Order: e.txg, Bookmark: e.isBookmark(), Holds: holds}
 	s.Created = timeOf(props[e.name][propCreated])
 	if s.Created.IsZero() {
 		s.Created = time.Unix(int64(props.number(e.name, "creation")), 0).UTC()
