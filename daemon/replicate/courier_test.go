@@ -59,7 +59,7 @@ func (f *far) Tips(_ context.Context, q wire.TipsRequest) (wire.Tips, error) {
 	}
 	var tips []wire.Tip
 	for _, ask := range asks {
-		r := wire.Replica{Path: ask.Dataset.Path, Snapshots: f.held[ask.Dataset.Path], Mark: f.marks[ask.Dataset.Path]}
+		r := wire.Replica{Path: ask.Dataset.Path, Snapshots: f.held[ask.Dataset.Path], Mark: f.marks[ask.Dataset.Path], Checkpoint: f.pending[ask.Dataset.Path]}
 		if len(r.Snapshots) > 0 {
 			r.ID = ask.Dataset.ID
 		}
