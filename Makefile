@@ -41,6 +41,10 @@ test-machine: deps build ## what needs OpenZFS (2.3 and 2.4) or disks that fail:
 test-zfs: deps build ## its ZFS part alone, with all of the drivers' contract on each kind of dataset and version
 	MACHINE_TAGS=zfs $(MACHINE) integration/machine/test.sh
 
+.PHONY: test-kills
+test-kills: deps build ## 100 kills and cuts at random moments of one ZFS copy (8 in make test)
+	ANTIPODE_KILLS=100 MACHINE_RUN=TestCopySurvivesKillsAndCuts MACHINE_MINUTES=60 ZFS_SERIES=2.3 MACHINE_TAGS=zfs $(MACHINE) integration/machine/test.sh ./integration/zfs/crossing
+
 .PHONY: check
 check: $(GOLANGCI) $(GOFUMPT) ## format, vet, lint, floors
 	@out=$$($(GOFUMPT) -l .); [ -z "$$out" ] || { echo "not formatted by gofumpt:"; echo "$$out"; exit 1; }

@@ -69,6 +69,7 @@ guest() {
 	"$work/run" -recipe "$here" -zfs "$version" -limit "$((minutes + 3))m" -memory 3072 \
 		-read "$repository" -read "$work/bin" -share "$work/exchange" \
 		-env "ANTIPODE_BIN=$work/bin/antipode" -env "ANTIPODE_ZFS_EXCHANGE=$work/exchange" -env "CI=${CI:-}" -env "ANTIPODE_TURN=${ZFS_TURN:-}" \
+		-env "ANTIPODE_KILLS=${ANTIPODE_KILLS:-}" \
 		-- bash "$work/bin/inside.sh" "$work/bin/$tag" -test.v "-test.timeout=${minutes}m" "$@" \
 		> >(sed -u "/^=== [^R]/d; s/^/[$name] /" | tee -a "$work/out") 2> >(exec sed -u "s/^/[$name] /" >&2) &
 	pids+=($!)
