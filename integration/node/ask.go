@@ -14,7 +14,7 @@ import (
 )
 
 // toolBound is how long a command may take.
-const toolBound = 3 * time.Minute
+const toolBound = 10 * time.Minute
 
 // Call runs a command of antipode against this machine.
 func (n *Node) Call(args ...string) (stdout, stderr string, code int) {
