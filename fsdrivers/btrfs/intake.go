@@ -15,8 +15,8 @@ import (
 	"antipode/fsdrivers/btrfs/segment"
 	"antipode/fsdrivers/btrfs/stream"
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/failpoint"
 	"antipode/fsdrivers/internal/command"
-	"antipode/fsdrivers/internal/failpoint"
 )
 
 // intake receives one stream, segment by segment. A segment's states:

@@ -9,7 +9,7 @@ import (
 
 	"antipode/fsdrivers/btrfs/segment"
 	"antipode/fsdrivers/dataset"
-	"antipode/fsdrivers/internal/failpoint"
+	"antipode/fsdrivers/failpoint"
 )
 
 // readJournal reads what is sealed of a step, without what is not on the disk any

@@ -12,7 +12,7 @@ import (
 
 	"antipode/fsdrivers/btrfs/stream"
 	"antipode/fsdrivers/dataset"
-	"antipode/fsdrivers/internal/failpoint"
+	"antipode/fsdrivers/failpoint"
 )
 
 // seedling is a received subvolume whose data are durable.

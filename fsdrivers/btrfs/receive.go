@@ -13,7 +13,7 @@ import (
 	"antipode/fsdrivers/btrfs/segment"
 	"antipode/fsdrivers/btrfs/stream"
 	"antipode/fsdrivers/dataset"
-	"antipode/fsdrivers/internal/failpoint"
+	"antipode/fsdrivers/failpoint"
 )
 
 // Pending implements fsdrivers.Receiver: the newest segment that is sealed, and

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"antipode/fsdrivers/dataset"
-	"antipode/fsdrivers/internal/failpoint"
+	"antipode/fsdrivers/failpoint"
 )
 
 // Abort implements fsdrivers.Receiver. A receive that still runs is ErrBusy: end

@@ -12,8 +12,8 @@ import (
 
 	"antipode/fsdrivers/btrfs/segment"
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/failpoint"
 	"antipode/fsdrivers/internal/command"
-	"antipode/fsdrivers/internal/failpoint"
 )
 
 // What is in INTO/.antipode/incoming/<step>/. The sweep removes these names and

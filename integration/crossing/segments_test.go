@@ -88,9 +88,9 @@ func TestOneBtrfsCopySurvivesRandomKillsAndCuts(t *testing.T) {
 	for i := range times {
 		before := p.there.There()
 		moment := before + 1 + rand.Int64N(6*mib)
-		p.fra.eventually(fmt.Sprintf("blow %d, after %d bytes", i, moment-before), func() bool {
-			return p.there.There() >= moment || len(p.points(db)) > 0
-		})
+		if !within(4*patience, func() bool { return p.there.There() >= moment || len(p.points(db)) > 0 }) {
+			t.Fatalf("blow %d: %d bytes did not pass", i, moment-before)
+		}
 		if len(p.points(db)) > 0 {
 			t.Logf("it was done after %d blows", i)
 			break

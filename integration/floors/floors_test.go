@@ -17,17 +17,17 @@ const module = "antipode/"
 // floor of each package. A package missing here fails the test: say where it
 // belongs before you write it.
 var floor = map[string]int{
-	"fsdrivers/dataset":            0,
-	"fsdrivers/internal/command":   0,
-	"fsdrivers/internal/failpoint": 0,
-	"fsdrivers":                    1,
-	"fsdrivers/btrfs/stream":       1,
-	"fsdrivers/zfs/stream":         1,
-	"fsdrivers/btrfs/segment":      2,
-	"fsdrivers/btrfs":              3,
-	"fsdrivers/zfs":                2,
-	"fsdrivers/fake":               2,
-	"fsdrivers/drivertest":         2,
+	"fsdrivers/dataset":          0,
+	"fsdrivers/internal/command": 0,
+	"fsdrivers/failpoint":        0,
+	"fsdrivers":                  1,
+	"fsdrivers/btrfs/stream":     1,
+	"fsdrivers/zfs/stream":       1,
+	"fsdrivers/btrfs/segment":    2,
+	"fsdrivers/btrfs":            3,
+	"fsdrivers/zfs":              2,
+	"fsdrivers/fake":             2,
+	"fsdrivers/drivertest":       2,
 
 	"transport/peer":          0,
 	"transport/shape":         0,

@@ -146,6 +146,8 @@ type Copier struct {
 	first    First
 	prefix   prefix
 	root     Times
+	done     int64 // bytes before the place where it is; END never counts
+	commands int64
 }
 
 // NewCopier reads the head of a stream, unless Head did, and holds it to the plan.
@@ -160,6 +162,7 @@ func NewCopier(r *Reader, p Plan) (*Copier, error) {
 	}
 	c := &Copier{
 		r: r, gate: gate{version: r.version, allowDevices: p.AllowDevices}, rewriter: rewriter{plan: p}, first: first, prefix: newPrefix(),
+		done: r.taken, commands: r.index,
 	}
 	return c, c.rewriter.check(first)
 }
@@ -177,10 +180,11 @@ func NewCopierAt(r *Reader, p Plan, at Position) (*Copier, error) {
 	return c, err
 }
 
-// Position is where the copier is: behind all that Pass has passed on.
+// Position is where the copier is: behind all that Pass has passed on. At the end of
+// a stream it is before END, so that whoever goes on from there has that to send.
 func (c *Copier) Position() Position {
 	return Position{
-		Version: c.r.version, First: c.first, Head: c.r.headSize, Done: c.r.taken, Commands: c.r.index,
+		Version: c.r.version, First: c.first, Head: c.r.headSize, Done: c.done, Commands: c.commands,
 		Prefix: c.prefix.state(), Root: c.root,
 	}
 }
@@ -189,7 +193,7 @@ func (c *Copier) Position() Position {
 func (c *Copier) Digest() Digest { return c.prefix.digest() }
 
 // Bytes is how much of the stream lies before here.
-func (c *Copier) Bytes() int64 { return c.r.taken }
+func (c *Copier) Bytes() int64 { return c.done }
 
 // Ready waits until the next command is in memory, and reports whether that is
 // END.
@@ -240,6 +244,7 @@ func (c *Copier) step() error {
 		return err
 	}
 	c.out.add(cmd.Raw)
+	c.done, c.commands = c.r.taken, c.r.index
 	return nil
 }
 

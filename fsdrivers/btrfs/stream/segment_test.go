@@ -44,12 +44,12 @@ func inSegments(t *testing.T, in []byte, n int, fresh bool) (segments [][]byte, 
 				t.Fatal(err)
 			}
 		}
-		at = append(at, c.Position())
 		if last {
 			if err := c.Finish(); err != nil {
 				t.Fatal(err)
 			}
 		}
+		at = append(at, c.Position()) // the last one is before END too
 		if err := c.End(); err != nil {
 			t.Fatal(err)
 		}

@@ -172,8 +172,8 @@ func TestCopyRewritesIdentitiesAndNothingElse(t *testing.T) {
 				if !bytes.Equal(out.Bytes(), want) {
 					t.Errorf("version %d: the rewritten stream differs from the one made so", version)
 				}
-				if st.Done != int64(len(in)) || st.First.Ctransid != 9 {
-					t.Errorf("it ended at %+v, want %d bytes read and transaction 9", st, len(in))
+				if st.Done != int64(len(in)-commandBytes) || st.First.Ctransid != 9 {
+					t.Errorf("it ended at %+v, want %d bytes before END and transaction 9", st, len(in)-commandBytes)
 				}
 			})
 		}

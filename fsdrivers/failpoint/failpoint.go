@@ -1,5 +1,5 @@
 // Package failpoint names the places at which tests kill a daemon or cut the power
-// of its disk. Only a build with the tag `failpoints` can stop at them; in any
+// of its disk. Only a build with the tag `failpoints` or `machine` stops there; in any
 // other Hit is empty, and nothing from outside reaches it.
 //
 // The places are listed in points.txt, which a test makes from the calls in the

@@ -19,7 +19,7 @@ func TestPointsAreThoseOfTheTree(t *testing.T) {
 	call := regexp.MustCompile(`failpoint\.Hit\("([^"]*)"\)`)
 	var lines []string
 	seen := map[string]string{}
-	root := "../../.."
+	root := "../.."
 	err := filepath.WalkDir(filepath.Join(root, "fsdrivers"), func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 			return err
