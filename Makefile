@@ -32,6 +32,7 @@ test-unit: ## all packages but the ones that need a file system
 .PHONY: test-btrfs
 test-btrfs: deps build ## drivers, daemons and faults on real Btrfs (root)
 	ANTIPODE_BIN=$(CURDIR)/bin/antipode go test -count=1 -timeout 25m ./fsdrivers/btrfs/... ./integration/...
+	go test -count=1 -timeout 15m -tags failpoints ./integration/crash
 
 .PHONY: test-machine
 test-machine: deps build ## what needs OpenZFS (2.3 and 2.4) or disks that fail: in the test machine (root, once)

@@ -36,6 +36,7 @@ func (d *Daemon) check(ctx context.Context, _ control.Nothing) (control.CheckRes
 			c.add(control.Fatal, "accept from "+key.from, offer.Problem, "make room, or lower min_free")
 		} else {
 			c.add(control.Good, "accept from "+key.from, "takes "+key.driver+" datasets into "+r.Accept().Into, "")
+			c.costs(ctx, "accept from "+key.from, r.driver)
 		}
 	}
 	if len(c.site.cfg.Alert.Exec) == 0 {
@@ -155,6 +156,7 @@ func (c *checker) offer(ctx context.Context, object, name string, o wire.Offer, 
 			need = max(need, usage.Size-usage.Free)
 		}
 	}
+	c.refusals(ctx, object, name, o, w)
 	if room := o.Usage.Free - o.MinFree; need > room {
 		c.add(control.Warning, object, fmt.Sprintf("first copies may need up to %d bytes, and %s has %d above its min_free", need, name, room),
 			"make room there before the first copy begins; it would wait half-way")

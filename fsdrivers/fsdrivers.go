@@ -153,6 +153,18 @@ type Finding struct {
 	Cure   string `json:"cure"`
 }
 
+// Scanner looks into a dataset for what a target may refuse, on a source.
+type Scanner interface {
+	// FindDevice returns where the live dataset holds a device node; "" if it holds
+	// none. It may take long: who ends ctx gets its cause.
+	FindDevice(ctx context.Context, d dataset.Path) (where string, err error)
+}
+
+// Coster tells what a target keeps beside the points, for an operator.
+type Coster interface {
+	Costs(ctx context.Context) (string, error)
+}
+
 // Activator makes a standby live, on a target.
 type Activator interface {
 	// Activate makes a writable copy of the snapshot at the replica's live

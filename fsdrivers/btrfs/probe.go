@@ -122,7 +122,7 @@ func probeQuota(f *os.File, object string) []fsdrivers.Finding {
 		return nil
 	}
 	return []fsdrivers.Finding{{
-		Object: object, What: "quota groups are on: destroying snapshots gives space back very slowly",
+		Object: object, What: "quota groups are on: destroying snapshots, those that a copy on its way keeps too, gives space back very slowly",
 		Cure: "`btrfs quota disable " + object + "`, or simple quotas (Linux 6.7)",
 	}}
 }
