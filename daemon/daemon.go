@@ -73,17 +73,20 @@ type Daemon struct {
 	memory      *stripe.Share // of what is sent, over all peers
 	watch       *watch.Watch
 	pairing     *pairingDesk
+	rateNews    chan struct{} // the rates have to be looked at again
 	started     time.Time
 
 	ctx context.Context //nolint:containedctx // the life of Serve, for work that no caller waits for
 	end context.CancelFunc
 
 	reloading   sync.Mutex // held while a configuration is read and put in force, or a wish to pause
+	setting     sync.Mutex // held while rates are set
 	mu          sync.Mutex // guards below
 	current     *site
 	closed      map[board.ReplicaKey]bool         // no receive begins here: it is being promoted
 	rivals      map[board.ReplicaKey]dataset.Mark // what a source shows against our mark: split brain
 	paused      map[string]bool                   // jobs
+	wishes      rates                             // rates that were set by command
 	silentSince map[string]time.Time              // peers that did not answer before a promotion
 	facts       map[ledger.FactKey]ledger.Fact    // of the run before this one; not changed after Serve began
 	running     sync.WaitGroup
@@ -99,8 +102,9 @@ func New(o Options) (*Daemon, error) {
 		Options: o, Board: board.New(), ledger: o.Ledger, host: shape.NewBudget(nil),
 		memory:  stripe.NewShare(sendWindows * int(o.Config.Transport.Window)),
 		started: o.Now(), current: &site{}, closed: map[board.ReplicaKey]bool{}, rivals: map[board.ReplicaKey]dataset.Mark{}, silentSince: map[string]time.Time{},
+		rateNews: make(chan struct{}, 1),
 	}
-	if err := d.loadMemory(); err != nil {
+	if err := errors.Join(d.loadMemory(), d.loadRates()); err != nil {
 		return nil, err
 	}
 	d.ctx, d.end = context.WithCancel(context.Background())
@@ -137,6 +141,7 @@ func (d *Daemon) Serve(ctx context.Context) error {
 		"transport":   func(ctx context.Context) error { return d.server.Serve(ctx, d.Listener) },
 		"watch":       d.watch.Serve,
 		"upkeep":      d.upkeep,
+		"rates":       d.keepRates,
 		"ledger": func(ctx context.Context) error {
 			return d.ledger.Serve(ctx, func(err error) { d.Log.Error().Err(err).Msg("history was not written") })
 		},

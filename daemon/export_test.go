@@ -37,3 +37,8 @@ func (d *Daemon) IssueToken() (control.PairResponse, error) { return d.pairing.i
 func (d *Daemon) RedeemToken(ctx context.Context, token string) (control.PairAcceptResponse, error) {
 	return d.pairing.redeem(ctx, control.PairAcceptRequest{Token: token})
 }
+
+// Rate is the verb rate.
+func (d *Daemon) Rate(ctx context.Context, r control.RateRequest) (control.RateResponse, error) {
+	return d.rate(ctx, r)
+}

@@ -29,7 +29,7 @@ func (d *Daemon) ReloadConfig() (control.ReloadResponse, error) {
 	if err := d.install(cfg); err != nil {
 		return control.ReloadResponse{}, d.refuseReload(err)
 	}
-	answer := control.ReloadResponse{Changes: changes(old, cfg)}
+	answer := control.ReloadResponse{Changes: append(changes(old, cfg), d.heldByCommand()...)}
 	d.Log.Info().Strs("changes", answer.Changes).Msg("configuration is in force")
 	d.ledger.Record(ledger.Batch{Events: []ledger.Event{{At: d.Now(), Kind: "reloaded", Text: fmt.Sprint(answer.Changes)}}})
 	return answer, nil
@@ -62,8 +62,8 @@ func changes(old, next *config.Config) []string {
 	out = compare(out, "job", named(old.Jobs, func(j policy.Job) string { return j.ID }), named(next.Jobs, func(j policy.Job) string { return j.ID }))
 	accept := func(a policy.Accept) string { return a.From + " (" + string(a.Driver) + ")" }
 	out = compare(out, "accept from", named(old.Accepts, accept), named(next.Accepts, accept))
-	if old.RateLimit != next.RateLimit {
-		out = append(out, fmt.Sprintf("the host's rate limit is %s", next.RateLimit))
+	if !reflect.DeepEqual(old.RateLimit, next.RateLimit) {
+		out = append(out, "the host's rate limit changed")
 	}
 	if !reflect.DeepEqual(old.Alert, next.Alert) {
 		out = append(out, "the alert command changed")

@@ -29,6 +29,7 @@ func (d *Daemon) Status() status.Status {
 			}
 		}
 	}
+	d.showLimits(&s)
 	transfers := d.server.Transfers()
 	for i := range s.Replicas {
 		r := &s.Replicas[i]

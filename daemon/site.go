@@ -60,10 +60,9 @@ func (d *Daemon) install(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	d.host.SetRate(int64(cfg.RateLimit))
-	rerouted := map[string]*work{} // jobs that were there, with a courier that was not
+	d.applyRates(func() *site { return next }) // before anything new can send
+	rerouted := map[string]*work{}             // jobs that were there, with a courier that was not
 	for id, w := range next.jobs {
-		w.budget.SetRate(int64(w.job.Rate))
 		for _, c := range w.couriers {
 			c.SetJob(w.job)
 			if c.done == nil {
@@ -80,6 +79,7 @@ func (d *Daemon) install(cfg *config.Config) error {
 	d.mu.Lock()
 	d.current = next
 	d.mu.Unlock()
+	d.hastenRates()
 	d.dismiss(old, next)
 	d.pinUp(next)
 	d.setSchedules(cfg.Jobs)

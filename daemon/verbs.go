@@ -31,6 +31,7 @@ func (d *Daemon) Register(s *control.Server) {
 		return d.SetPaused(r.Job, false)
 	})
 	control.Handle(s, control.Abort, d.abort)
+	control.Handle(s, control.Rate, d.rate)
 	control.Handle(s, control.Check, d.check)
 	control.Handle(s, control.Plan, func(ctx context.Context, r control.PlanRequest) (control.Preview[plan.Plan, prune.Verdict], error) {
 		return d.preview(ctx, r)

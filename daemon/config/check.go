@@ -109,7 +109,7 @@ func warnJob(j placed[policy.Job]) {
 	if !v.Replicate.IsZero() && len(v.ReplicateTo) == 0 {
 		t.warn("", "job %q says when it replicates and not where to; want replicate_to", v.ID)
 	}
-	if v.Rate != 0 && len(v.ReplicateTo) == 0 {
+	if !v.Rate.IsZero() && len(v.ReplicateTo) == 0 {
 		t.warn("rate_limit", "job %q has a rate_limit and no replicate_to, so that it sends nothing", v.ID)
 	}
 	if v.Keep.IsZero() {

@@ -50,7 +50,7 @@ type Config struct {
 	Accepts    []policy.Accept
 	Alert      Alert
 	Log        Log
-	RateLimit  policy.Rate // of the whole host; 0 is no limit
+	RateLimit  policy.Timetable // of the whole host
 	Transport  Transport
 	Warnings   []Problem // what is allowed and probably not meant
 }

@@ -39,7 +39,7 @@ func decodeMain(t *table) draft {
 	if len(c.SocketPath) > maxSocketPath {
 		t.wrong("control_socket", "control_socket has %d bytes; the kernel takes at most %d", len(c.SocketPath), maxSocketPath)
 	}
-	c.RateLimit = parsed(t, "rate_limit", "200Mbit/s", policy.ParseRate)
+	c.RateLimit = decodeLimit(t, time.UTC)
 	decodeListen(c, t.sub("listen"))
 	decodeAlert(c, t.sub("alert"))
 	decodeLog(c, t.sub("log"))
@@ -128,7 +128,6 @@ func decodeJob(t *table) policy.Job {
 		Always:     t.flag("always"),
 		Hooks:      decodeHooks(t.sub("hooks")),
 		RPO:        parsed(t, "rpo", "90m", policy.ParseDuration),
-		Rate:       parsed(t, "rate_limit", "200Mbit/s", policy.ParseRate),
 		Keep:       decodeKeep(t.sub("keep")),
 		MayPromote: t.flag("may_promote"),
 		Location:   loc,
@@ -141,6 +140,7 @@ func decodeJob(t *table) policy.Job {
 		t.wrong("intermediates", `intermediates = false sends only the newest, and initial = "all" every snapshot; keep one of them`)
 	}
 	j.Datasets = decodePatterns(t, j.Driver)
+	j.Rate = decodeLimit(t, j.Location)
 	j.Encryption = decodeEncryption(t, j.Driver)
 	return j
 }

@@ -29,7 +29,7 @@ type Job struct {
 	Hooks       Hooks
 	ReplicateTo []string      // names of peers, at least one unless the job only snapshots
 	RPO         time.Duration // 0: no objective
-	Rate        Rate
+	Rate        Timetable
 	Keep        Keep
 	MayPromote  bool           // its targets may fence this node (decision 9)
 	Location    *time.Location // for cron and for retention's days; UTC unless the file says otherwise

@@ -14,9 +14,10 @@ import (
 type Status struct {
 	Node     string    `json:"node"`
 	Version  string    `json:"version"`
-	Now      time.Time `json:"now"`              // when this was so, by the node's clock
-	Started  time.Time `json:"started,omitzero"` // zero: told from the ledger, no daemon runs
-	Listen   string    `json:"listen,omitempty"` // "" when it takes no calls
+	Now      time.Time `json:"now"`                 // when this was so, by the node's clock
+	Started  time.Time `json:"started,omitzero"`    // zero: told from the ledger, no daemon runs
+	Listen   string    `json:"listen,omitempty"`    // "" when it takes no calls
+	Limit    Limit     `json:"rate_limit,omitzero"` // of all jobs together
 	Peers    []Peer    `json:"peers"`
 	Jobs     []Job     `json:"jobs"`
 	Replicas []Replica `json:"replicas"` // what this node holds for others
@@ -46,6 +47,7 @@ type Job struct {
 	Running bool      `json:"running"`
 	LastRun time.Time `json:"last_run,omitzero"` // when the last one began
 	NextRun time.Time `json:"next_run,omitzero"` // zero: only when triggered
+	Limit   Limit     `json:"rate_limit,omitzero"`
 	// Held is how long the hooks of the last snapshot kept its datasets quiet.
 	Held time.Duration `json:"held_ns,omitempty"`
 	// NextReplication is when it replicates by a schedule of its own; zero: after

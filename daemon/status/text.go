@@ -45,6 +45,9 @@ func (p *page) head(s Status) {
 		}
 	}
 	p.ends(left, stamp(s.Now))
+	if !s.Limit.IsZero() {
+		p.line(0, "rate limit "+s.Limit.Text())
+	}
 	code, line := Health(s)
 	p.line(0, p.paint(codeColour[code], p.mark(code)+line))
 }
@@ -115,6 +118,9 @@ func (p *page) job(now time.Time, j Job) {
 	facts := p.rhythm(now, j)
 	if j.Driver != "" { // the ledger does not know it
 		facts = Printable(j.Driver) + ", " + facts
+	}
+	if !j.Limit.IsZero() {
+		facts += ", rate limit " + j.Limit.Text()
 	}
 	p.title("JOB "+Printable(j.ID), facts)
 	if j.Problem != nil {

@@ -46,6 +46,10 @@ type Budget struct {
 	// served. A budget so stands at its parent as one waiter, however many
 	// wait on it: jobs share a host evenly, not lanes.
 	turn chan struct{}
+	// granted is what is left of the last turn at the parent, whose holder takes
+	// the parent's piece: with small pieces of its own it would have a small share.
+	// Whoever has the turn here may touch it.
+	granted int
 
 	rate atomic.Int64 // bytes per second; 0 is unlimited; written under mu
 
@@ -134,10 +138,24 @@ func (b *Budget) waitSlice(ctx context.Context, n int) error {
 		return ctx.Err()
 	}
 	defer func() { <-b.turn }()
-	if err := b.take(ctx, n); err != nil {
+	if err := b.fetch(ctx, n); err != nil {
 		return err
 	}
-	return b.parent.Wait(ctx, n)
+	return b.take(ctx, n)
+}
+
+// fetch gets n bytes from the parent; the caller has the turn.
+func (b *Budget) fetch(ctx context.Context, n int) error {
+	piece := b.parent.Piece(MaxSlice)
+	b.granted = min(b.granted, piece)
+	for b.granted < n {
+		if err := b.parent.Wait(ctx, piece); err != nil {
+			return err
+		}
+		b.granted += piece
+	}
+	b.granted -= n
+	return nil
 }
 
 // take waits for n tokens, which may take several looks if the rate changes;

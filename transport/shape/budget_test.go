@@ -173,6 +173,8 @@ func TestJobAndHostBothAgree(t *testing.T) {
 		{"the host is slower", 100_000, []int64{1_000_000}, []int{4}, []float64{100_000}},
 		{"jobs share evenly, not lanes", 200_000, []int64{0, 0}, []int{9, 1}, []float64{100_000, 100_000}},
 		{"what one does not use the other gets", 200_000, []int64{50_000, 0}, []int{2, 2}, []float64{50_000, 150_000}},
+		{"small pieces are no small share", 2_000_000, []int64{500_000, 0}, []int{1, 1}, []float64{500_000, 1_500_000}},
+		{"three of them", 3_000_000, []int64{100_000, 1_500_000, 0}, []int{2, 1, 8}, []float64{100_000, 1_450_000, 1_450_000}},
 		{"an unlimited host", 0, []int64{70_000, 30_000}, []int{1, 3}, []float64{70_000, 30_000}},
 	}
 	for _, tt := range tests {

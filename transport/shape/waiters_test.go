@@ -3,6 +3,7 @@ package shape_test
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,6 +65,31 @@ func TestPiecesDoNotGoOutTogether(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A lane asks for pieces of its own budget's size; beside large ones they must not
+// be a small share.
+func TestSmallPiecesAreNoSmallShare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		host := shape.NewBudget(nil)
+		host.SetRate(2_000_000)
+		var wg sync.WaitGroup
+		var got [2]atomic.Int64
+		for i, r := range []int64{500_000, 0} {
+			job := shape.NewBudget(host)
+			job.SetRate(r)
+			wg.Go(func() {
+				for n := job.Piece(1 << 20); job.Wait(ctx, n) == nil; {
+					got[i].Add(int64(n))
+				}
+			})
+		}
+		wg.Wait()
+		within(t, "the limited job", got[0].Load(), 5_000_000, 0.03)
+		within(t, "the other", got[1].Load(), 15_000_000, 0.03)
+	})
 }
 
 // A machine that wakes its timers late must not lose rate, and must not pour out
