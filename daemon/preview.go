@@ -183,6 +183,9 @@ func (p *previewer) send(ctx context.Context, name string, side previewSide, r w
 	if len(planned.Steps) > 0 {
 		out.Far = append(out.Far, fmt.Sprintf("%s receives into its own subtree of %s and prunes it by its own policy", name, p.d.node()))
 	}
+	if r.Note != "" {
+		out.Far = append(out.Far, name+" "+r.Note)
+	}
 	if planned.Dropped != nil {
 		out.Far = append(out.Far, name+" drops an unfinished receive: "+planned.Dropped.Why)
 	}

@@ -108,9 +108,15 @@ func (t target) Inventory(ctx context.Context, from string, q wire.InventoryRequ
 	if err != nil {
 		return wire.Inventory{}, err
 	}
+	places, notes := r.foresee(ctx, q.Datasets, ids)
 	for _, ask := range q.Datasets {
 		id, isHeld := ids[ask.Dataset.Path]
-		replica := r.replica(ctx, ask, id)
+		at, moves := places[ask.Dataset.Path]
+		if !moves {
+			at = dataset.Dataset{Path: ask.Dataset.Path, ID: id}
+		}
+		replica := r.replica(ctx, at)
+		replica.Path, replica.Note = ask.Dataset.Path, notes[ask.Dataset.Path]
 		if isHeld && replica.Problem == nil { // else any name would raise an alarm
 			t.d.judgeSource(board.ReplicaKey{From: from, Dataset: ask.Dataset.Path}, replica.Mark, ask.Mark)
 		}
@@ -121,9 +127,12 @@ func (t target) Inventory(ctx context.Context, from string, q wire.InventoryRequ
 
 // replica reads one dataset's facts from the disk; what cannot be read is said
 // in the answer, so that it holds back no other dataset.
-func (r *room) replica(ctx context.Context, ask wire.InventoryAsk, id dataset.ID) wire.Replica {
-	path := ask.Dataset.Path
-	answer := wire.Replica{Path: path, ID: id}
+func (r *room) replica(ctx context.Context, at dataset.Dataset) wire.Replica {
+	path := at.Path
+	if path.IsZero() { // another dataset's replica has its place, and will give way
+		return wire.Replica{}
+	}
+	answer := wire.Replica{Path: path, ID: at.ID}
 	var err error
 	if answer.Snapshots, err = r.driver.Snapshots(ctx, path); err != nil {
 		return wire.Replica{Path: path, Problem: wire.FromError(fmt.Errorf("list points of %s: %w", path, err))}
@@ -278,6 +287,7 @@ func (d *Daemon) tendReplica(ctx context.Context, from string, path dataset.Path
 		line.Points = len(points) - len(gone)
 		line.RPO = r.Accept().RPO
 		line.Role, line.Generation = activate.TargetRole(mark, d.node(), len(points) > 0).String(), mark.Generation
+		showAside(line)
 		was := line.LastPoint
 		line.LastPoint = status.Point{}
 		if len(points) > 0 {

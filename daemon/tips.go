@@ -122,6 +122,9 @@ func (t target) Tips(ctx context.Context, from string, q wire.TipsRequest) (wire
 // tips reads the tips of a list, and judges the marks that the source shows.
 func (t target) tips(ctx context.Context, from string, r *room, asks []wire.InventoryAsk) ([]knownTip, error) {
 	ids, err := r.held(ctx)
+	if err == nil && t.arrange(ctx, from, r, asks, ids) {
+		ids, err = r.held(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +143,7 @@ func (t target) tips(ctx context.Context, from string, r *room, asks []wire.Inve
 		}
 		now, ok := r.known.tip(path, versions[path])
 		if !ok {
-			replica := r.replica(ctx, ask, id)
+			replica := r.replica(ctx, dataset.Dataset{Path: path, ID: id})
 			now = knownTip{version: versions[path], tip: replica.Tip(), mark: replica.Mark}
 			if n := len(replica.Snapshots); n > 0 {
 				now.newest = replica.Snapshots[n-1]

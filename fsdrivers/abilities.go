@@ -18,3 +18,14 @@ type Comparer interface {
 	// ErrNotDataset, ErrStuck.
 	IsUnchanged(ctx context.Context, d dataset.Path, s dataset.Snapshot) (bool, error)
 }
+
+// Mover changes the path of a replica, on a target.
+type Mover interface {
+	// Move gives the replica of d.ID, which lies under d.Path, another path, with its
+	// points, their times and holds, and its mark. Replicas below either path stay
+	// where they are; an unfinished receive is given up. A crash leaves it where it
+	// was or where it goes after the next Sweep. Doing it again is success. Errors:
+	// ErrNotFound, ErrExists (points of another dataset are there), ErrBusy (a
+	// receive runs), ErrRefused (no path for a replica).
+	Move(ctx context.Context, d dataset.Dataset, to dataset.Path) error
+}

@@ -130,6 +130,13 @@ func (b *Board) ForgetDataset(id string, path dataset.Path) {
 	delete(b.job(id).datasets, path)
 }
 
+// ForgetReplica drops a replica that has gone to another path.
+func (b *Board) ForgetReplica(k ReplicaKey) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.replicas, k)
+}
+
 // Datasets returns the paths known of a job, sorted.
 func (b *Board) Datasets(id string) []dataset.Path {
 	b.mu.Lock()

@@ -42,7 +42,8 @@ func (t *Target) Sweep(ctx context.Context) error {
 	defer in.close()
 	all := []error{syncName(in.File)}
 	failpoint.Hit("sweep-synced")
-	all = append(all, t.sweepWork(ctx, in))
+	moving, _ := t.replicas(in) // what is wrong is told below
+	all = append(all, t.finishMoves(in, moving), t.sweepWork(ctx, in))
 	replicas, err := t.replicas(in)
 	all = append(all, err)
 	for _, d := range replicas {

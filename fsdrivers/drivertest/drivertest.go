@@ -134,6 +134,7 @@ func RunSome(t *testing.T, pick func(name string) bool, newHarness func(t *testi
 		{"bounds", boundsCases()},
 		{"version", versionCases()},
 		{"compare", compareCases()},
+		{"move", moveCases()},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, c := range group.cases {

@@ -106,6 +106,17 @@ func (d *Disk) Remove(path dataset.Path) {
 	d.next()
 }
 
+// Rename renames a live dataset, as a person would.
+func (d *Disk) Rename(path, to dataset.Path) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	v := d.live[path]
+	delete(d.live, path)
+	v.Path = to
+	d.live[to] = v
+	d.next()
+}
+
 // RemoveSnapshot destroys a snapshot as a person would, past every hold; into
 // is as in SnapshotFiles.
 func (d *Disk) RemoveSnapshot(into string, path dataset.Path, name string) {

@@ -70,6 +70,9 @@ type Replica struct {
 	Checkpoint dataset.Checkpoint `json:"checkpoint,omitzero"`
 	Mark       dataset.Mark       `json:"mark,omitzero"`
 	Problem    *Error             `json:"problem,omitempty"` // why this dataset cannot be received into
+	// Note says what a round would do first, for people: the replica lies under the
+	// dataset's former path, or that of another dataset lies under this one.
+	Note string `json:"note,omitempty"`
 }
 
 // Open announces one incarnation of a step: one run of `send`. It ends any
