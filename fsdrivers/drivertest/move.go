@@ -1,6 +1,9 @@
 package drivertest
 
 import (
+	"slices"
+	"strings"
+
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
 )
@@ -31,6 +34,7 @@ func (w *world) wantReplicas(want ...dataset.Dataset) {
 	w.Helper()
 	got, err := w.Target().Find(w.Context(), "/", true)
 	w.must(err, "find replicas")
+	slices.SortFunc(want, func(a, b dataset.Dataset) int { return strings.Compare(string(a.Path), string(b.Path)) })
 	wantPaths(w, got, want...)
 }
 
@@ -125,7 +129,7 @@ func moveOutside(w *world) {
 	d, s := w.sent("db", "x")
 	g := ability[Guard](w)
 	before := g.Outside()
-	for _, to := range []dataset.Path{"", "/", "..", "/../up", "/a/../../b", "/.antipode/x", "/x/.antipode"} {
+	for _, to := range []dataset.Path{"", "..", "/../up", "/a/../../b", "/.antipode/x", "/x/.antipode"} {
 		if _, err := w.move(d, to); err == nil {
 			w.Errorf("moved to %q", to)
 		}
