@@ -77,7 +77,7 @@ func moveReceives(w *world) {
 
 func moveLeavesOthers(w *world) {
 	tree, top := w.sent("tree", "x")
-	below, leaf := w.sent("tree/a/below", "y")
+	below, leaf := w.sent("tree/below", "y")
 	moved, err := w.move(tree, w.Path("tree.was-1"))
 	w.must(err, "move")
 	w.wantReplicas(below, moved)
@@ -94,6 +94,7 @@ func moveLeavesOthers(w *world) {
 func moveAmongOthers(w *world) {
 	d, s := w.sent("db", "x")
 	inner, old := w.sent("db/inner", "z")
+	w.MakeDir("place")
 	below, leaf := w.sent("place/below", "y")
 	moved, err := w.move(d, w.Path("place"))
 	w.must(err, "move")
