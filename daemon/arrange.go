@@ -129,8 +129,8 @@ func (t target) arrange(ctx context.Context, from string, r *room, asks []wire.I
 			err = r.driver.(fsdrivers.Mover).Move(ctx, l.Dataset, l.to) //nolint:forcetypeassert // mayMove looked
 		}
 		log := t.d.Log.With().Str("peer", from).Stringer("dataset", l.Path).Stringer("to", l.to).Logger()
-		if err != nil {
-			log.Warn().Err(err).Msg("a replica was not moved to its dataset's path")
+		if err != nil { // in every round, and the source shows the conflict
+			log.Debug().Err(err).Msg("a replica was not moved to its dataset's path")
 			return moved
 		}
 		moved = true
