@@ -36,6 +36,8 @@ type Source struct {
 	log    zerolog.Logger
 	binary string
 
+	newest newest
+
 	mu   sync.Mutex // guards seen
 	seen map[dataset.Path]bool
 }
@@ -210,6 +212,7 @@ func (s *Source) Snapshots(_ context.Context, d dataset.Path) ([]dataset.Snapsho
 	if err != nil {
 		return nil, fmt.Errorf("snapshots of %s: %w", d, err)
 	}
+	s.newest.set(d, list)
 	return list, nil
 }
 

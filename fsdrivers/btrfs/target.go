@@ -54,6 +54,8 @@ type Target struct {
 	// sweep looks whose one is: until its record is written it is nobody's.
 	starting sync.Mutex
 
+	newest newest
+
 	preparing sync.Mutex // guards prepared
 	prepared  bool       // Into was a subvolume with our places in it
 
@@ -237,6 +239,9 @@ func (t *Target) Snapshots(_ context.Context, d dataset.Path) (list []dataset.Sn
 		list, err = r.snapshots()
 		return err
 	})
+	if err == nil {
+		t.newest.set(d, list)
+	}
 	return list, err
 }
 

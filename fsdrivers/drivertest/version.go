@@ -30,10 +30,21 @@ func versioned(w *world) map[string]fsdrivers.Versioner {
 	return sides
 }
 
-// versions reads those of one dataset. Time passes first, where a file system
-// needs that to be sure.
+// list reads the lists of both sides, as a daemon does that then remembers the
+// versions.
+func (w *world) list(d dataset.Path) {
+	w.Helper()
+	_, err := w.Source().Snapshots(w.Context(), d)
+	w.must(err, "list the snapshots of %s", d)
+	_, err = w.Target().Snapshots(w.Context(), d)
+	w.must(err, "list the points of %s", d)
+}
+
+// versions reads those of one dataset, and then its lists. Time passes first, where
+// a file system needs that to be sure.
 func (w *world) versions(d dataset.Path) map[string]string {
 	w.Helper()
+	defer w.list(d)
 	if s, ok := w.Harness.(Settler); ok {
 		s.Settle()
 	}
@@ -58,9 +69,10 @@ func (w *world) changed(what string, before, after map[string]string, sides ...s
 	}
 	for side := range before {
 		// One that cannot be told is never taken for unchanged.
-		if got := before[side] != after[side] || after[side] == ""; got != want[side] && want[side] {
+		switch got := before[side] != after[side] || after[side] == ""; {
+		case want[side] && !got:
 			w.Errorf("%s: the version on the %s is still %q", what, side, after[side])
-		} else if got != want[side] {
+		case !want[side] && got:
 			w.Errorf("%s: the version on the %s went from %q to %q", what, side, before[side], after[side])
 		}
 	}
@@ -69,6 +81,7 @@ func (w *world) changed(what string, before, after map[string]string, sides ...s
 func versionStays(w *world) {
 	d, _ := w.sent("db", "one")
 	w.sent("other", "two")
+	w.list(d.Path)
 	before := w.versions(d.Path)
 	for side, v := range before {
 		if v == "" {
@@ -79,11 +92,13 @@ func versionStays(w *world) {
 	w.transfer(step(o, dataset.Snapshot{}, w.snap(o)))
 	w.changed("a step of another dataset", before, w.versions(d.Path))
 	w.Reopen()
+	w.list(d.Path)
 	w.changed("a new driver", before, w.versions(d.Path))
 }
 
 func versionChanges(w *world) {
 	d, first := w.sent("db", "one")
+	w.list(d.Path)
 	before := w.versions(d.Path)
 	check := func(what string, sides ...string) {
 		w.Helper()
@@ -118,10 +133,11 @@ func versionChanges(w *world) {
 func versionSeesOthers(w *world) {
 	r := ability[Remover](w)
 	d, s := w.sent("db", "one")
+	w.list(d.Path)
 	before := w.versions(d.Path)
 	r.RemoveReceived(d.Path, s.Name)
-	after := w.versions(d.Path)
-	w.changed("a point removed by hand", before, after, "target")
+	w.changed("a point removed by hand", before, w.versions(d.Path), "target")
+	before = w.versions(d.Path)
 	r.RemoveSent(d.Path, s.Name)
-	w.changed("a snapshot removed by hand", after, w.versions(d.Path), "source")
+	w.changed("a snapshot removed by hand", before, w.versions(d.Path), "source")
 }

@@ -118,6 +118,10 @@ func limits() segment.Limits {
 	return segment.Limits{Bytes: 512 << 10, Most: time.Hour, Quiet: time.Hour, Small: 128 << 10}
 }
 
+// Settle lets the kernel's coarse clock tick, at its slowest a hundred times a
+// second: two changes within a tick have one time.
+func (h *harness) Settle() { time.Sleep(30 * time.Millisecond) }
+
 func now() time.Time { return time.Date(2026, 4, 1, 0, 0, 0, 0, time.UTC) }
 
 func (h *harness) Reopen() {
