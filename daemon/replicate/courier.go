@@ -31,11 +31,10 @@ import (
 )
 
 const (
-	// fullSlots and incrementSlots bound what runs at once to one peer. First
-	// copies have slots of their own: they take weeks, increments take
-	// seconds.
-	fullSlots      = 2
-	incrementSlots = 4
+	// fullSlots bounds the first copies that run at once to one peer. They have
+	// slots of their own: they take weeks, increments take seconds. Those have
+	// as many as is worth it; see tempo.
+	fullSlots = 2
 	// retryFirst and retryMost bound the pause after a failure; it doubles.
 	retryFirst = 5 * time.Second
 	retryMost  = 5 * time.Minute
@@ -134,7 +133,7 @@ type pause struct {
 // New returns a courier; Serve runs it.
 func New(o Options) *Courier {
 	c := &Courier{
-		Options: o, visits: make(chan visit), nudge: make(chan struct{}, 1), full: newSlots(fullSlots), small: newSlots(incrementSlots),
+		Options: o, visits: make(chan visit), nudge: make(chan struct{}, 1), full: newSlots(fullSlots), small: newTempoSlots(),
 		seen: map[dataset.Path]side{}, theirs: map[dataset.Path]dataset.Mark{}, errands: map[dataset.Path]*errand{}, backoff: map[dataset.Path]pause{},
 		stills: map[dataset.Path]still{},
 	}

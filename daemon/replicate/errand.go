@@ -120,6 +120,9 @@ func (c *Courier) step(ctx context.Context, job policy.Job, step plan.Step, resu
 		return 0, err
 	}
 	c.History.Record(ledger.Batch{Steps: []ledger.Step{record}})
+	if m.bytes() < wire.MinChunk { // what takes long for its size says nothing about numbers
+		c.small.stepped(record.Ended.Sub(began))
+	}
 	c.landed(path, step.To)
 	log.Info().Int64("bytes", m.bytes()).Dur("took", c.Now().Sub(began)).Msg("step is durable on the target")
 	return m.bytes(), nil
