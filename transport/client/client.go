@@ -76,6 +76,8 @@ type Client struct {
 	// transfers that have lanes now; they share Options.Lanes.
 	transfers atomic.Int64
 	open      atomic.Int64 // lanes connected now
+	chunks    gate         // first chunks in memory that are not small
+	bulk      gate         // transfers over lanes
 }
 
 // New makes a client; it connects when it is asked something.
@@ -102,10 +104,15 @@ func New(o Options) *Client {
 		d := Dialer()
 		o.Dial = func(ctx context.Context, address string) (net.Conn, error) { return d.DialContext(ctx, "tcp", address) }
 	}
-	c := &Client{opts: o, base: "https://" + o.Address, pool: stripe.NewPool(o.Window)}
+	c := &Client{
+		opts: o, base: "https://" + o.Address, pool: stripe.NewPool(o.Window),
+		chunks: make(gate, maxChunks), bulk: make(gate, maxBulk),
+	}
 	shared := c.transport()
 	shared.ResponseHeaderTimeout = answerTimeout
-	shared.MaxIdleConnsPerHost = 2
+	// Small steps find a connection that is warm: another one costs two round
+	// trips before the first byte.
+	shared.MaxIdleConnsPerHost = maxIdle
 	shared.IdleConnTimeout = time.Minute
 	c.calls = c.retrying(shared, callRetries)
 	c.steps = c.retrying(shared, 1<<30)

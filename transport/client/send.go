@@ -59,7 +59,6 @@ func (c *Client) Send(ctx context.Context, open wire.Open, src io.Reader, progre
 	if progress == nil {
 		progress = func(Progress) {}
 	}
-	defer c.opts.Memory.Join()()
 	t := c.newTransfer(open, progress)
 	done, err := t.send(ctx, src)
 	if err != nil && !t.isAnswered() {
@@ -104,26 +103,23 @@ func (t *transfer) window() int {
 
 // send reads the first chunk and chooses the way by whether that was all.
 func (t *transfer) send(ctx context.Context, src io.Reader) (wire.Committed, error) {
-	first := t.c.pool.Get(t.open.ChunkBytes)
-	stop := closeOn(ctx, src)
-	n, err := stripe.Fill(src, first)
-	stop()
+	first, err := t.first(ctx, src)
+	defer first.leave(t.c.pool)
 	switch {
 	case ctx.Err() != nil:
 		return wire.Committed{}, context.Cause(ctx)
 	case err == io.EOF: //nolint:errorlint // only a bare io.EOF ends a stream
-		done, err := t.whole(ctx, first[:n])
-		if err == nil {
-			// Otherwise an abandoned request may still be reading it.
-			t.c.pool.Put(first)
-			t.tell(Progress{Acked: int64(n), Wire: t.sent.Load()})
+		done, err := t.whole(ctx, first.bytes)
+		if err != nil {
+			first.bytes = nil // an abandoned request may still be reading it
+			return done, err
 		}
-		return done, err
+		t.tell(Progress{Acked: int64(len(first.bytes)), Wire: t.sent.Load()})
+		return done, nil
 	case err != nil:
 		return wire.Committed{}, fmt.Errorf("read stream: %w", err)
 	}
-	defer t.c.pool.Put(first)
-	return t.striped(ctx, io.MultiReader(bytes.NewReader(first[:n]), src), src)
+	return t.striped(ctx, io.MultiReader(bytes.NewReader(first.bytes), src), src)
 }
 
 // closeOn closes a source that can be closed when ctx ends, so that a Read of
@@ -138,6 +134,11 @@ func closeOn(ctx context.Context, src io.Reader) (stop func() bool) {
 
 // striped sends over lanes.
 func (t *transfer) striped(parent context.Context, stream, src io.Reader) (wire.Committed, error) {
+	if err := t.c.bulk.enter(parent); err != nil {
+		return wire.Committed{}, err
+	}
+	defer t.c.bulk.leave()
+	defer t.c.opts.Memory.Join()()
 	p, err := t.announce(parent)
 	if err != nil {
 		return wire.Committed{}, err

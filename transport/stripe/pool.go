@@ -22,9 +22,16 @@ type Pool struct {
 // NewPool keeps at most so many bytes that nobody uses.
 func NewPool(keepBytes int) *Pool { return &Pool{keepBytes: keepBytes} }
 
+// tiny is what is not worth keeping: hundreds of small streams may be on their way
+// at once.
+const tiny = 64 << 10
+
 // Get lends a buffer of n bytes, at most wire.MaxChunk, with any content. It
-// takes less than twice n, or wire.MinChunk.
+// takes less than twice n, or wire.MinChunk; no more than n if that is little.
 func (p *Pool) Get(n int) []byte {
+	if n <= tiny {
+		return make([]byte, n)
+	}
 	class, size := classOf(n)
 	p.mu.Lock()
 	defer p.mu.Unlock()
