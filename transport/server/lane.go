@@ -51,6 +51,9 @@ func (s *Server) readLane(r *http.Request, c *http.ResponseController, peer stri
 	if err != nil {
 		return wire.Progress{}, err
 	}
+	if t.whole {
+		return wire.Progress{}, wire.Errorf(wire.KindMalformed, "the step comes in one request, and has no lanes")
+	}
 	v, leave, err := s.transfers.enter(t, n)
 	if err != nil {
 		return wire.Progress{}, err

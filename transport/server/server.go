@@ -77,7 +77,8 @@ type Options struct {
 	Memory int
 	// WaitForLink is how long a receive waits for its sender; nil is 24 h.
 	WaitForLink func(wire.Open) time.Duration
-	// MaxTransfers that run at once, over all peers; 64 if 0.
+	// MaxTransfers that run at once, over all peers, small steps in one request
+	// left out; 64 if 0.
 	MaxTransfers int
 }
 
@@ -115,6 +116,7 @@ type Server struct {
 	pool      *stripe.Pool
 	memory    *stripe.Share
 	transfers *table
+	large     chan struct{} // a place for each large step in one request
 	handler   http.Handler
 }
 
@@ -135,7 +137,7 @@ func New(o Options) *Server {
 	if o.WaitForLink == nil {
 		o.WaitForLink = func(wire.Open) time.Duration { return defaultWaitForLink }
 	}
-	s := &Server{opts: o, pool: stripe.NewPool(o.Window), memory: stripe.NewShare(o.Memory), transfers: newTable()}
+	s := &Server{opts: o, pool: stripe.NewPool(o.Window), memory: stripe.NewShare(o.Memory), transfers: newTable(), large: make(chan struct{}, maxLarge)}
 	s.handler = s.routes()
 	return s
 }

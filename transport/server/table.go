@@ -11,7 +11,7 @@ import (
 )
 
 // remembered is how many incarnations that are over keep their answer.
-const remembered = 256
+const remembered = 1024
 
 // minWindow lets one chunk come while another is delivered; maxWindow is what
 // a stripe.Receiver can compare repetitions of. In chunks.
@@ -25,6 +25,7 @@ type table struct {
 	mu      sync.Mutex // guards what follows
 	closed  bool
 	running map[key]*transfer
+	whole   int                  // of those that run: steps in one request
 	byName  map[string]*transfer // also those that are over
 	over    []string             // names of those, oldest first
 }
@@ -82,6 +83,9 @@ func (b *table) retire(t *transfer) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.running, t.key())
+	if t.whole {
+		b.whole--
+	}
 	b.over = append(b.over, t.open.Incarnation)
 	if len(b.over) > remembered {
 		delete(b.byName, b.over[0])
@@ -91,10 +95,10 @@ func (b *table) retire(t *transfer) {
 
 // open returns the transfer of the announcement: the one that it started
 // before, or a new one, once the earlier incarnation is over and its child
-// reaped.
-func (s *Server) open(ctx context.Context, peer string, o wire.Open) (*transfer, error) {
+// reaped. whole says that all of it comes in this request.
+func (s *Server) open(ctx context.Context, peer string, o wire.Open, whole bool) (*transfer, error) {
 	for {
-		t, earlier, err := s.tryOpen(peer, o)
+		t, earlier, err := s.tryOpen(peer, o, whole)
 		if err != nil || t != nil {
 			return t, err
 		}
@@ -106,7 +110,7 @@ func (s *Server) open(ctx context.Context, peer string, o wire.Open) (*transfer,
 }
 
 // tryOpen returns either a transfer or the earlier one that is in its way.
-func (s *Server) tryOpen(peer string, o wire.Open) (t, earlier *transfer, err error) {
+func (s *Server) tryOpen(peer string, o wire.Open, whole bool) (t, earlier *transfer, err error) {
 	b := s.transfers
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -121,13 +125,19 @@ func (s *Server) tryOpen(peer string, o wire.Open) (t, earlier *transfer, err er
 		return t, nil, nil
 	}
 	t = s.newTransfer(peer, o)
+	t.whole = whole
 	switch {
 	case b.closed:
 		return nil, nil, fmt.Errorf("%w: the daemon stops", wire.ErrAborted)
 	case b.running[t.key()] != nil:
 		return nil, b.running[t.key()], nil
-	case len(b.running) >= s.opts.MaxTransfers:
-		return nil, nil, fmt.Errorf("%w: %d are running here", wire.ErrTooMany, len(b.running))
+	case !whole && len(b.running)-b.whole >= s.opts.MaxTransfers:
+		return nil, nil, fmt.Errorf("%w: %d are running here", wire.ErrTooMany, len(b.running)-b.whole)
+	case whole && b.whole >= maxWhole:
+		return nil, nil, fmt.Errorf("%w: %d small steps are running here", wire.ErrTooMany, b.whole)
+	}
+	if whole {
+		b.whole++
 	}
 	b.running[t.key()], b.byName[o.Incarnation] = t, t
 	s.start(t)
@@ -153,7 +163,10 @@ func (s *Server) start(t *transfer) {
 	log := s.opts.Log.With().Str("peer", t.peer).Stringer("dataset", t.open.Step.Dataset.Path).
 		Str("incarnation", t.open.Incarnation).Logger()
 	log.Info().Str("snapshot", t.open.Step.To.Name).Msg("receive starts")
-	leave := s.memory.Join()
+	leave := func() {}
+	if !t.whole { // what comes whole does not narrow the windows of others
+		leave = s.memory.Join()
+	}
 	go func() {
 		t.run(ctx, s.opts.Backend)
 		leave()

@@ -25,6 +25,7 @@ type transfer struct {
 	started time.Time
 	rx      *stripe.Receiver
 	patient time.Duration // wait_for_link
+	whole   bool          // it comes in one request, and no lane brings more
 	now     func() time.Time
 
 	cancel context.CancelCauseFunc

@@ -14,6 +14,12 @@ import (
 )
 
 const (
+	// maxWhole is how many steps in one request may be at work at once, and
+	// maxLarge how many of these may be larger than smallStep: they are in
+	// memory.
+	maxWhole  = 256
+	maxLarge  = 32
+	smallStep = 128 << 10
 	// stepWait is how long the answer to a whole step is held back; the sender
 	// follows the progress after that.
 	stepWait = 20 * time.Second
@@ -30,7 +36,7 @@ func (s *Server) openTransfer(w http.ResponseWriter, r *http.Request, peer strin
 	if err != nil {
 		return nil, err
 	}
-	t, err := s.openWithin(r.Context(), peer, o)
+	t, err := s.openWithin(r.Context(), peer, o, false)
 	if err != nil {
 		return nil, err
 	}
@@ -39,11 +45,11 @@ func (s *Server) openTransfer(w http.ResponseWriter, r *http.Request, peer strin
 }
 
 // openWithin turns a wait that takes too long into an answer to try again on.
-func (s *Server) openWithin(ctx context.Context, peer string, o wire.Open) (*transfer, error) {
+func (s *Server) openWithin(ctx context.Context, peer string, o wire.Open, whole bool) (*transfer, error) {
 	busy := fmt.Errorf("%w: the receive before this one is still being ended", wire.ErrTooMany)
 	ctx, cancel := context.WithTimeoutCause(ctx, openWait, busy)
 	defer cancel()
-	return s.open(ctx, peer, o)
+	return s.open(ctx, peer, o, whole)
 }
 
 func (s *Server) abort(_ http.ResponseWriter, r *http.Request, peer string) (any, error) {
@@ -102,13 +108,21 @@ func pause(ctx context.Context, d time.Duration) {
 func (s *Server) step(w http.ResponseWriter, r *http.Request, peer string) (any, error) {
 	stop := limitBody(w, r, s.opts.Now(), wire.MaxStepBytes)
 	defer stop()
+	if r.ContentLength < 0 || r.ContentLength > smallStep {
+		select {
+		case s.large <- struct{}{}:
+			defer func() { <-s.large }()
+		case <-r.Context().Done():
+			return nil, context.Cause(r.Context())
+		}
+	}
 	// As on a lane, only silence counts: at a low rate a chunk takes minutes.
 	body := bufio.NewReader(&liveBody{r: r.Body, c: http.NewResponseController(w), now: s.opts.Now})
 	o, err := readOpen(body)
 	if err != nil {
 		return nil, bodyError(err)
 	}
-	t, err := s.openWithin(r.Context(), peer, o)
+	t, err := s.openWithin(r.Context(), peer, o, true)
 	if err != nil {
 		return nil, err
 	}
