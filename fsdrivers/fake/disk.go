@@ -38,6 +38,7 @@ type volume struct {
 	shelf
 	dataset.Dataset
 	files    content
+	frozen   content // what files were at the last snapshot; nil if they changed since
 	readonly bool
 	foreign  bool   // not ours: somebody's copy of a received snapshot
 	origin   string // the activation that made it, "" for none

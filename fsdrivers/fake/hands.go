@@ -1,8 +1,12 @@
 package fake
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
+	"time"
 
 	"antipode/fsdrivers/dataset"
 )
@@ -58,6 +62,7 @@ func (d *Disk) change(path dataset.Path, file string, b *blob) error {
 	if v.readonly {
 		return fmt.Errorf("write %s on %s: dataset %s is read-only: %w", file, d.name, path, dataset.ErrRefused)
 	}
+	v.frozen = nil
 	if b == nil {
 		delete(v.files, file)
 		d.next()
@@ -90,6 +95,31 @@ func (d *Disk) SnapshotFiles(into string, path dataset.Path, name string) (map[s
 		return s.snaps[name].files.files(), nil
 	}
 	return nil, fmt.Errorf("read snapshot %s of %s on %s: %w", name, path, d.name, dataset.ErrNotFound)
+}
+
+// Carry puts all snapshots of a live dataset of another disk into a replica, as
+// somebody does who carries the first copy there. The content is shared.
+func (d *Disk) Carry(from *Disk, path dataset.Path, into string, received time.Time) error {
+	from.mu.Lock()
+	v := from.live[path]
+	if v == nil {
+		from.mu.Unlock()
+		return fmt.Errorf("carry %s from %s: %w", path, from.name, dataset.ErrNotFound)
+	}
+	snaps := slices.Collect(maps.Values(v.snaps))
+	id := v.Dataset
+	from.mu.Unlock()
+	slices.SortFunc(snaps, func(a, b *snapshot) int { return cmp.Compare(a.Order, b.Order) })
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := &replica{Dataset: id}
+	for _, s := range snaps {
+		c := &snapshot{Snapshot: s.Snapshot, files: s.files}
+		c.Order, c.Received = d.next(), received.UTC()
+		r.put(c)
+	}
+	d.replicas[replicaKey{strings.TrimSuffix(into, "/"), path}] = r
+	return nil
 }
 
 // Remove destroys a live dataset with its snapshots, as a person would. Sends

@@ -23,23 +23,24 @@ type shelf struct {
 type snapshot struct {
 	dataset.Snapshot // without Holds
 	files            content
-	holds            map[dataset.Tag]bool
-	sends            int           // streams of it that are open
-	gone             chan struct{} // closed when it is destroyed
+	holds            map[dataset.Tag]bool // nil for none
+	sends            int                  // streams of it that are open
+	gone             chan struct{}        // closed when it is destroyed; nil if it was never sent
 }
 
 func (s *shelf) put(snap *snapshot) {
 	if s.snaps == nil {
 		s.snaps = map[string]*snapshot{}
 	}
-	snap.gone = make(chan struct{})
 	s.snaps[snap.Name] = snap
 	s.touch()
 }
 
 func (s *shelf) remove(name string) {
 	if snap := s.snaps[name]; snap != nil {
-		close(snap.gone)
+		if snap.gone != nil {
+			close(snap.gone)
+		}
 		delete(s.snaps, name)
 		s.touch()
 	}
@@ -153,6 +154,9 @@ func (s *side) Hold(ctx context.Context, d dataset.Path, snap dataset.Snapshot, 
 	there := found.snaps[snap.Name]
 	if there.ID != snap.ID {
 		return fmt.Errorf("hold %s of %s: it is %s, not %s: %w", snap.Name, d, there.ID, snap.ID, dataset.ErrChanged)
+	}
+	if there.holds == nil {
+		there.holds = map[dataset.Tag]bool{}
 	}
 	there.holds[tag] = true
 	found.touch()

@@ -116,9 +116,12 @@ func (s *Source) Snapshot(ctx context.Context, name string, created time.Time, d
 // snapshotOf makes the snapshot of a live dataset.
 func (d *Disk) snapshotOf(v *volume, name string, created time.Time) *snapshot {
 	id := d.newID()
+	if v.frozen == nil {
+		v.frozen = v.files.clone()
+	}
 	return &snapshot{
 		Snapshot: dataset.Snapshot{Name: name, ID: id, Order: d.txg, Created: created, Retain: created},
-		files:    v.files.clone(), holds: map[dataset.Tag]bool{},
+		files:    v.frozen,
 	}
 }
 
@@ -140,6 +143,9 @@ func (s *Source) Send(ctx context.Context, step dataset.Step, from dataset.Check
 		return nil, fmt.Errorf("send %s of %s: %w", step.To.Name, step.Dataset.Path, err)
 	}
 	to.sends++
+	if to.gone == nil {
+		to.gone = make(chan struct{})
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	return &sending{ctx: ctx, cancel: cancel, disk: s.disk, crash: s.disk.crash, snap: to, enc: enc}, nil
 }
