@@ -60,6 +60,7 @@ fuzz: ## every fuzz target for FUZZTIME each
 .PHONY: bench
 bench: deps build ## the figures of the README, one line each
 	go run ./integration/bench -antipode bin/antipode
+	go run ./integration/bench/small
 
 .PHONY: endure
 endure: deps ## a hundred random kills and cuts during one Btrfs copy (half an hour)

@@ -4,8 +4,6 @@
 // prints one line a figure:
 //
 //	bench: NAME VALUE UNIT
-//
-// With -btrfs the small steps are made on real Btrfs as well (root).
 package main
 
 import (
@@ -24,7 +22,6 @@ import (
 const atMost = 15 * time.Minute
 
 func main() {
-	onBtrfs := flag.Bool("btrfs", false, "measure small steps on real Btrfs too (root)")
 	verbose := flag.Bool("v", false, "print each round as well, and what the daemons log")
 	rounds := flag.Int("rounds", 5, "how often each figure is measured")
 	flag.Parse()
@@ -33,11 +30,7 @@ func main() {
 	ctx, cancel := context.WithTimeoutCause(ctx, atMost, fmt.Errorf("the bench did not end within %s", atMost))
 	defer cancel()
 	b := bench{verbose: *verbose, rounds: max(1, *rounds)}
-	parts := []func(context.Context) error{b.noop, b.small}
-	if *onBtrfs {
-		parts = append(parts, b.smallOnBtrfs)
-	}
-	for _, part := range parts {
+	for _, part := range []func(context.Context) error{b.small, b.noop} {
 		if err := part(ctx); err != nil {
 			fmt.Fprintf(os.Stderr, "bench failed: %v\n", errors.Join(err, context.Cause(ctx)))
 			os.Exit(1)
