@@ -88,9 +88,10 @@ func (d *Disk) next() uint64 {
 	return d.txg
 }
 
-// newID mints an identity that looks like a UUID.
+// newID mints an identity that looks like a UUID. It takes no room.
 func (d *Disk) newID() dataset.ID {
-	h := sha256.Sum256(fmt.Appendf(nil, "%s/%d", d.name, d.next()))
+	d.txg++
+	h := sha256.Sum256(fmt.Appendf(nil, "%s/%d", d.name, d.txg))
 	return dataset.ID(fmt.Sprintf("%x-%x-%x-%x-%x", h[:4], h[4:6], h[6:8], h[8:10], h[10:16]))
 }
 

@@ -24,14 +24,21 @@ const atMost = 15 * time.Minute
 func main() {
 	verbose := flag.Bool("v", false, "print each round as well, and what the daemons log")
 	rounds := flag.Int("rounds", 5, "how often each figure is measured")
+	only := flag.String("only", "", "measure only this one of small and noop")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	ctx, cancel := context.WithTimeoutCause(ctx, atMost, fmt.Errorf("the bench did not end within %s", atMost))
 	defer cancel()
 	b := bench{verbose: *verbose, rounds: max(1, *rounds)}
-	for _, part := range []func(context.Context) error{b.small, b.noop} {
-		if err := part(ctx); err != nil {
+	for _, part := range []struct {
+		name string
+		run  func(context.Context) error
+	}{{"small", b.small}, {"noop", b.noop}} {
+		if *only != "" && *only != part.name {
+			continue
+		}
+		if err := part.run(ctx); err != nil {
 			fmt.Fprintf(os.Stderr, "bench failed: %v\n", errors.Join(err, context.Cause(ctx)))
 			os.Exit(1)
 		}
