@@ -189,6 +189,9 @@ func pointCell(x Point) cell {
 	if x.IsZero() {
 		return text("-")
 	}
+	if x.Confirmed.After(x.Time) {
+		return text("unchanged since " + stamp(x.Time))
+	}
 	return text(stamp(x.Time))
 }
 

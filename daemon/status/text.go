@@ -145,6 +145,12 @@ func (p *page) rhythm(now time.Time, j Job) string {
 	case !j.LastRun.IsZero():
 		s = "last run " + ago(now, j.LastRun)
 	}
+	if j.Held > 0 {
+		s += ", its hooks held " + Duration(j.Held)
+	}
+	if j.NextReplication.After(now) {
+		s += ", replicates in " + Duration(j.NextReplication.Sub(now))
+	}
 	switch {
 	case j.Paused:
 		return s + ", " + p.paint(yellow, "paused")

@@ -1,0 +1,48 @@
+package status_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"antipode/daemon/status"
+)
+
+var atNoon = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
+
+// A point that is a day old, and of which it was known an hour ago that nothing was
+// written since.
+func TestAConfirmedPointIsAsGoodAsNew(t *testing.T) {
+	point := status.Point{Name: "antipode_db_1", Time: atNoon.Add(-24 * time.Hour), Confirmed: atNoon.Add(-time.Hour)}
+	if lag, state := status.Judge(atNoon, point, 90*time.Minute, ""); lag != time.Hour || state != status.StateOK {
+		t.Errorf("got lag %s, %s, want 1h and ok", lag, state)
+	}
+	if lag, state := status.Judge(atNoon.Add(time.Hour), point, 90*time.Minute, ""); lag != 2*time.Hour || state != status.StateMissed {
+		t.Errorf("an hour later got lag %s, %s, want 2h and missed", lag, state)
+	}
+	point.Confirmed = point.Time.Add(-time.Hour)
+	if got := point.Fresh(); !got.Equal(point.Time) {
+		t.Errorf("confirmed before it was made: got %v, want %v", got, point.Time)
+	}
+}
+
+func TestTextShowsHoldsOwnTimesAndWhatIsUnchanged(t *testing.T) {
+	s := status.Status{Node: "fra1", Now: atNoon, Started: atNoon.Add(-time.Hour), Jobs: []status.Job{{
+		ID: "db", Driver: "btrfs", LastRun: atNoon.Add(-time.Minute), NextRun: atNoon.Add(time.Minute),
+		Held: 1500 * time.Millisecond, NextReplication: atNoon.Add(2 * time.Hour),
+		Datasets: []status.Dataset{{Path: "/data/db", Role: "primary", Peers: []status.Pair{{
+			Peer: "sin1", State: status.StateOK, RPO: time.Hour, Lag: time.Minute,
+			LastPoint: status.Point{Name: "antipode_db_1", Time: atNoon.Add(-24 * time.Hour), Confirmed: atNoon.Add(-time.Minute)},
+		}}}},
+	}}}
+	var out bytes.Buffer
+	if err := status.Text(&out, s, status.Style{Width: 160}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"its hooks held " + status.Duration(1500*time.Millisecond), "replicates in " + status.Duration(2*time.Hour), "unchanged since"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("want %q in\n%s", want, out.String())
+		}
+	}
+}
