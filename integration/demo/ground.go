@@ -15,12 +15,12 @@ type ground interface {
 	raise(ctx context.Context) error
 	// makeDataset makes the one that is replicated.
 	makeDataset(ctx context.Context) error
-	describe() string // "Btrfs, 3 GiB"
-	driver() string   // as configurations name it
-	dataset() string  // as the job names it
-	root() string     // where users work on it
-	into() string     // of sin1's accept
-	live() string     // below which activated datasets are
+	describe(host string) string // "Btrfs, 3 GiB"
+	driver() string              // as configurations name it
+	dataset() string             // as the job names it
+	root() string                // where users work on it
+	into() string                // of sin1's accept
+	live() string                // below which activated datasets are
 	// made and received list the snapshots on either side, oldest first.
 	made(ctx context.Context) ([]string, error)
 	received(ctx context.Context) ([]string, error)
@@ -68,7 +68,7 @@ func (b *btrfs) makeDataset(ctx context.Context) error {
 	return err
 }
 
-func (b *btrfs) describe() string           { return "Btrfs, " + status.Bytes(volumeBytes) }
+func (b *btrfs) describe(string) string     { return "Btrfs, " + status.Bytes(volumeBytes) }
 func (b *btrfs) driver() string             { return "btrfs" }
 func (b *btrfs) root() string               { return filepath.Join(b.fra.dir, "srv") }
 func (b *btrfs) dataset() string            { return b.root() }

@@ -20,9 +20,9 @@ import (
 
 const (
 	volumeBytes  = 3 << 30 // sparse; what is not written takes no room
-	toolTimeout  = 30 * time.Second
-	stopTimeout  = 6 * time.Second // of a daemon that was told to stop
-	strikeWithin = 40 * time.Second
+	toolTimeout  = 2 * time.Minute
+	stopTimeout  = 30 * time.Second // of a daemon that was told to stop
+	strikeWithin = 2 * time.Minute
 	pollEvery    = 100 * time.Millisecond
 )
 
@@ -307,11 +307,12 @@ func tool(ctx context.Context, name string, args ...string) (string, error) {
 	return strings.TrimSpace(out.String()), nil
 }
 
-// until asks again and again until done, an error, or the end of ctx.
+// until asks again and again until done, an error, or the end of ctx. It pauses at
+// least as long as an answer takes: on a slow machine asking must not be all that it
+// does.
 func until(ctx context.Context, done func() (bool, error)) error {
-	tick := time.NewTicker(pollEvery)
-	defer tick.Stop()
 	for {
+		began := time.Now()
 		ok, err := done()
 		if ok || err != nil {
 			return err
@@ -319,7 +320,7 @@ func until(ctx context.Context, done func() (bool, error)) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-tick.C:
+		case <-time.After(max(pollEvery, time.Since(began))):
 		}
 	}
 }

@@ -45,7 +45,7 @@ type demo struct {
 }
 
 func (d *demo) tell(ctx context.Context) error {
-	d.title("Antipode in under a minute: fra1 is the primary, sin1 the standby on the far side of the world.")
+	d.title("Antipode in a minute: fra1 is the primary, sin1 the standby on the far side of the world.")
 	d.manifests = map[string][]manifest.Entry{}
 	for _, chapter := range []func(context.Context) error{
 		d.setUp, d.firstCopy, d.incrementals, d.retention, d.loseThePrimary, d.compare, d.sumUp,
@@ -105,7 +105,7 @@ func (d *demo) raise(ctx context.Context, n *node) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []string{n.name, n.address, fmt.Sprintf("pid %d", n.pid()), d.ground.describe(), "key " + brief(key)}, nil
+	return []string{n.name, n.address, fmt.Sprintf("pid %d", n.pid()), d.ground.describe(n.name), "key " + brief(key)}, nil
 }
 
 // brief shortens a key for the eye.

@@ -48,13 +48,16 @@ func (z *zfs) raise(ctx context.Context) error {
 		name *string
 		host string
 	}{{&z.fra, "fra1"}, {&z.sin, "sin1"}} {
-		*p.name = fmt.Sprintf("antipode-%s-%d", p.host, os.Getpid())
+		*p.name = poolName(p.host)
 		if err := z.pool(ctx, *p.name, p.host); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// poolName is that of a machine's pool, which no other demo has.
+func poolName(host string) string { return fmt.Sprintf("antipode-%s-%d", host, os.Getpid()) }
 
 // pool makes one, mounted in the stage's directory.
 func (z *zfs) pool(ctx context.Context, name, host string) error {
@@ -85,14 +88,17 @@ func (z *zfs) makeDataset(ctx context.Context) error {
 	return err
 }
 
-func (z *zfs) describe() string { return fmt.Sprintf("ZFS %s, pool %s", z.version, z.fra) }
-func (z *zfs) driver() string   { return "zfs" }
-func (z *zfs) dataset() string  { return z.fra + "/srv" }
-func (z *zfs) root() string     { return filepath.Join(z.stage.dir, "fra1/srv") }
-func (z *zfs) into() string     { return z.sin + "/replicas" }
-func (z *zfs) live() string     { return z.sin + "/live" }
+func (z *zfs) driver() string  { return "zfs" }
+func (z *zfs) dataset() string { return z.fra + "/srv" }
+func (z *zfs) root() string    { return filepath.Join(z.stage.dir, "fra1/srv") }
+func (z *zfs) into() string    { return z.sin + "/replicas" }
+func (z *zfs) live() string    { return z.sin + "/live" }
 func (z *zfs) liveDir(live string) string {
 	return filepath.Join(z.stage.dir, "sin1", strings.TrimPrefix(live, z.sin))
+}
+
+func (z *zfs) describe(host string) string {
+	return fmt.Sprintf("ZFS %s, pool %s", z.version, poolName(host))
 }
 
 func (z *zfs) made(ctx context.Context) ([]string, error) { return z.snapshots(ctx, z.dataset()) }
