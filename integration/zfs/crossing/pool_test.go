@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"antipode/integration/node"
+	"antipode/integration/sample"
 )
 
 var poolCount atomic.Int32
@@ -70,9 +71,9 @@ func (p *pool) imports(name string, options ...string) {
 	p.name = name
 }
 
-// fail breaks the disk under the pool; what is written from now on fails. heal
-// mends it.
-func (p *pool) fail() {
+// fail breaks the disk under the pool, and returns when ZFS has found out by
+// writing that file; heal mends it.
+func (p *pool) fail(file string) (heal func()) {
 	p.t.Helper()
 	f, err := os.Create(filepath.Join(p.dir, "filler"))
 	node.Must(p.t, err)
@@ -84,10 +85,16 @@ func (p *pool) fail() {
 	if !strings.Contains(err.Error(), "no space left") {
 		p.t.Fatal(err)
 	}
-}
-
-func (p *pool) heal() {
-	p.t.Helper()
-	node.Must(p.t, os.Remove(filepath.Join(p.dir, "filler")))
-	p.zpool("clear", p.name)
+	sample.Random(p.t, file, mib)
+	sync := exec.Command("zpool", "sync", p.name) // it hangs until the pool is healed
+	node.Must(p.t, sync.Start())
+	if !node.Within(patience, func() bool { return p.zpool("list", "-H", "-o", "health", p.name) == "SUSPENDED" }) {
+		p.t.Fatalf("pool %s is not suspended: %s", p.name, p.zpool("status", p.name))
+	}
+	return func() {
+		p.t.Helper()
+		node.Must(p.t, os.Remove(filepath.Join(p.dir, "filler")))
+		p.zpool("clear", p.name)
+		_ = sync.Wait() // that it ends is what counts
+	}
 }
