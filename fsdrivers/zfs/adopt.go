@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/internal/command"
@@ -30,6 +31,9 @@ func (t *Target) adoptOne(ctx context.Context, d dataset.Dataset, at dataset.Pat
 	name, err := sourceName(at)
 	if err != nil {
 		return err
+	}
+	if checkComponent(aside) != "" || strings.HasPrefix(aside, NamePrefix) {
+		return fmt.Errorf("cannot set aside as %q: want one part of a ZFS name that does not begin with %q: %w", aside, NamePrefix, dataset.ErrRefused)
 	}
 	if what := checkName(name + "." + aside); what != "" || poolOf(name) != poolOf(t.opts.Into) {
 		return fmt.Errorf("%s.%s cannot be beside %s: %s (both are on one pool): %w", name, aside, t.opts.Into, what, dataset.ErrRefused)
@@ -70,7 +74,7 @@ type adoption struct {
 	raw  bool
 }
 
-// prepare brings about that fresh ends with the base.
+// prepare brings about that fresh ends with the base, and is inert.
 func (a *adoption) prepare(ctx context.Context) error {
 	z := a.t.zfs
 	f, err := z.get(ctx, commaList("guid", "type", "encryption", "written", propMark), []string{a.at, a.fresh, a.aside}, "-d", "1", "-t", "filesystem,volume")
@@ -118,12 +122,17 @@ func (a *adoption) begin(ctx context.Context, f facts) error {
 	if i < 0 {
 		return fmt.Errorf("%s has no snapshot %s (%s): %w", a.at, a.base.Name, a.base.ID, dataset.ErrBaseMissing)
 	}
-	if err := z.settleDown(ctx, a.at, a.kind); err != nil {
+	if err := z.settleDown(ctx, l); err != nil {
 		return err
 	}
 	if l.mustEndAt(a.base.ID) == nil {
 		f[a.fresh] = f[a.at]
 		return z.rename(ctx, a.at, a.fresh)
+	}
+	// What was written last is in no snapshot yet.
+	short := a.aside[len(a.at)+1:]
+	if _, err := z.run(ctx, a.at, "snapshot", a.at+"@"+short); unless(err, dataset.ErrExists) != nil {
+		return err
 	}
 	args := []string{"clone"}
 	for _, p := range inert(a.kind) {
@@ -154,9 +163,6 @@ func (a *adoption) split(ctx context.Context, f facts) error {
 // register writes down whose replica it is, and when its points came.
 func (a *adoption) register(ctx context.Context) error {
 	z := a.t.zfs
-	if err := z.settleDown(ctx, a.fresh, a.kind); err != nil {
-		return err
-	}
 	all, err := z.list(ctx, a.fresh)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
@@ -33,9 +34,13 @@ func (t *Target) ActivateInPlace(ctx context.Context, d dataset.Path, snap datas
 			return err
 		}
 		if l.prop(propLive) != on {
-			if err := t.goLive(ctx, l, snap); err != nil {
-				return err
-			}
+			err = t.mayGoLive(ctx, l, snap)
+		}
+		if err == nil {
+			err = t.goLive(ctx, l)
+		}
+		if err != nil {
+			return err
 		}
 		live.Live = l.name
 		return t.zfs.openLineage(ctx, l.name, func() error { return t.zfs.appear(ctx, l.name) })
@@ -61,8 +66,9 @@ func (t *Target) alone(ctx context.Context, d dataset.Path, do func() error) err
 	return errors.Join(do(), lock.Close())
 }
 
-// goLive takes away what keeps a lineage inert.
-func (t *Target) goLive(ctx context.Context, l *lineage, snap dataset.Snapshot) error {
+// mayGoLive refuses a lineage that does not end with the snapshot, and drops what an
+// unfinished receive left in it.
+func (t *Target) mayGoLive(ctx context.Context, l *lineage, snap dataset.Snapshot) error {
 	home, err := t.targetName(l.path)
 	if err != nil {
 		return err
@@ -73,11 +79,14 @@ func (t *Target) goLive(ctx context.Context, l *lineage, snap dataset.Snapshot) 
 	if err := l.mustEndAt(snap.ID); err != nil {
 		return err
 	}
-	if l.token() != "" {
-		if err := t.abort(ctx, l.name); err != nil {
-			return err
-		}
+	if l.token() == "" {
+		return nil
 	}
+	return t.abort(ctx, l.name)
+}
+
+// goLive takes away what keeps a lineage inert.
+func (t *Target) goLive(ctx context.Context, l *lineage) error {
 	if err := t.zfs.set(ctx, l.name, propLive, on, "readonly", "off"); err != nil {
 		return err
 	}
@@ -122,7 +131,10 @@ func (t *Target) Rest(ctx context.Context, d dataset.Path) error {
 		if err := l.mustEndAt(all[len(all)-1].id()); err != nil {
 			return err
 		}
-		if err := t.zfs.settleDown(ctx, l.name, l.kind()); err != nil {
+		if err := t.zfs.settleDown(ctx, l); err != nil {
+			return err
+		}
+		if err := l.mustEndAt(all[len(all)-1].id()); err != nil {
 			return err
 		}
 		return t.zfs.unset(ctx, l.name, propLive)
@@ -146,13 +158,23 @@ func (r *replica) live() *lineage {
 	return nil
 }
 
-// settleDown unmounts a dataset and makes it inert.
-func (t *tool) settleDown(ctx context.Context, name string, kind stream.Kind) error {
-	if kind == stream.Filesystem {
-		if _, err := t.run(ctx, name, "unmount", name); unless(err, errNothing) != nil {
+// settleDown unmounts a lineage and makes it inert. What was written just before is
+// known only then.
+func (t *tool) settleDown(ctx context.Context, l *lineage) error {
+	if l.kind() == stream.Filesystem {
+		if _, err := t.run(ctx, l.name, "unmount", l.name); unless(err, errNothing) != nil {
 			return err
 		}
 	}
-	_, err := t.run(ctx, name, append(append([]string{"set"}, inert(kind)...), name)...)
-	return err
+	if _, err := t.run(ctx, l.name, append(append([]string{"set"}, inert(l.kind())...), l.name)...); err != nil {
+		return err
+	}
+	f, err := t.get(ctx, "written", []string{l.name})
+	if err != nil {
+		return err
+	}
+	written := maps.Clone(l.facts[l.name])
+	written["written"] = f[l.name]["written"]
+	l.facts = facts{l.name: written}
+	return nil
 }

@@ -93,7 +93,7 @@ func (h *harness) back(live string, former dataset.Dataset, base dataset.Snapsho
 			t.Errorf("%s where it was before: got %d bytes, %v, want %d", file, len(got), err, len(want))
 		}
 	}
-	if got, err := h.ReadAt(string(former.Path)+".diverged-1", "lost"); err != nil || string(got) != "written before the primary died" {
+	if got, err := h.lab.files.readSnapshot(t, string(former.Path)+".diverged-1@diverged-1", "lost"); err != nil || string(got) != "written before the primary died" {
 		t.Errorf("what diverged: got %q, %v", got, err)
 	}
 	h.must(home.Rest(ctx, found[0].Path))
