@@ -7,7 +7,7 @@
 # usage: test.sh [PACKAGE...]         default: all packages that have such tests
 # env:   MACHINE_TAGS="zfs machine"   only tests with these build tags
 #        MACHINE_RUN=REGEXP           only these tests
-#        MACHINE_MINUTES=12           limit of the tests of one package
+#        MACHINE_MINUTES=120          limit of a guest: what takes longer hangs
 #        ZFS_SERIES="2.3 2.4"         versions of OpenZFS
 #        ZFS_TURN=NUMBER              each test on one of the versions, each case of the drivers' contract on one kind of
 #                                     dataset and one version, and elsewhere with another number; default all everywhere
@@ -22,7 +22,7 @@ repository=$(cd "$here/../.." && pwd -P)
 cd "$repository"
 tags=(${MACHINE_TAGS:-zfs machine})
 series=(${ZFS_SERIES:-2.3 2.4})
-minutes=${MACHINE_MINUTES:-12}
+minutes=${MACHINE_MINUTES:-120}
 export CGO_ENABLED=0
 work=$(mktemp -d)
 pids=()
