@@ -100,12 +100,12 @@ func tells(t *testing.T, err, kind error, words ...string) {
 
 func TestAFullPoolIsNamedAndGoneOnFrom(t *testing.T) {
 	h, pool, _, next := onOwnPool(t, "full")
-	// A volume reserves all but a megabyte.
+	// Another dataset reserves all but two megabytes.
 	free := 0
 	if _, err := fmt.Sscan(h.zfs("list", "-Hp", "-o", "available", pool), &free); err != nil {
 		t.Fatal(err)
 	}
-	h.zfs("create", "-V", fmt.Sprint((free-3<<20)>>20<<20), "-o", "volmode=none", pool+"/other")
+	h.zfs("create", "-o", "canmount=off", "-o", "reservation="+fmt.Sprint(free-2<<20), pool+"/other")
 	err := h.receive(next, bytes.NewReader(h.all(next, dataset.Checkpoint{})))
 	tells(t, err, dataset.ErrNoSpace, h.to, "make room")
 	h.zfs("destroy", pool+"/other")
