@@ -28,6 +28,7 @@ import (
 	"antipode/transport/peer"
 	"antipode/transport/server"
 	"antipode/transport/shape"
+	"antipode/transport/squeeze"
 	"antipode/transport/stripe"
 	"antipode/transport/wire"
 )
@@ -71,6 +72,7 @@ type Daemon struct {
 	replication *schedule.Scheduler
 	host        *shape.Budget // the host's rate
 	memory      *stripe.Share // of what is sent, over all peers
+	coder       *squeeze.Coder
 	watch       *watch.Watch
 	pairing     *pairingDesk
 	rateNews    chan struct{} // the rates have to be looked at again
@@ -99,7 +101,7 @@ const sendWindows = 4
 // that cannot be made.
 func New(o Options) (*Daemon, error) {
 	d := &Daemon{
-		Options: o, Board: board.New(), ledger: o.Ledger, host: shape.NewBudget(nil),
+		Options: o, Board: board.New(), ledger: o.Ledger, host: shape.NewBudget(nil), coder: squeeze.NewCoder(),
 		memory:  stripe.NewShare(sendWindows * int(o.Config.Transport.Window)),
 		started: o.Now(), current: &site{}, closed: map[board.ReplicaKey]bool{}, rivals: map[board.ReplicaKey]dataset.Mark{}, silentSince: map[string]time.Time{},
 		rateNews: make(chan struct{}, 1),

@@ -67,7 +67,7 @@ func judgePair(now time.Time, p *status.Pair) {
 // receivingLine shows a receive; the rate is its average since it began.
 func (d *Daemon) receivingLine(now time.Time, t server.TransferState) *status.Moving {
 	m := &status.Moving{
-		Step: t.Open.Step.ID(), Kind: "incremental", Snapshot: t.Open.Step.To.Name, Bytes: t.Received,
+		Step: t.Open.Step.ID(), Kind: "incremental", Snapshot: t.Open.Step.To.Name, Bytes: t.Received, Wire: t.Wire,
 		Estimate: t.Open.Estimate, Lanes: t.Lanes,
 	}
 	if t.Open.Step.IsFull() {

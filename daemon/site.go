@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"antipode/daemon/board"
 	"antipode/daemon/config"
@@ -35,6 +36,7 @@ type work struct {
 	job      policy.Job
 	source   fsdrivers.Source
 	budget   *shape.Budget
+	compress *atomic.Bool         // as the newest configuration has it
 	running  turn                 // of runs; one job does not run twice at once
 	couriers map[string]*delivery // by peer
 }
@@ -63,6 +65,7 @@ func (d *Daemon) install(cfg *config.Config) error {
 	d.applyRates(func() *site { return next }) // before anything new can send
 	rerouted := map[string]*work{}             // jobs that were there, with a courier that was not
 	for id, w := range next.jobs {
+		w.compress.Store(w.job.Compress)
 		for _, c := range w.couriers {
 			c.SetJob(w.job)
 			if c.done == nil {
@@ -173,9 +176,9 @@ func (d *Daemon) buildWork(next, old *site, j policy.Job) error {
 		}
 		next.sources[j.Driver] = driver
 	}
-	w.source, w.budget, w.running = next.sources[j.Driver], shape.NewBudget(d.host), newTurn()
+	w.source, w.budget, w.running, w.compress = next.sources[j.Driver], shape.NewBudget(d.host), newTurn(), new(atomic.Bool)
 	if was != nil {
-		w.budget, w.running = was.budget, was.running
+		w.budget, w.running, w.compress = was.budget, was.running, was.compress
 	}
 	for _, name := range j.ReplicateTo {
 		p, ok := next.cfg.Peer(name)
@@ -190,7 +193,7 @@ func (d *Daemon) buildWork(next, old *site, j policy.Job) error {
 		if err != nil {
 			return fmt.Errorf("peer %s: %w", p.Name, err)
 		}
-		c := d.newClient(next.cfg, p, key, client.Options{Budget: w.budget, WaitForLink: patience(next.cfg, j.Driver)})
+		c := d.newClient(next.cfg, p, key, client.Options{Budget: w.budget, Coder: d.coder, Compress: w.compress.Load, WaitForLink: patience(next.cfg, j.Driver)})
 		w.couriers[name] = &delivery{peer: p, client: c, Courier: replicate.New(replicate.Options{
 			Node: next.cfg.Node, Job: j, Peer: name, Near: w.source, Far: c, Board: d.Board, History: d.ledger,
 			Now: d.Now, Log: d.Log.With().Str("job", j.ID).Str("peer", name).Logger(), Alarm: d.watch.Alarm, Clear: d.watch.Clear,

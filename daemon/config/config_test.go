@@ -89,14 +89,14 @@ func TestExample(t *testing.T) {
 				Timeout: 30 * time.Second, OnFail: policy.OnFailSkip,
 			},
 			Keep:       policy.Keep{Last: 4, Hourly: 48, Daily: 14, Weekly: 8, Monthly: 12, Yearly: 3, Within: 2 * policy.Day},
-			MayPromote: true, Location: time.UTC, Initial: policy.InitialLatest,
+			MayPromote: true, Compress: true, Location: time.UTC, Initial: policy.InitialLatest,
 		}, {
 			ID: "mail", Driver: policy.ZFS, Datasets: policy.Patterns{{Path: "tank/mail", Below: true}},
 			Schedule: policy.Schedule{
 				Cron: "30 * * * *", Window: policy.Opening{Days: 0b0111110, From: 22 * 60, To: 6 * 60},
 			},
 			ReplicateTo: []string{"sin1"}, Replicate: policy.Schedule{Cron: "0 3 * * *"},
-			Keep: policy.Keep{Daily: 14}, Location: berlin, Initial: policy.InitialLatest,
+			Keep: policy.Keep{Daily: 14}, Compress: true, Location: berlin, Initial: policy.InitialLatest,
 			Encryption: policy.EncryptionRaw,
 		}},
 		Accepts: []policy.Accept{{
@@ -194,6 +194,7 @@ func TestRefused(t *testing.T) {
 		{"window from the end of a day", "[[rate_limit.window]]\nfrom = \"24:00\"\nto = \"06:00\"\nrate = \"1MB/s\"\n", `7: from = "24:00" is the end of a day; want "00:00" of the next`},
 		{"window in no zone", "[rate_limit]\ntimezone = \"Mars\"\n[[rate_limit.window]]\nrate = \"1MB/s\"\n", `7: timezone: "Mars" is not a time zone`},
 		{"unit of a window's rate", "[[rate_limit.window]]\nrate = \"1Mbps\"\n", `7: rate: rate "1Mbps" leaves open whether it means bits or bytes; want for example "200Mbit/s", "25MB/s" or "25MiB/s"; or "unlimited"`},
+		{"compression by name", job + "compress = \"zstd\"\n", `12: compress = "zstd" is not known; want one of ["auto" "off"]`},
 		{"text for true", job + "may_promote = \"yes\"\n", `12: may_promote is text; want true or false without quotes`},
 		{"one table for many", "[accept]\nfrom = \"sin1\"\n", `6: accept is a table; want [[accept]] with two brackets`},
 		{"text for a list", job + "replicate_to = \"sin1\"\n", `12: replicate_to is text; want an array of texts`},

@@ -130,6 +130,7 @@ func decodeJob(t *table) policy.Job {
 		RPO:        parsed(t, "rpo", "90m", policy.ParseDuration),
 		Keep:       decodeKeep(t.sub("keep")),
 		MayPromote: t.flag("may_promote"),
+		Compress:   t.oneOf("compress", "auto", "off") == "auto",
 		Location:   loc,
 		Initial: policy.Initial(t.oneOf("initial",
 			string(policy.InitialLatest), string(policy.InitialAll), string(policy.InitialFail))),

@@ -60,7 +60,8 @@ type Step struct {
 	To      string         `json:"to"`
 	Started time.Time      `json:"started"`
 	Ended   time.Time      `json:"ended"`
-	Bytes   int64          `json:"bytes"`
+	Bytes   int64          `json:"bytes"`           // of the stream
+	Wire    int64          `json:"wire,omitempty"`  // put on the wire for it: packed, with headers and repetitions
 	Error   string         `json:"error,omitempty"` // "" when it was committed
 }
 

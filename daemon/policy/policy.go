@@ -30,6 +30,7 @@ type Job struct {
 	ReplicateTo []string      // names of peers, at least one unless the job only snapshots
 	RPO         time.Duration // 0: no objective
 	Rate        Timetable
+	Compress    bool // chunks are packed on the wire where that helps
 	Keep        Keep
 	MayPromote  bool           // its targets may fence this node (decision 9)
 	Location    *time.Location // for cron and for retention's days; UTC unless the file says otherwise

@@ -112,7 +112,7 @@ func (c *Courier) step(ctx context.Context, job policy.Job, step plan.Step, resu
 	_, err := c.sender(job, path, m).Execute(ctx, step.Step, resume)
 	record := ledger.Step{
 		Job: job.ID, Dataset: path, Peer: c.Peer, Step: step.ID(), From: step.From.Name, To: step.To.Name,
-		Bytes: m.bytes(), Started: began, Ended: c.Now(),
+		Bytes: m.bytes(), Wire: m.wire.Load(), Started: began, Ended: c.Now(),
 	}
 	if err != nil {
 		record.Error = err.Error()

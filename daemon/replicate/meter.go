@@ -18,6 +18,7 @@ const rateOver = 5 * time.Second
 type meter struct {
 	resumed int64        // bytes that an earlier try left on the target
 	acked   atomic.Int64 // of the stream, from its start
+	wire    atomic.Int64 // what this try gave to TLS
 	since   time.Time
 	base    int64 // acked at since
 	rate    float64
@@ -70,6 +71,7 @@ func (m *meter) bytes() int64 { return m.acked.Load() - m.resumed }
 // show brings a line of the board up to date.
 func (m *meter) show(now time.Time, p client.Progress, line *status.Moving) {
 	m.acked.Store(m.resumed + p.Acked)
+	m.wire.Store(p.Wire)
 	if m.rate == 0 && m.acked.Load() == m.base {
 		m.since = now // the time until the first byte is not the link's
 	}
@@ -78,6 +80,7 @@ func (m *meter) show(now time.Time, p client.Progress, line *status.Moving) {
 		m.since, m.base = now, m.acked.Load()
 	}
 	line.Bytes, line.Rate, line.Lanes = m.acked.Load(), int64(m.rate), p.Lanes
+	line.Wire, line.Packing = p.Wire, p.Packing
 	line.Waiting, line.Notice = waiting(p), ""
 	if line.Waiting == status.WaitingSpace {
 		line.Notice = p.Notice.Error()

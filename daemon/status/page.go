@@ -122,6 +122,12 @@ func (p *page) moving(t *table, m *Moving, verb string) {
 	if m.ETA > 0 && m.Waiting == "" {
 		parts = append(parts, "ETA "+Duration(m.ETA))
 	}
+	if m.Wire > 0 {
+		parts = append(parts, Bytes(m.Wire)+" on the wire")
+	}
+	if m.Packing != "" && m.Packing != "off" {
+		parts = append(parts, "packed "+Printable(m.Packing))
+	}
 	if m.Lanes > 0 {
 		parts = append(parts, count(m.Lanes, "lane"))
 	}

@@ -120,8 +120,13 @@ type Moving struct {
 	Rate     int64          `json:"rate"`               // bytes per second, now
 	ETA      time.Duration  `json:"eta_ns,omitempty"`   // 0 is unknown
 	Lanes    int            `json:"lanes,omitempty"`
-	Waiting  Waiting        `json:"waiting,omitempty"`
-	Notice   string         `json:"notice,omitempty"` // why the target takes nothing, as which file system is full
+	// Wire is what this try has put on the wire: packed, with headers and what was
+	// sent again. Packing is how hard chunks are packed now: off, fast, normal,
+	// thorough; "" is not at all.
+	Wire    int64   `json:"wire,omitempty"`
+	Packing string  `json:"packing,omitempty"`
+	Waiting Waiting `json:"waiting,omitempty"`
+	Notice  string  `json:"notice,omitempty"` // why the target takes nothing, as which file system is full
 	// Reread is what has to be read again before the step goes on; nil when nothing has.
 	Reread *Reread `json:"reread,omitempty"`
 }

@@ -31,6 +31,7 @@ var floor = map[string]int{
 
 	"transport/peer":          0,
 	"transport/shape":         0,
+	"transport/squeeze":       0,
 	"transport/transporttest": 0,
 	"transport/fleet":         0,
 	"transport/wire":          1,

@@ -131,6 +131,7 @@ func exchange[M wire.Message](ctx context.Context, c *Client, by *retryablehttp.
 	if err := c.check(resp); err != nil {
 		return m, err
 	}
+	c.packing.learn(resp.Header)
 	return wire.Decode[M](resp.Body, wire.MaxMessageBytes)
 }
 

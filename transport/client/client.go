@@ -16,6 +16,7 @@ import (
 
 	"antipode/transport/peer"
 	"antipode/transport/shape"
+	"antipode/transport/squeeze"
 	"antipode/transport/stripe"
 	"antipode/transport/wire"
 )
@@ -40,6 +41,13 @@ type Options struct {
 	Look func(net.Conn) (Path, bool)
 	// Connected is told of each connection that was made; nil is nobody.
 	Connected func(Path)
+	// Coder packs chunks where the peer takes them packed and it is worth it, as
+	// long as Compress says so (nil: always); nil packs none.
+	Coder    *squeeze.Coder
+	Compress func() bool
+	// Idle tells how many processors had nothing to do since it was asked last; nil
+	// asks the kernel.
+	Idle func() float64
 	// Memory bounds what the transfers of all clients that it is given to hold
 	// together; nil is no bound.
 	Memory *stripe.Share
@@ -73,6 +81,8 @@ type Client struct {
 	steps *retryablehttp.Client // what must arrive: until the context ends
 	lanes *http.Client
 	path  atomic.Pointer[Path]
+	// packing is what is known of making chunks smaller on this path.
+	packing packing
 	// transfers that have lanes now; they share Options.Lanes.
 	transfers atomic.Int64
 	open      atomic.Int64 // lanes connected now
@@ -104,10 +114,18 @@ func New(o Options) *Client {
 		d := Dialer()
 		o.Dial = func(ctx context.Context, address string) (net.Conn, error) { return d.DialContext(ctx, "tcp", address) }
 	}
+	if o.Compress == nil {
+		o.Compress = func() bool { return true }
+	}
+	if o.Idle == nil {
+		o.Idle = idleProcessors()
+	}
 	c := &Client{
 		opts: o, base: "https://" + o.Address, pool: stripe.NewPool(o.Window),
 		chunks: make(gate, maxChunks), bulk: make(gate, maxBulk),
 	}
+	c.packing.coder, c.packing.wanted = o.Coder, o.Compress
+	c.packing.gauge.Now, c.packing.gauge.Idle = o.Now, o.Idle
 	shared := c.transport()
 	shared.ResponseHeaderTimeout = answerTimeout
 	// Small steps find a connection that is warm: another one costs two round

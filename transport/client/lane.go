@@ -158,6 +158,7 @@ func (l *laneWriter) run(ctx context.Context) (int64, error) {
 		return l.n, err
 	}
 	for {
+		began := l.t.c.opts.Now()
 		f, err := l.next(ctx)
 		if err == io.EOF || err == stripe.ErrRetired { //nolint:errorlint // Next's own
 			return l.n, nil
@@ -165,7 +166,7 @@ func (l *laneWriter) run(ctx context.Context) (int64, error) {
 		if err != nil {
 			return l.n, err
 		}
-		if err := l.frame(ctx, f); err != nil {
+		if err := l.send(f, began, func(f stripe.Frame) error { return l.frame(ctx, f) }); err != nil {
 			return l.n, err
 		}
 	}

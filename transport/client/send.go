@@ -29,8 +29,11 @@ const (
 // Progress is how far a Send is.
 type Progress struct {
 	Acked int64 // bytes of the stream that the target has
-	Wire  int64 // bytes given to TLS, repetitions and headers included
-	Lanes int   // connected now
+	Wire  int64 // bytes given to TLS: packed, repetitions and headers included
+	// Packing is how hard chunks are packed now: off, fast, normal, thorough; "" is
+	// not at all, because nobody wants it or the peer takes none.
+	Packing string
+	Lanes   int // connected now
 	// WaitingSince is when the link was lost; zero while it is up.
 	WaitingSince time.Time
 	// Notice is why the target takes nothing at the moment; nil if it does.
@@ -75,6 +78,7 @@ type transfer struct {
 	tx   *stripe.Sender
 	// budget makes the transfer one waiter at its job's, however many lanes it has.
 	budget *shape.Budget
+	judge  judge
 	sent   atomic.Int64 // bytes given to TLS
 	lanes  atomic.Int32
 
@@ -268,7 +272,7 @@ func (t *transfer) lastHeard() time.Time {
 func (t *transfer) progress() Progress {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	p := Progress{Acked: t.tx.Acked(), Wire: t.sent.Load(), Lanes: int(t.lanes.Load()), Notice: t.notice}
+	p := Progress{Acked: t.tx.Acked(), Wire: t.sent.Load(), Packing: t.c.packing.level(), Lanes: int(t.lanes.Load()), Notice: t.notice}
 	if !t.up {
 		p.WaitingSince = t.heard
 	}

@@ -17,14 +17,14 @@ import (
 // whole sends a stream that is smaller than one chunk, in one request that also
 // brings the answer. It may be repeated like any other.
 func (t *transfer) whole(ctx context.Context, stream []byte) (wire.Committed, error) {
-	head, err := stepHead(t.open, stream)
+	head, payload, err := t.stepHead(stream)
 	if err != nil {
 		return wire.Committed{}, err
 	}
 	within, cancel := t.patiently(ctx)
 	defer cancel()
 	body := retryablehttp.ReaderFunc(func() (io.Reader, error) {
-		return t.paced(within, head, stream, stepTail(stream)), nil
+		return t.paced(within, head, payload, stepTail(stream)), nil
 	})
 	p, err := exchange[wire.Progress](within, t.c, t.c.steps, http.MethodPost, wire.PathSteps, wire.ContentStep, body)
 	if err != nil {
@@ -58,17 +58,19 @@ func (t *transfer) wait(parent context.Context, stream []byte) (wire.Committed, 
 	return done, err
 }
 
-func stepHead(open wire.Open, stream []byte) ([]byte, error) {
-	announcement, err := json.Marshal(open)
+// stepHead is all in front of the payload, and the payload as it is sent.
+func (t *transfer) stepHead(stream []byte) (head, payload []byte, err error) {
+	announcement, err := json.Marshal(t.open)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	b := binary.BigEndian.AppendUint32(nil, uint32(len(announcement)))
 	b = append(b, announcement...)
-	if len(stream) > 0 {
-		b = wire.ChunkHeader(0, stream).Append(b)
+	if len(stream) == 0 {
+		return b, nil, nil
 	}
-	return b, nil
+	h, payload := t.packWhole(wire.ChunkHeader(0, stream), stream)
+	return h.Append(b), payload, nil
 }
 
 func stepTail(stream []byte) []byte {

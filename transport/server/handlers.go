@@ -73,6 +73,7 @@ type principal struct{}
 // nothing. The key is looked up now and not when the connection was made.
 func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set(wire.VersionHeader, fmt.Sprint(wire.Version))
+	w.Header().Set(wire.CodecsHeader, wire.Codecs)
 	if r.TLS == nil {
 		s.answer(w, r, nil, wire.Errorf(wire.KindUnknown, "no such endpoint"))
 		return

@@ -11,6 +11,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/transport/squeeze"
 	"antipode/transport/stripe"
 	"antipode/transport/wire"
 )
@@ -61,7 +62,7 @@ func (s *Server) readLane(r *http.Request, c *http.ResponseController, peer stri
 	defer leave()
 	defer s.interrupt(t, v, c)()
 	body := &liveBody{r: r.Body, c: c, now: s.opts.Now}
-	err = (&frames{body: body, t: t, pool: s.pool}).read(false)
+	err = (&frames{body: body, t: t, pool: s.pool, coder: s.coder}).read(false)
 	p, _ := t.progress()
 	return p, err
 }
@@ -117,9 +118,10 @@ func (b *liveBody) Read(p []byte) (int, error) {
 
 // frames reads the frames of one body into a transfer.
 type frames struct {
-	body io.Reader
-	t    *transfer
-	pool *stripe.Pool
+	body  io.Reader
+	t     *transfer
+	pool  *stripe.Pool
+	coder *squeeze.Coder
 }
 
 // read returns nil at the end of the body between two frames; with untilEnd
@@ -161,6 +163,7 @@ func (f *frames) take(h wire.Header) error {
 	if err := f.t.rx.Err(); err != nil || h.Type == wire.FrameIdle {
 		return err
 	}
+	f.t.came.Add(wire.HeaderBytes + int64(h.Length))
 	isNew, err := f.t.rx.Admit(h)
 	if err != nil {
 		return err
@@ -171,21 +174,56 @@ func (f *frames) take(h wire.Header) error {
 	if !isNew {
 		return f.repeated(h)
 	}
+	raw, err := f.payload(h)
+	if err != nil {
+		return err
+	}
+	return f.t.rx.Put(h, raw)
+}
+
+// payload reads a chunk, and unpacks it. Room for what it holds is taken only when
+// all of it is there.
+func (f *frames) payload(h wire.Header) ([]byte, error) {
 	buf := f.pool.Get(int(h.Length))
 	if _, err := io.ReadFull(f.body, buf); err != nil {
 		f.pool.Put(buf)
-		return f.cut(err)
+		return nil, f.cut(err)
 	}
-	return f.t.rx.Put(h, buf)
+	if h.Codec == wire.CodecRaw {
+		return buf, nil
+	}
+	defer f.pool.Put(buf)
+	raw := f.pool.Get(int(h.Raw))
+	if err := f.coder.Unpack(raw, buf); err != nil {
+		f.pool.Put(raw)
+		return nil, fmt.Errorf("%w: chunk %d: %v", wire.ErrDigest, h.Number, err) //nolint:errorlint // the kind is digest
+	}
+	return raw, nil
 }
 
 // repeated reads a chunk that is there already, for its digest only.
 func (f *frames) repeated(h wire.Header) error {
+	if h.Codec != wire.CodecRaw {
+		return f.repeatedPacked(h)
+	}
 	d := xxhash.New()
 	if _, err := io.CopyN(d, f.body, int64(h.Length)); err != nil {
 		return f.cut(err)
 	}
 	if d.Sum64() != h.Digest {
+		return fmt.Errorf("%w: chunk %d", wire.ErrDigest, h.Number)
+	}
+	return f.t.rx.Repeat(h)
+}
+
+// repeatedPacked is the same for a packed one: the digest is of what it holds.
+func (f *frames) repeatedPacked(h wire.Header) error {
+	raw, err := f.payload(h)
+	if err != nil {
+		return err
+	}
+	defer f.pool.Put(raw)
+	if wire.Digest(raw) != h.Digest {
 		return fmt.Errorf("%w: chunk %d", wire.ErrDigest, h.Number)
 	}
 	return f.t.rx.Repeat(h)

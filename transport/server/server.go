@@ -22,6 +22,7 @@ import (
 
 	"antipode/transport/peer"
 	"antipode/transport/peer/pairing"
+	"antipode/transport/squeeze"
 	"antipode/transport/stripe"
 	"antipode/transport/wire"
 )
@@ -102,6 +103,7 @@ type TransferState struct {
 	Peer     string
 	Open     wire.Open
 	Received int64     // bytes of the stream taken in by this incarnation
+	Wire     int64     // the same as they came: packed, with headers, repetitions included
 	Started  time.Time // of this incarnation
 	Lanes    int       // connected now
 	// WaitingSince is when the last lane ended or was found dead; zero while
@@ -114,6 +116,7 @@ type TransferState struct {
 type Server struct {
 	opts      Options
 	pool      *stripe.Pool
+	coder     *squeeze.Coder
 	memory    *stripe.Share
 	transfers *table
 	large     chan struct{} // a place for each large step in one request
@@ -137,7 +140,7 @@ func New(o Options) *Server {
 	if o.WaitForLink == nil {
 		o.WaitForLink = func(wire.Open) time.Duration { return defaultWaitForLink }
 	}
-	s := &Server{opts: o, pool: stripe.NewPool(o.Window), memory: stripe.NewShare(o.Memory), transfers: newTable(), large: make(chan struct{}, maxLarge)}
+	s := &Server{opts: o, pool: stripe.NewPool(o.Window), coder: squeeze.NewCoder(), memory: stripe.NewShare(o.Memory), transfers: newTable(), large: make(chan struct{}, maxLarge)}
 	s.handler = s.routes()
 	return s
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"antipode/fsdrivers/dataset"
@@ -27,6 +28,7 @@ type transfer struct {
 	patient time.Duration // wait_for_link
 	whole   bool          // it comes in one request, and no lane brings more
 	now     func() time.Time
+	came    atomic.Int64 // bytes of frames
 
 	cancel context.CancelCauseFunc
 	ending <-chan struct{} // closed by end and when it is over
@@ -174,7 +176,7 @@ func (t *transfer) state() TransferState {
 	received, notice := t.rx.Received()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s := TransferState{Peer: t.peer, Open: t.open, Received: received, Started: t.started, Lanes: len(t.byLane), Notice: notice}
+	s := TransferState{Peer: t.peer, Open: t.open, Received: received, Wire: t.came.Load(), Started: t.started, Lanes: len(t.byLane), Notice: notice}
 	if t.lanes == 0 {
 		s.WaitingSince = t.since
 	}

@@ -139,7 +139,7 @@ func (s *Server) readStep(body io.Reader, t *transfer) error {
 		return err
 	}
 	defer leave()
-	return (&frames{body: body, t: t, pool: s.pool}).read(true)
+	return (&frames{body: body, t: t, pool: s.pool, coder: s.coder}).read(true)
 }
 
 // awaitStep answers with the last word, or with the progress if that takes long.

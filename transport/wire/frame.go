@@ -13,7 +13,7 @@ import (
 //	offset size  field
 //	0      1     version, 1
 //	1      1     type: 1 chunk, 2 end, 3 idle
-//	2      1     codec of the payload: 0 raw
+//	2      1     codec of the payload: 0 raw, 1 zstd
 //	3      1     flags, all mandatory: an unknown one is refused
 //	4      4     length of the payload on the wire
 //	8      8     number; of an end: how many chunks there are
@@ -48,8 +48,14 @@ const (
 // Codec says how a payload is packed.
 type Codec uint8
 
-// CodecRaw is a payload as it is. Others follow with the compression.
-const CodecRaw Codec = 0
+// The codecs. A sender uses another one than CodecRaw only towards a peer that has
+// named it (CodecsHeader).
+const (
+	CodecRaw Codec = 0
+	// CodecZstd is one frame of zstd (RFC 8878) that says its content's size and
+	// needs no dictionary; it is shorter than what it holds.
+	CodecZstd Codec = 1
+)
 
 // Header is what stands in front of a payload. The zero Header is invalid.
 type Header struct {
@@ -70,6 +76,12 @@ func Digest(raw []byte) uint64 { return xxhash.Sum64(raw) }
 func ChunkHeader(number uint64, payload []byte) Header {
 	n := uint32(len(payload))
 	return Header{Type: FrameChunk, Length: n, Number: number, Raw: n, Digest: Digest(payload)}
+}
+
+// Packed is the header of the same chunk with its payload packed to so many bytes.
+func (h Header) Packed(c Codec, length int) Header {
+	h.Codec, h.Length = c, uint32(length)
+	return h
 }
 
 // EndHeader closes a stream of so many chunks and raw bytes.
@@ -141,12 +153,14 @@ func (h Header) validate() error {
 
 func (h Header) validateChunk() error {
 	switch {
-	case h.Codec != CodecRaw:
+	case h.Codec > CodecZstd:
 		return fmt.Errorf("%w: chunk %d has unknown codec %d", ErrMalformed, h.Number, h.Codec)
 	case h.Raw == 0 || h.Raw > MaxChunk || h.Length == 0 || h.Length > MaxChunk:
 		return fmt.Errorf("%w: chunk %d says it has %d bytes, want 1 to %d", ErrTooLarge, h.Number, h.Raw, MaxChunk)
-	case h.Length != h.Raw:
+	case h.Codec == CodecRaw && h.Length != h.Raw:
 		return fmt.Errorf("%w: raw chunk %d of %d bytes says %d", ErrMalformed, h.Number, h.Length, h.Raw)
+	case h.Codec != CodecRaw && h.Length >= h.Raw:
+		return fmt.Errorf("%w: packed chunk %d of %d bytes takes %d", ErrMalformed, h.Number, h.Raw, h.Length)
 	case h.Number == ^uint64(0):
 		return fmt.Errorf("%w: chunk number out of range", ErrMalformed)
 	}

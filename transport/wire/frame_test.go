@@ -29,7 +29,13 @@ func TestParseHeader(t *testing.T) {
 		{"other version", flip(chunk, 0, 2), ErrVersion},
 		{"type 0", flip(chunk, 1, 0), ErrMalformed},
 		{"type 4", flip(chunk, 1, 4), ErrMalformed},
-		{"unknown codec", flip(chunk, 2, 1), ErrMalformed},
+		{"unknown codec", flip(chunk, 2, 2), ErrMalformed},
+		{"packed chunk", ChunkHeader(7, []byte("payload")).Packed(CodecZstd, 6).Append(nil), nil},
+		{"packed chunk that is no shorter", chunk.Packed(CodecZstd, 7).Append(nil), ErrMalformed},
+		{"packed chunk of nothing", chunk.Packed(CodecZstd, 0).Append(nil), ErrTooLarge},
+		{"packed chunk that holds too much", Header{Type: FrameChunk, Codec: CodecZstd, Length: 9, Raw: MaxChunk + 1}.Append(nil), ErrTooLarge},
+		{"packed end", Header{Type: FrameEnd, Codec: CodecZstd, Number: 1, Total: 1}.Append(nil), ErrMalformed},
+		{"packed idle", Header{Type: FrameIdle, Codec: CodecZstd}.Append(nil), ErrMalformed},
 		{"unknown flag", flip(chunk, 3, 1), ErrMalformed},
 		{"reserved", flip(chunk, 23, 1), ErrMalformed},
 		{"lengths differ", flip(chunk, 7, 8), ErrMalformed},
@@ -57,6 +63,7 @@ func TestParseHeader(t *testing.T) {
 
 func FuzzParseHeader(f *testing.F) {
 	f.Add(ChunkHeader(1, []byte("x")).Append(nil))
+	f.Add(ChunkHeader(1, []byte("xxxxxxxx")).Packed(CodecZstd, 5).Append(nil))
 	f.Add(EndHeader(2, MaxChunk+5).Append(nil))
 	f.Add(Header{Type: FrameIdle}.Append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {

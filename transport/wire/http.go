@@ -3,13 +3,18 @@ package wire
 import (
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // What requests and answers have in common; PROTOCOL.md lists the endpoints.
 const (
 	// VersionHeader carries Version in every request and answer.
 	VersionHeader = "Antipode-Protocol"
-	ContentJSON   = "application/json"
+	// CodecsHeader is in every answer: which codecs, beside raw, a sender may use
+	// towards who answers. A name that is not known means nothing.
+	CodecsHeader = "Antipode-Codecs"
+	Codecs       = "zstd"
+	ContentJSON  = "application/json"
 	// ContentFrames is the type of a lane's body.
 	ContentFrames = "application/vnd.antipode.frames"
 	// ContentStep is the type of a whole step in one body: a big-endian uint32
@@ -50,4 +55,14 @@ func CheckVersion(header, who string) error {
 		return fmt.Errorf("%w: %s speaks %d and this side %d: upgrade Antipode there", ErrVersion, who, theirs, Version)
 	}
 	return nil
+}
+
+// TakesZstd reports whether a CodecsHeader names CodecZstd.
+func TakesZstd(header string) bool {
+	for name := range strings.SplitSeq(header, ",") {
+		if strings.TrimSpace(name) == "zstd" {
+			return true
+		}
+	}
+	return false
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/transport/squeeze"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -333,5 +334,40 @@ func TestVersionSaysWhomToUpgrade(t *testing.T) {
 		if err != nil && (!errors.Is(err, ErrVersion) || !strings.Contains(err.Error(), tc.want)) {
 			t.Errorf("CheckVersion(%q) = %v, want %q", tc.header, err, tc.want)
 		}
+	}
+}
+
+// A packed chunk as it is on the wire: the header, and a frame of zstd that another
+// release may have made otherwise.
+func TestGoldenPackedChunk(t *testing.T) {
+	coder, raw := squeeze.NewCoder(), bytes.Repeat([]byte("antipode "), 30)
+	path := filepath.Join("testdata", "chunk-zstd.hex")
+	if *update {
+		packed, _ := coder.Pack(nil, raw, squeeze.Fast)
+		frame := append(ChunkHeader(7, raw).Packed(CodecZstd, len(packed)).Append(nil), packed...)
+		if err := os.WriteFile(path, encode(t, frame), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var frame []byte
+	for line := range strings.Lines(string(text)) {
+		bytesOf, _, _ := strings.Cut(line[8:], "|")
+		b, err := hex.DecodeString(strings.ReplaceAll(bytesOf, " ", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		frame = append(frame, b...)
+	}
+	h, err := ParseHeader(frame[:HeaderBytes])
+	if err != nil || h != ChunkHeader(7, raw).Packed(CodecZstd, len(frame)-HeaderBytes) {
+		t.Fatalf("got %+v, %v", h, err)
+	}
+	got := make([]byte, h.Raw)
+	if err := coder.Unpack(got, frame[HeaderBytes:]); err != nil || !bytes.Equal(got, raw) {
+		t.Errorf("it holds %q, %v; want %q", got, err, raw)
 	}
 }
