@@ -24,18 +24,19 @@ func (s *Source) IsUnchanged(ctx context.Context, d dataset.Path, snap dataset.S
 	if err != nil {
 		return false, fmt.Errorf("compare: %w", err)
 	}
-	if err := s.mustBeDatasets(ctx, []string{name}); err != nil {
-		return false, fmt.Errorf("compare: %w", err)
+	if ownName(snap.Name) != nil {
+		return false, nil
+	}
+	// One process where something was written, which is the answer that matters.
+	same, err := s.zfs.writtenNothing(ctx, name, snap.Name)
+	if err != nil || !same {
+		return false, err
 	}
 	switch _, err := s.zfs.find(ctx, name, snap); {
 	case errors.Is(err, dataset.ErrNotFound), errors.Is(err, dataset.ErrChanged), errors.Is(err, dataset.ErrRefused):
 		return false, nil // a bookmark among them: it has no data to compare with
 	case err != nil:
 		return false, fmt.Errorf("compare %s with %s: %w", name, snap.Name, err)
-	}
-	same, err := s.zfs.writtenNothing(ctx, name, snap.Name)
-	if err != nil || !same {
-		return false, err
 	}
 	if err := s.zfs.sync(ctx, poolOf(name)); err != nil {
 		s.log.Debug().Err(err).Str("pool", poolOf(name)).Msg("cannot tell whether something was written")
@@ -47,7 +48,7 @@ func (s *Source) IsUnchanged(ctx context.Context, d dataset.Path, snap dataset.S
 func (t *tool) writtenNothing(ctx context.Context, name, snap string) (bool, error) {
 	out, err := t.run(ctx, name, "get", "-Hp", "-o", "value", "written@"+snap, name)
 	if err != nil {
-		return false, fmt.Errorf("compare %s with %s: %w", name, snap, unless(err, dataset.ErrNotFound))
+		return false, fmt.Errorf("compare %s with %s: %w", name, snap, err)
 	}
 	return strings.TrimSpace(out) == "0", nil
 }

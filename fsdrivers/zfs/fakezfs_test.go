@@ -26,8 +26,11 @@ type rule struct {
 // TestMain is the scripted zfs when it is called by that name: children get none
 // of our environment, so the script lies beside it.
 func TestMain(m *testing.M) {
-	if filepath.Base(os.Args[0]) == "zfs" {
+	switch base := filepath.Base(os.Args[0]); base {
+	case "zfs":
 		os.Exit(play(filepath.Dir(os.Args[0]), strings.Join(os.Args[1:], " ")))
+	case "zpool":
+		os.Exit(play(filepath.Dir(os.Args[0]), strings.Join(append([]string{base}, os.Args[1:]...), " ")))
 	}
 	os.Exit(m.Run())
 }
@@ -106,6 +109,9 @@ func script(t *testing.T, rules ...rule) *scripted {
 	self, err := os.Executable()
 	if err == nil {
 		err = os.Symlink(self, s.binary())
+	}
+	if err == nil {
+		err = os.Symlink(self, filepath.Join(s.dir, "zpool"))
 	}
 	if err != nil {
 		t.Fatal(err)
