@@ -93,9 +93,10 @@ func (p *pair) node(i int, name, command string) *node.Node {
 	return n
 }
 
-// job is a [[job]] to sin1 with further keys.
+// job is a [[job]] to sin1 with further keys. It snapshots also what nothing was
+// written to, so that every run has something to send.
 func job(id, pattern string, more ...string) string {
-	return fmt.Sprintf("[[job]]\nid = %q\ndriver = \"zfs\"\ndatasets = [%q]\nreplicate_to = [\"sin1\"]\n%s\n", id, pattern, strings.Join(more, "\n"))
+	return fmt.Sprintf("[[job]]\nid = %q\ndriver = \"zfs\"\ndatasets = [%q]\nreplicate_to = [\"sin1\"]\nalways = true\n%s\n", id, pattern, strings.Join(more, "\n"))
 }
 
 // accept is the [[accept]] from fra1 with further keys.
