@@ -57,8 +57,12 @@ check: $(GOLANGCI) $(GOFUMPT) ## format, vet, lint, floors
 fuzz: ## every fuzz target for FUZZTIME each
 	integration/fuzz.sh $(FUZZTIME)
 
+.PHONY: deps-bench
+deps-bench:
+	integration/bench/deps.sh
+
 .PHONY: bench
-bench: deps build ## the figures of the README, one line each
+bench: deps deps-bench build ## the figures of the README, one line each
 	go run ./integration/bench -antipode bin/antipode
 	go run ./integration/bench/small
 

@@ -21,6 +21,7 @@ type copied struct {
 	cpu    time.Duration // of all processes, the kernel's own threads left out
 	daemon time.Duration // the daemons' part of cpu
 	peak   int64         // bytes, of the larger daemon
+	stream int64         // bytes of the stream, of a copy of ours
 	steps  []time.Duration
 	become time.Duration // of the promotion
 }
@@ -30,6 +31,11 @@ type copied struct {
 func (b *bench) copies(ctx context.Context) error {
 	var ratios, ours, theirs, cpus, daemons, pipeCPUs, steps, promotions []float64
 	var peak int64
+	others, stopRivals, err := b.prepareRivals(ctx)
+	if err != nil {
+		return err
+	}
+	defer stopRivals()
 	for round := range b.rounds {
 		pipe, err := b.clean(func() (copied, error) { return b.pipe(ctx) })
 		if err != nil {
@@ -38,6 +44,9 @@ func (b *bench) copies(ctx context.Context) error {
 		own, err := b.clean(func() (copied, error) { return b.antipode(ctx) })
 		if err != nil {
 			return fmt.Errorf("antipode: %w", err)
+		}
+		if err := others.run(ctx, pipe, own); err != nil {
+			return err
 		}
 		b.note("round %d: pipe %.2f s (cpu %.2f s), antipode %.2f s (cpu %.2f s, daemons %.2f s), ratio %.3f, peak %d MiB, steps %v, promotion %v", round+1,
 			pipe.took.Seconds(), pipe.cpu.Seconds(), own.took.Seconds(), own.cpu.Seconds(), own.daemon.Seconds(),
@@ -58,6 +67,7 @@ func (b *bench) copies(ctx context.Context) error {
 	figure("local_cpu_seconds", median(cpus), "s")
 	figure("local_daemons_cpu_seconds", median(daemons), "s")
 	figure("pipe_cpu_seconds", median(pipeCPUs), "s")
+	others.figures()
 	figure("rss_full_rate", float64(peak)/(1<<20), "MiB")
 	figure("small_step_seconds", median(steps), "s")
 	figure("promote_seconds", median(promotions), "s")
@@ -73,6 +83,12 @@ func (b *bench) clean(run func() (copied, error)) (copied, error) {
 
 // pipe copies a new snapshot with the tools alone, to where it is durable.
 func (b *bench) pipe(ctx context.Context) (copied, error) {
+	return b.piped(ctx, "pipe", `btrfs send -q "$0" | btrfs receive -q "$1"`)
+}
+
+// piped copies a new snapshot by a script of bash, which finds it in $0, the
+// target's directory in $1, and what else it needs behind.
+func (b *bench) piped(ctx context.Context, name, script string, args ...string) (copied, error) {
 	target, err := b.volume(ctx, "target")
 	if err != nil {
 		return copied{}, err
@@ -88,16 +104,15 @@ func (b *bench) pipe(ctx context.Context) (copied, error) {
 	if err := b.settle(ctx, target); err != nil {
 		return copied{}, err
 	}
-	const script = `set -o pipefail; btrfs send -q "$0" | btrfs receive -q "$1"`
 	began := time.Now()
-	_, cpu, err := timed(ctx, "bash", "-c", script, point, target.dir)
+	_, cpu, err := timed(ctx, "bash", append([]string{"-c", "set -o pipefail; " + script, point, target.dir}, args...)...)
 	if err != nil {
 		return copied{}, err
 	}
 	moved := time.Since(began)
 	_, syncCPU, err := timed(ctx, "sync", "-f", target.dir)
 	took := time.Since(began)
-	b.note("pipe: %.2f s for the stream, %.2f s for the sync", moved.Seconds(), (took - moved).Seconds())
+	b.note("%s: %.2f s for the stream, %.2f s for the sync", name, moved.Seconds(), (took - moved).Seconds())
 	return copied{took: took, cpu: cpu + syncCPU}, err
 }
 
@@ -123,7 +138,7 @@ func (b *bench) antipode(ctx context.Context) (c copied, err error) {
 	if err != nil {
 		return copied{}, err
 	}
-	if c.took, _, err = p.trigger(ctx); err != nil {
+	if c.took, c.stream, err = p.trigger(ctx); err != nil {
 		return copied{}, err
 	}
 	daemonsNow, allNow, err := p.cpu()

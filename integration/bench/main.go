@@ -37,6 +37,9 @@ func main() {
 	only := flag.String("only", "", "measure only these of gate, copies, link and kills; separated by commas")
 	verbose := flag.Bool("v", false, "print each round as well")
 	flag.Parse()
+	if flag.NArg() == 2 { // we are one end of a rival
+		os.Exit(tlsPipe(flag.Arg(0), flag.Arg(1)))
+	}
 	os.Exit(run(options{bin: *bin, below: *dir, rounds: *rounds, only: *only, verbose: *verbose}))
 }
 
