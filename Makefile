@@ -70,6 +70,15 @@ bench: deps deps-bench build ## the figures of the README, one line each
 endure: deps ## a hundred random kills and cuts during one Btrfs copy (half an hour)
 	ANTIPODE_KILLS=100 go test -count=1 -v -timeout 60m -run TestOneBtrfsCopySurvivesRandomKillsAndCuts ./integration/crossing
 
+# ONLY=wan_1gbit runs one figure; also: Loss, Gbit, Resend, Rivals.
+ONLY ?= .
+WAN_PARTS = $(if $(filter wan_200ms% wan_cubic%,$(ONLY)),Loss/$(ONLY),$(if $(filter wan_1gbit,$(ONLY)),Gbit,$(if $(filter resend_link_loss,$(ONLY)),Resend,$(if $(filter wan_vs_ssh_cubic,$(ONLY)),Rivals,$(ONLY)))))
+
+.PHONY: bench-wan
+bench-wan: build ## the figures of long links, beside ssh, mbuffer and TLS on the same link (root); ONLY=NAME for one
+	@integration/deps.sh wan
+	ANTIPODE_BIN=$(CURDIR)/bin/antipode go test -run '^$$' -bench '$(WAN_PARTS)' -benchtime 1x -timeout 30m -v ./integration/benchwan
+
 .PHONY: clean
 clean: ## removes what the build made in the tree
 	rm -rf bin

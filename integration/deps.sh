@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that the demo and the tests call, if they are
 # missing and this machine lets us; says in one sentence what is missing if not.
+# With "wan" also those that make bench-wan compares with.
 set -eu
 missing=()
-for pair in btrfs:btrfs-progs mkfs.btrfs:btrfs-progs losetup:mount; do
+programs=(btrfs:btrfs-progs mkfs.btrfs:btrfs-progs losetup:mount)
+[ "${1:-}" = wan ] && programs+=(ssh:openssh-client sshd:openssh-server mbuffer:mbuffer nsenter:util-linux)
+for pair in "${programs[@]}"; do
 	PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
 done
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring) # the test machine is built from Debian's packages

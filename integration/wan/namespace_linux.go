@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -45,8 +44,11 @@ func (s *Side) Do(f func() error) error {
 	})
 }
 
-// Start starts cmd in the namespace.
-func (s *Side) Start(cmd *exec.Cmd) error { return s.Do(cmd.Start) }
+// Prefix is the beginning of a command that runs the rest of it in the namespace,
+// while this process lives.
+func (s *Side) Prefix() []string {
+	return []string{"nsenter", fmt.Sprintf("--net=/proc/%d/fd/%d", os.Getpid(), s.net.Fd()), "--"}
+}
 
 // SetCongestion makes name the congestion control of sockets that do not choose.
 func (s *Side) SetCongestion(name string) error {
