@@ -5,7 +5,7 @@
 set -eu
 missing=()
 programs=(btrfs:btrfs-progs mkfs.btrfs:btrfs-progs losetup:mount)
-[ "${1:-}" = wan ] && programs+=(ssh:openssh-client sshd:openssh-server mbuffer:mbuffer nsenter:util-linux)
+[ "${1:-}" = wan ] && programs+=(ssh:openssh-client sshd:openssh-server mbuffer:mbuffer nsenter:util-linux ip:iproute2)
 for pair in "${programs[@]}"; do
 	PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
 done

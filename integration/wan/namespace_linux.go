@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -50,11 +51,15 @@ func (s *Side) Prefix() []string {
 	return []string{"nsenter", fmt.Sprintf("--net=/proc/%d/fd/%d", os.Getpid(), s.net.Fd()), "--"}
 }
 
-// SetCongestion makes name the congestion control of sockets that do not choose.
+// SetCongestion makes name the congestion control of sockets that do not choose. It
+// is the route's, because the namespace's own may only be one that the host allows
+// for everybody. It needs iproute2.
 func (s *Side) SetCongestion(name string) error {
-	return s.Do(func() error {
-		return os.WriteFile("/proc/sys/net/ipv4/tcp_congestion_control", []byte(name), 0o644)
-	})
+	args := append(s.Prefix(), "ip", "route", "replace", prefix.String(), "dev", device, "src", s.Address.String(), "congctl", name)
+	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+		return fmt.Errorf("set congestion control %s: %w: %s", name, err, out)
+	}
+	return nil
 }
 
 // onThread runs f on a thread whose namespace may change, and changes it back: a

@@ -7,8 +7,11 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func open(t testing.TB, s Shape) *WAN {
@@ -116,6 +119,26 @@ func TestRoundTripTakesItsTime(t *testing.T) {
 	connect(t, w)
 	if took := time.Since(began); took < 80*time.Millisecond {
 		t.Errorf("a connection took %s, want at least 80ms", took)
+	}
+}
+
+// What does not choose for itself gets the congestion control that was set.
+func TestCongestionControlOfASide(t *testing.T) {
+	w := open(t, Shape{Delay: time.Millisecond})
+	for _, name := range []string{"reno", "cubic"} {
+		if err := w.A.SetCongestion(name); err != nil {
+			t.Fatal(err)
+		}
+		near, _ := connect(t, w)
+		raw, err := near.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got string
+		_ = raw.Control(func(fd uintptr) { got, err = unix.GetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION) })
+		if got = strings.TrimRight(got, "\x00"); got != name || err != nil {
+			t.Errorf("the connection has %q, %v; want %q", got, err, name)
+		}
 	}
 }
 
