@@ -172,7 +172,7 @@ func (p *place) identities(ctx context.Context) (map[string]dataset.ID, error) {
 	for name := range f {
 		found[name] = idOf(f.number(name, "guid"))
 	}
-	return found, err
+	return found, unless(err, dataset.ErrNotFound)
 }
 
 // clone makes the writable copy, with the base for the way back in it.

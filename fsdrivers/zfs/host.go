@@ -55,18 +55,23 @@ func (t *tool) list(ctx context.Context, ds string) ([]entry, error) {
 // ErrNotFound.
 func (t *tool) get(ctx context.Context, props string, names []string, args ...string) (facts, error) {
 	all := make(facts)
+	var missing error
 	err := inBatches(names, func(some []string) error {
 		argv := append([]string{"get", "-Hp", "-o", factColumns}, args...)
 		out, err := t.run(ctx, some[0], append(append(argv, props), some...)...)
-		if err != nil && (!errors.Is(err, dataset.ErrNotFound) || len(names) == 1) {
+		if err != nil && !errors.Is(err, dataset.ErrNotFound) {
 			return err
 		}
+		missing = errors.Join(missing, err)
 		found, err := parseFacts(out)
 		for name, f := range found {
 			all[name] = f
 		}
 		return err
 	})
+	if err == nil && len(all) == 0 {
+		err = missing
+	}
 	if err != nil {
 		return nil, fmt.Errorf("properties of %s: %w", names[0], err)
 	}

@@ -68,3 +68,15 @@ func TestAVolumeIsRenamedWithoutTheOptionOfFilesystems(t *testing.T) {
 		}
 	}
 }
+
+// TestAnExportedPoolIsNoEmptyOne: nothing at all is there, which must not be taken
+// for a replica of which nothing was received: a full copy would be planned.
+func TestAnExportedPoolIsNoEmptyOne(t *testing.T) {
+	_, tg := target(t, rule{Args: getLineages, Code: 1, Err: "cannot open 'dst/into/src/db': dataset does not exist\ncannot open 'dst/into/.antipode': dataset does not exist\n"})
+	if _, err := tg.Pending(t.Context(), "src/db"); !errors.Is(err, dataset.ErrNotFound) || !strings.Contains(err.Error(), "exported") {
+		t.Errorf("pending: got %v, want not found, and why", err)
+	}
+	if list, err := tg.Snapshots(t.Context(), "src/db"); !errors.Is(err, dataset.ErrNotFound) {
+		t.Errorf("snapshots: got %v, %v, want not found", list, err)
+	}
+}

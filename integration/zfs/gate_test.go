@@ -90,7 +90,9 @@ func TestRealStreamsThatWereNotPlannedNeverReachTheKernel(t *testing.T) {
 	h.zfs("hold", "theirs", name(s2))
 	h.zfs("clone", "-o", "canmount=off", name(s1), h.from+"/clone")
 	h.zfs("snapshot", h.from+"/clone@c")
-	h.zfs("redact", name(s2), "book", h.from+"/clone@c")
+	h.zfs("clone", "-o", "canmount=off", name(s2), h.from+"/newer")
+	h.zfs("snapshot", h.from+"/newer@c")
+	h.zfs("redact", name(s2), "book", h.from+"/newer@c")
 	inc := stepOf(d, s1, s2)
 	full := stepOf(d, dataset.Snapshot{}, s2)
 	ofClone := inc
