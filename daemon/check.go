@@ -108,6 +108,10 @@ func (c *checker) job(ctx context.Context, w *work, hellos map[string]wire.Hello
 		c.add(control.Good, object, fmt.Sprintf("selects %d datasets, the first is %s", len(paths), paths[0]), "")
 	}
 	c.instant(object, w.job.Driver, paths)
+	if w.job.CompressedData {
+		c.add(control.Warning, object, "compressed_data is on: a kernel without the fix of March 2026 may lose an error of writing such data without a word",
+			"know that the targets' kernels have it, or take compressed_data out")
+	}
 	for _, name := range w.job.ReplicateTo {
 		hello, ok := hellos[name]
 		if !ok {

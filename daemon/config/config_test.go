@@ -89,7 +89,7 @@ func TestExample(t *testing.T) {
 				Timeout: 30 * time.Second, OnFail: policy.OnFailSkip,
 			},
 			Keep:       policy.Keep{Last: 4, Hourly: 48, Daily: 14, Weekly: 8, Monthly: 12, Yearly: 3, Within: 2 * policy.Day},
-			MayPromote: true, Compress: true, Location: time.UTC, Initial: policy.InitialLatest,
+			MayPromote: true, Compress: true, Location: time.UTC, Initial: policy.InitialLatest, CompressedData: true,
 		}, {
 			ID: "mail", Driver: policy.ZFS, Datasets: policy.Patterns{{Path: "tank/mail", Below: true}},
 			Schedule: policy.Schedule{
@@ -257,6 +257,7 @@ func TestRefused(t *testing.T) {
 		{"into is not clean", "[[accept]]\nfrom = \"sin1\"\ndriver = \"btrfs\"\ninto = \"/b/../etc\"\n", `9: into: dataset path "/b/../etc" is not clean`},
 		{"into inside a job's datasets", job + "[[accept]]\nfrom = \"sin1\"\ndriver = \"btrfs\"\ninto = \"/data/in\"\n", `15: into = "/data/in" lies in the datasets of job "db" (FILE:6)`},
 		{"unknown encryption", strings.NewReplacer(`"btrfs"`, `"zfs"`, `"/data/**"`, `"tank/**"`).Replace(job) + "encryption = \"on\"\n", `12: encryption: "on" is not known; want "raw" or "plain"`},
+		{"compressed data on zfs", strings.NewReplacer(`"btrfs"`, `"zfs"`, `"/data/**"`, `"tank/**"`).Replace(job) + "compressed_data = true\n", `12: compressed_data is for driver = "btrfs"`},
 		{"encryption on btrfs", job + "encryption = \"raw\"\n", `12: encryption is for driver = "zfs"`},
 		{"unknown permission", "[[accept]]\nfrom = \"sin1\"\ndriver = \"btrfs\"\ninto = \"/b\"\nallow = [\"device\"]\n", `10: allow = "device" is not known; want "devices"`},
 		{"share of more than all", "[[accept]]\nfrom = \"sin1\"\ndriver = \"btrfs\"\ninto = \"/b\"\nmin_free = \"120%\"\n", `10: min_free: amount "120%" is not between 0% and 100%`},

@@ -143,6 +143,9 @@ func decodeJob(t *table) policy.Job {
 	j.Datasets = decodePatterns(t, j.Driver)
 	j.Rate = decodeLimit(t, j.Location)
 	j.Encryption = decodeEncryption(t, j.Driver)
+	if j.CompressedData = t.flag("compressed_data"); j.CompressedData && j.Driver != policy.Btrfs {
+		t.wrong("compressed_data", `compressed_data is for driver = "btrfs"; ZFS always sends blocks as they are on the disk`)
+	}
 	return j
 }
 

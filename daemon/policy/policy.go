@@ -37,6 +37,22 @@ type Job struct {
 	Initial     Initial
 	NewestOnly  bool // of several new snapshots only the newest is sent (intermediates = false)
 	Encryption  Encryption
+	// CompressedData sends what Btrfs has compressed as it is on the disk. Off unless
+	// asked for: kernels without the fix of March 2026 may lose an error of such a
+	// write without a word.
+	CompressedData bool
+}
+
+// FlagCompressed is the flag of a Btrfs step that is sent with compressed data.
+const FlagCompressed = "compressed"
+
+// Flags are the options of the job's sends that make two sends of the same
+// snapshots different streams.
+func (j Job) Flags() string {
+	if j.CompressedData {
+		return FlagCompressed
+	}
+	return string(j.Encryption)
 }
 
 // Encryption says how encrypted ZFS datasets are sent. A replica stays what its

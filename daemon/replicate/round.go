@@ -69,7 +69,7 @@ func Decide(job policy.Job, s dataset.Dataset, mark dataset.Mark, snapshots []da
 	return plan.Decide(plan.Input{
 		Job: job.ID, Dataset: s, Source: snapshots, Target: r.Snapshots, TargetID: r.ID, Checkpoint: r.Checkpoint,
 		SourceMark: mark, TargetMark: r.Mark, MayPromote: job.MayPromote, Initial: job.Initial,
-		Flags: string(job.Encryption), NewestOnly: job.NewestOnly,
+		Flags: job.Flags(), NewestOnly: job.NewestOnly,
 	})
 }
 

@@ -107,6 +107,18 @@ func probeKernel(sysfs string) []fsdrivers.Finding {
 	return []fsdrivers.Finding{fatal}
 }
 
+// mustKnowEncoded refuses compressed data on a kernel whose streams are all of
+// version 1: it can neither read nor write extents as they are on the disk.
+func mustKnowEncoded(sysfs string) error {
+	text, err := os.ReadFile(filepath.Join(sysfs, "features", "send_stream_version"))
+	if err == nil {
+		if v, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && v >= 2 {
+			return nil
+		}
+	}
+	return fmt.Errorf("this kernel knows no compressed data in a stream; use Linux 6.0 or later here, or take compressed_data out of the job: %w", dataset.ErrRefused)
+}
+
 // probeQuota warns of quota groups: giving back the space of destroyed snapshots
 // takes minutes with them (FIELD-NOTES B.6).
 func probeQuota(f *os.File, object string) []fsdrivers.Finding {

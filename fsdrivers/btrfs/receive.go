@@ -100,6 +100,15 @@ func checkStep(s dataset.Step) error {
 	if err := ownName(s.To.Name); err != nil {
 		return err
 	}
+	switch s.Flags {
+	case "":
+	case FlagCompressed:
+		if err := mustKnowEncoded(sysfs); err != nil {
+			return fmt.Errorf("target: %w", err)
+		}
+	default:
+		return fmt.Errorf("send flags %q are unknown here; upgrade this side: %w", s.Flags, dataset.ErrRefused)
+	}
 	ids := []dataset.ID{s.Dataset.ID, s.To.ID}
 	if !s.IsFull() {
 		ids = append(ids, s.From.ID)

@@ -21,6 +21,10 @@ import (
 
 const sendingDir = "sending"
 
+// FlagCompressed is the dataset.Step.Flags of a stream of version 2 in which what
+// the source has compressed stays so; any other stream is of version 1.
+const FlagCompressed = "compressed"
+
 var _ fsdrivers.Rereader = (*Source)(nil)
 
 // Send implements fsdrivers.Sender with `btrfs send [-p parent] snapshot`: never
@@ -62,7 +66,13 @@ func (s *Source) startSend(ctx context.Context, step dataset.Step) (*sending, er
 	if err != nil {
 		return nil, err
 	}
-	lock, err := o.lockSend(step.ID())
+	if step.Flags == FlagCompressed {
+		err = mustKnowEncoded(sysfs)
+	}
+	var lock *sendLock
+	if err == nil {
+		lock, err = o.lockSend(step.ID())
+	}
 	if err != nil {
 		o.close()
 		return nil, err
@@ -101,6 +111,13 @@ func (o *opened) sendArgs(step dataset.Step) ([]string, error) {
 		return nil, err
 	}
 	args := []string{filepath.Join(o.dir.Name(), to.Name)}
+	switch step.Flags {
+	case "":
+	case FlagCompressed:
+		args = append([]string{"--proto", "2", "--compressed-data"}, args...)
+	default:
+		return nil, fmt.Errorf("send flags %q are unknown: %w", step.Flags, dataset.ErrRefused)
+	}
 	if step.IsFull() {
 		return args, nil
 	}
