@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	stopTimeout = 10 * time.Second // of a daemon that was told to stop
+	stopTimeout = 35 * time.Second // what a daemon promises for SIGTERM, and a little
 	// tick is the unit of times in /proc/PID/stat (USER_HZ, proc(5)).
 	tick = 10 * time.Millisecond
 )
