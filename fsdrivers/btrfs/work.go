@@ -105,7 +105,7 @@ func (t *Target) resumeWork(ctx context.Context, in *into, incoming dataset.Inco
 	}
 	j, err := t.readJournal(w, step.IsFull())
 	if err == nil {
-		found := false
+		var found bool
 		if j, found = j.Upto(c.Done); !found {
 			err = stale
 		}
