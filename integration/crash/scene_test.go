@@ -99,7 +99,7 @@ func cross(ctx context.Context, source *btrfs.Source, target *btrfs.Target, step
 // pieces makes several segments of a small stream.
 type pieces struct{ r io.Reader }
 
-func (p pieces) Read(b []byte) (int, error) { return p.r.Read(b[:min(len(b), 192<<10)]) }
+func (p pieces) Read(b []byte) (int, error) { return p.r.Read(b[:min(len(b), 384<<10)]) }
 
 // scene is a source with two snapshots of one dataset, and a file system to receive
 // on.
