@@ -65,6 +65,7 @@ deps-bench:
 bench: deps deps-bench build ## the figures of the README, one line each
 	go run ./integration/bench -antipode bin/antipode
 	go run ./integration/bench/small
+	go run ./integration/bench/policy
 
 .PHONY: endure
 endure: deps ## a hundred random kills and cuts during one Btrfs copy (half an hour)

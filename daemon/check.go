@@ -21,7 +21,7 @@ const maxSkew = time.Minute
 
 // check looks at everything that the configuration in force names. It writes
 // nothing.
-func (d *Daemon) check(ctx context.Context, _ control.Nothing) (control.CheckResponse, error) {
+func (d *Daemon) check(ctx context.Context, r control.CheckRequest) (control.CheckResponse, error) {
 	c := checker{d: d, site: d.site()}
 	hellos := c.peers(ctx)
 	for _, id := range slices.Sorted(maps.Keys(c.site.jobs)) {
@@ -30,14 +30,17 @@ func (d *Daemon) check(ctx context.Context, _ control.Nothing) (control.CheckRes
 	for _, s := range c.site.sources {
 		c.probe(s.Probe(ctx))
 	}
-	for key, r := range c.site.rooms {
-		c.probe(r.driver.Probe(ctx))
-		if offer := r.offer(ctx); offer.Problem != "" {
+	for key, room := range c.site.rooms {
+		c.probe(room.driver.Probe(ctx))
+		if offer := room.offer(ctx); offer.Problem != "" {
 			c.add(control.Fatal, "accept from "+key.from, offer.Problem, "make room, or lower min_free")
 		} else {
-			c.add(control.Good, "accept from "+key.from, "takes "+key.driver+" datasets into "+r.Accept().Into, "")
-			c.costs(ctx, "accept from "+key.from, r.driver)
+			c.add(control.Good, "accept from "+key.from, "takes "+key.driver+" datasets into "+room.Accept().Into, "")
+			c.costs(ctx, "accept from "+key.from, room.driver)
 		}
+	}
+	if r.Deep {
+		c.deep(ctx)
 	}
 	if len(c.site.cfg.Alert.Exec) == 0 {
 		c.add(control.Warning, "alert", "nobody is told when an rpo is missed", `set exec = ["/path/to/command"] in [alert]`)

@@ -100,7 +100,7 @@ func TestAJumpingClockMakesNoSnapshotOld(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, v := range shown.Jobs[0].Prunes[0].Verdicts {
-			if v.Destroy || len(v.Reasons) == 0 || v.Reasons[0].Text == "" {
+			if v.Destroy || len(v.Reasons) == 0 || v.Reasons[0].Text() == "" {
 				t.Errorf("%s: destroy %t, reasons %v; want it kept and why", v.Snapshot.Name, v.Destroy, v.Reasons)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"antipode/daemon/control"
+	"antipode/daemon/ledger"
 	"antipode/daemon/plan"
 	"antipode/daemon/prune"
 )
@@ -27,7 +28,7 @@ func (d *Daemon) Abort(ctx context.Context, r control.AbortRequest) (control.Abo
 
 // Check is the verb check.
 func (d *Daemon) Check(ctx context.Context) (control.CheckResponse, error) {
-	return d.check(ctx, control.Nothing{})
+	return d.check(ctx, control.CheckRequest{})
 }
 
 // IssueToken is the verb pair.
@@ -41,4 +42,34 @@ func (d *Daemon) RedeemToken(ctx context.Context, token string) (control.PairAcc
 // Rate is the verb rate.
 func (d *Daemon) Rate(ctx context.Context, r control.RateRequest) (control.RateResponse, error) {
 	return d.rate(ctx, r)
+}
+
+// Prune is the verb prune.
+func (d *Daemon) Prune(ctx context.Context, r control.PruneRequest[prune.Verdict]) (control.PruneResponse[prune.Verdict], error) {
+	return d.prune(ctx, r)
+}
+
+// Pin is the verb pin.
+func (d *Daemon) Pin(ctx context.Context, r control.PinRequest) (control.PinResponse, error) {
+	return d.pin(ctx, r)
+}
+
+// Holds is the verb holds.
+func (d *Daemon) Holds(ctx context.Context, r control.HoldsRequest) (control.HoldsResponse, error) {
+	return d.holds(ctx, r)
+}
+
+// Explain is the verb explain.
+func (d *Daemon) Explain(ctx context.Context, r control.ExplainRequest) (control.ExplainResponse[prune.Verdict], error) {
+	return d.explain(ctx, r)
+}
+
+// Abandon is the verb abandon.
+func (d *Daemon) Abandon(ctx context.Context, r control.AbandonRequest) (control.AbandonResponse, error) {
+	return d.abandon(ctx, r)
+}
+
+// History is the verb history.
+func (d *Daemon) History(q ledger.Query) (control.HistoryResponse[ledger.Entry], error) {
+	return d.history(context.Background(), q)
 }

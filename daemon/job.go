@@ -9,10 +9,8 @@ import (
 
 	"antipode/daemon/activate"
 	"antipode/daemon/ledger"
-	"antipode/daemon/prune"
 	"antipode/daemon/replicate"
 	"antipode/daemon/schedule"
-	"antipode/daemon/send"
 	"antipode/daemon/snapshot"
 	"antipode/daemon/status"
 	"antipode/fsdrivers/dataset"
@@ -52,10 +50,11 @@ func (d *Daemon) snapshotJob(ctx context.Context, w *work, cause string) (int, e
 
 	paths, err := d.find(ctx, w)
 	live, roleErr := d.primaries(ctx, w, paths)
-	made, held, snapErr := d.takeSnapshots(ctx, w, live, cause)
-	pruneErr := d.pruneSource(ctx, w, live)
+	may, spaceErr := d.roomy(ctx, w, live)
+	made, held, snapErr := d.takeSnapshots(ctx, w, may, cause)
+	_, pruneErr := d.sourceRetention(w, live).run(ctx, false)
 
-	err = errors.Join(err, roleErr, snapErr, pruneErr)
+	err = errors.Join(err, roleErr, spaceErr, snapErr, pruneErr)
 	d.Board.Job(id, func(j *status.Job) { j.Problem = d.problem(err) })
 	if cause == schedule.CauseDue && len(made.Taken) == 0 && len(made.Unchanged) > 0 && err == nil {
 		return 0, nil // thousands a day, in which nothing happened
@@ -244,62 +243,6 @@ func (d *Daemon) noteSnapshots(job string, taken []snapshot.Taken) {
 			line.Snapshot = status.Point{Name: t.Snapshot.Name, Time: t.Snapshot.Created}
 		})
 	}
-}
-
-// pruneSource applies the source's retention. What a target still needs carries
-// a durable hold; while a target is away, the rules thin what it has not got.
-func (d *Daemon) pruneSource(ctx context.Context, w *work, paths []dataset.Path) error {
-	var errs []error
-	for _, p := range paths {
-		points, err := w.source.Snapshots(ctx, p)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("list snapshots of %s: %w", p, err))
-			continue
-		}
-		destroyed, err := prune.Execute(ctx, p, d.retain(w, points), w.source)
-		d.remember(ledger.Source, w.job.ID, p, destroyed)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("prune %s: %w", p, err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// retain is the very value that pruneSource executes and `plan` prints.
-func (d *Daemon) retain(w *work, points []dataset.Snapshot) []prune.Verdict {
-	in := prune.Input{
-		Side: prune.Source, Points: points, Keep: w.job.Keep, Location: w.job.Location, Now: d.Now(),
-	}
-	for _, name := range w.job.ReplicateTo {
-		in.Peers = append(in.Peers, prune.Peer{Name: name, Base: heldBase(points, w.job.ID, name)})
-	}
-	return prune.Decide(in)
-}
-
-// heldBase is the newest point with the durable hold of a common base.
-func heldBase(points []dataset.Snapshot, job, peer string) dataset.ID {
-	for _, s := range slices.Backward(points) {
-		if slices.Contains(s.Holds, send.BaseTag(job, peer)) {
-			return s.ID
-		}
-	}
-	return ""
-}
-
-// remember writes what retention destroyed into history.
-func (d *Daemon) remember(side ledger.Side, job string, p dataset.Path, destroyed []prune.Verdict) {
-	var batch ledger.Batch
-	for _, v := range destroyed {
-		why := ""
-		if len(v.Reasons) > 0 {
-			why = v.Reasons[0].Text
-		}
-		batch.Destructions = append(batch.Destructions, ledger.Destruction{
-			Side: side, Job: job, Dataset: p, Snapshot: v.Snapshot.Name, ID: v.Snapshot.ID, Why: why, At: d.Now(),
-		})
-		d.Log.Info().Str("job", job).Stringer("dataset", p).Str("snapshot", v.Snapshot.Name).Str("why", why).Msg("destroyed")
-	}
-	d.ledger.Record(batch)
 }
 
 // problem words an error for the board; nil for none.

@@ -43,7 +43,6 @@ func (d *Daemon) previewJob(ctx context.Context, w *work) jobPreview {
 	p := previewer{d: d, w: w, sides: map[dataset.Path]previewSide{}, out: jobPreview{
 		Job: w.job.ID, Next: d.schedule.Next(w.job.ID), Paused: d.isPaused(w.job.ID),
 		Snapshots: []control.SnapshotPreview{}, Sends: []control.SendPreview[plan.Plan]{},
-		Prunes: []control.PrunePreview[prune.Verdict]{},
 	}}
 	paths, err := d.find(ctx, w)
 	p.problem(err)
@@ -51,7 +50,7 @@ func (d *Daemon) previewJob(ctx context.Context, w *work) jobPreview {
 	for _, name := range slices.Sorted(maps.Keys(w.couriers)) {
 		p.sends(ctx, name)
 	}
-	p.prunes()
+	p.prunes(ctx)
 	return p.out
 }
 
@@ -206,10 +205,12 @@ func (p *previewer) estimate(ctx context.Context, step dataset.Step) control.Est
 }
 
 // prunes judges what the run would find, the new snapshot included.
-func (p *previewer) prunes() {
-	for _, path := range slices.Sorted(maps.Keys(p.sides)) {
-		p.out.Prunes = append(p.out.Prunes, control.PrunePreview[prune.Verdict]{
-			Dataset: path, Verdicts: p.d.retain(p.w, p.sides[path].snapshots),
-		})
+func (p *previewer) prunes(ctx context.Context) {
+	r := p.d.sourceRetention(p.w, slices.Sorted(maps.Keys(p.sides)))
+	r.judge = func(_ context.Context, path dataset.Path) ([]prune.Verdict, error) {
+		return prune.Decide(p.d.sourceInput(p.w, p.sides[path].snapshots)), nil
 	}
+	var err error
+	p.out.Prunes, p.out.Brake, err = r.preview(ctx)
+	p.problem(err)
 }

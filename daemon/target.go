@@ -9,9 +9,7 @@ import (
 
 	"antipode/daemon/activate"
 	"antipode/daemon/board"
-	"antipode/daemon/ledger"
 	"antipode/daemon/policy"
-	"antipode/daemon/prune"
 	"antipode/daemon/receive"
 	"antipode/daemon/status"
 	"antipode/daemon/watch"
@@ -40,6 +38,7 @@ type room struct {
 	known     known
 	tending   turn         // of retention and promotions
 	promoting atomic.Int32 // promotions that run or wait for tending
+	last      atomic.Pointer[tended]
 }
 
 // turn lets one work at a time. Unlike a mutex, who waits for it gives up with ctx.
@@ -232,96 +231,6 @@ func (d *Daemon) receiveFailed(from string, path dataset.Path, err error) {
 	}
 	d.Board.Replica(board.ReplicaKey{From: from, Dataset: path}, func(line *status.Replica) {
 		line.LastError = d.problem(err)
-	})
-}
-
-// tendReplicas prunes every replica and reads it anew from the disk: at the start,
-// and from time to time, so that what others did there is seen.
-func (d *Daemon) tendReplicas(ctx context.Context) {
-	for key, r := range d.site().rooms {
-		held, err := r.driver.Find(ctx, "/", true)
-		if err != nil {
-			d.Log.Error().Err(err).Str("peer", key.from).Msg("cannot list replicas")
-			continue
-		}
-		for _, h := range held {
-			d.tendReplica(ctx, key.from, h.Path, r)
-		}
-	}
-}
-
-// tendReplica applies the target's retention to one replica and puts what is
-// there on the board.
-func (d *Daemon) tendReplica(ctx context.Context, from string, path dataset.Path, r *room) {
-	if r.tending.take(ctx) != nil { // two runs would destroy the same points twice
-		return
-	}
-	defer r.tending.give()
-	if d.site().rooms[roomKey{from, string(r.Accept().Driver)}] != r {
-		return // a reload closed it: no policy says any more what goes
-	}
-	log := d.Log.With().Str("peer", from).Stringer("dataset", path).Logger()
-	points, err := r.driver.Snapshots(ctx, path)
-	if err != nil {
-		log.Error().Err(err).Msg("cannot list points")
-		d.receiveFailed(from, path, err)
-		return
-	}
-	mark, err := r.driver.Mark(ctx, path)
-	if err != nil {
-		log.Error().Err(err).Msg("cannot read the mark")
-		d.receiveFailed(from, path, err)
-		return
-	}
-	destroyed, err := prune.Execute(ctx, path, r.verdicts(points, mark, d), yielding{r.driver, r})
-	if err != nil && !errors.Is(err, errPromoted) {
-		log.Warn().Err(err).Msg("retention did not finish; it goes on with the next point")
-	}
-	d.remember(ledger.Target, from, path, destroyed)
-	gone := make(map[dataset.ID]bool, len(destroyed))
-	for _, v := range destroyed {
-		gone[v.Snapshot.ID] = true
-	}
-	confirmed := d.confirmedBefore(from, path, points)
-	d.Board.Replica(board.ReplicaKey{From: from, Dataset: path}, func(line *status.Replica) {
-		line.Points = len(points) - len(gone)
-		line.RPO = r.Accept().RPO
-		line.Role, line.Generation = activate.TargetRole(mark, d.node(), len(points) > 0).String(), mark.Generation
-		showAside(line)
-		was := line.LastPoint
-		line.LastPoint = status.Point{}
-		if len(points) > 0 {
-			newest := points[len(points)-1]
-			line.LastPoint = status.Point{Name: newest.Name, Time: newest.Retain, Confirmed: confirmed}
-			if was.Name == newest.Name && was.Confirmed.After(confirmed) {
-				line.LastPoint.Confirmed = was.Confirmed
-			}
-		}
-	})
-}
-
-// yielding destroys until a promotion waits: that may have chosen a point by a list
-// in which it was still there, and it has to be quick.
-type yielding struct {
-	prune.Destroyer
-	room *room
-}
-
-// Destroy removes one point. errPromoted.
-func (y yielding) Destroy(ctx context.Context, path dataset.Path, s dataset.Snapshot) error {
-	if y.room.promoting.Load() > 0 {
-		return errPromoted
-	}
-	return y.Destroyer.Destroy(ctx, path, s)
-}
-
-// verdicts judges the points of a replica by the target's policy alone. The point
-// that a promotion started from stays: finishing that promotion needs it.
-func (r *room) verdicts(points []dataset.Snapshot, mark dataset.Mark, d *Daemon) []prune.Verdict {
-	accept := r.Accept()
-	return prune.Decide(prune.Input{
-		Side: prune.Target, Points: points, Keep: accept.Keep, Protect: accept.Protect,
-		Location: accept.Location, Now: d.Now(), InFlight: append(d.receiving(accept), mark.Base),
 	})
 }
 

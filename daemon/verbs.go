@@ -36,6 +36,13 @@ func (d *Daemon) Register(s *control.Server) {
 	control.Handle(s, control.Plan, func(ctx context.Context, r control.PlanRequest) (control.Preview[plan.Plan, prune.Verdict], error) {
 		return d.preview(ctx, r)
 	})
+	control.Handle(s, control.Prune, d.prune)
+	control.Handle(s, control.Pin, d.pin)
+	control.Handle(s, control.Unpin, d.unpin)
+	control.Handle(s, control.Holds, d.holds)
+	control.Handle(s, control.Explain, d.explain)
+	control.Handle(s, control.Abandon, d.abandon)
+	control.Handle(s, control.History, d.history)
 	control.Handle(s, control.Promote, d.Promote)
 	control.Handle(s, control.Pair, func(context.Context, control.Nothing) (control.PairResponse, error) { return d.pairing.issue() })
 	control.Handle(s, control.PairAccept, d.pairing.redeem)

@@ -193,7 +193,7 @@ func names(all, others []dataset.Snapshot) (out []string) {
 }
 
 // throughJSON is v as whoever reads what was printed decodes it.
-func throughJSON(t *testing.T, v preview) (back preview) {
+func throughJSON[T any](t *testing.T, v T) (back T) {
 	t.Helper()
 	text, err := json.Marshal(v)
 	if err != nil {

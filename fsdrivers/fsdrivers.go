@@ -96,9 +96,46 @@ type Sweeper interface {
 type Destroyer interface {
 	// Destroy removes the snapshot if the name still has that identity. One
 	// that is gone is success. It is durable on return and does not wait for
-	// the file system to give the space back. Errors: ErrChanged, ErrHeld
-	// (also for any hold of ours), ErrStuck.
+	// the file system to give the space back. A pin keeps the snapshot unless s
+	// carries the same one: then the caller has seen that it ended, and it goes
+	// too. Errors: ErrChanged, ErrHeld (also for any hold of ours), ErrStuck.
 	Destroy(ctx context.Context, d dataset.Path, s dataset.Snapshot) error
+}
+
+// ManyDestroyer is what a Destroyer may be that removes many for the price of a
+// few.
+type ManyDestroyer interface {
+	// DestroyAll does what Destroy does to each snapshot of the list, in order,
+	// and answers for each; nil where it is gone, durably. After an error other
+	// than ErrHeld and ErrChanged, the rest are left and answered with it.
+	DestroyAll(ctx context.Context, d dataset.Path, list []dataset.Snapshot) []error
+}
+
+// Pinner keeps the wishes of users that snapshots stay. They are durable on
+// return and go with their snapshot.
+type Pinner interface {
+	// Pin sets the pin of a snapshot, in place of the one that is there. Errors:
+	// ErrNotFound, ErrChanged.
+	Pin(ctx context.Context, d dataset.Path, s dataset.Snapshot, p dataset.Pin) error
+	// Unpin takes it off; where none is, that is success. Errors: ErrNotFound,
+	// ErrChanged.
+	Unpin(ctx context.Context, d dataset.Path, s dataset.Snapshot) error
+}
+
+// HoldLister tells what keeps snapshots from being destroyed: our holds and, where
+// the file system has them, those of others.
+type HoldLister interface {
+	// Holds lists them, ordered by snapshot and tag; pins are none of them. A
+	// dataset that does not exist has none.
+	Holds(ctx context.Context, d dataset.Path) ([]Hold, error)
+}
+
+// Hold is one reason of somebody's to keep a snapshot.
+type Hold struct {
+	Snapshot string    `json:"snapshot"`
+	Tag      string    `json:"tag"` // as our Tag, or as others wrote it
+	Ours     bool      `json:"ours"`
+	Since    time.Time `json:"since,omitzero"` // by this host's clock
 }
 
 // Holder keeps snapshots from being destroyed. Holds are durable on return.
@@ -194,6 +231,8 @@ type Source interface {
 	Sweeper
 	Destroyer
 	Holder
+	HoldLister
+	Pinner
 	Marker
 	Estimator
 	Space
@@ -208,6 +247,8 @@ type Target interface {
 	Sweeper
 	Destroyer
 	Holder
+	HoldLister
+	Pinner
 	Marker
 	Space
 	Prober

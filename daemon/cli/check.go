@@ -15,10 +15,11 @@ import (
 )
 
 func (a *app) checkCommand() *cobra.Command {
-	return a.jsonFlag(&cobra.Command{
+	var deep bool
+	cmd := &cobra.Command{
 		Use: "check", Short: "Check the configuration and what it names: keys, peers, datasets, tools", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r := control.CheckResponse{Findings: a.check(cmd.Context())}
+			r := control.CheckResponse{Findings: a.check(cmd.Context(), deep)}
 			if err := a.show(cmd, r, func(p *printer) { p.findings(r.Findings) }); err != nil {
 				return err
 			}
@@ -27,12 +28,14 @@ func (a *app) checkCommand() *cobra.Command {
 			}
 			return nil
 		},
-	})
+	}
+	cmd.Flags().BoolVar(&deep, "deep", false, "tell also what the policies lead to: how many snapshots, how much the first copies send, a week without a target")
+	return a.jsonFlag(cmd)
 }
 
 // check looks at the files by itself, and has the daemon look at the rest: only
 // it has the peers' connections and the right to look at the datasets.
-func (a *app) check(ctx context.Context) []control.Finding {
+func (a *app) check(ctx context.Context, deep bool) []control.Finding {
 	c, err := config.Load(a.configPath)
 	found := fileFindings(a.configPath, c, err)
 	if err == nil {
@@ -40,7 +43,7 @@ func (a *app) check(ctx context.Context) []control.Finding {
 	}
 	switch {
 	case err == nil || a.socketPath != "":
-		found = append(found, a.daemonFindings(ctx)...)
+		found = append(found, a.daemonFindings(ctx, deep)...)
 	default:
 		found = append(found, control.Finding{
 			Severity: control.Warning, Object: "daemon", What: "not asked: the socket is in the file that cannot be read",
@@ -97,8 +100,8 @@ func keyFinding(stateDir string) control.Finding {
 	return control.Finding{Severity: control.Fatal, Object: "key of this node", What: err.Error(), Cure: "put the key back from a backup, 0600 and owned by the daemon's user; a new key has to be pinned by every peer"}
 }
 
-func (a *app) daemonFindings(ctx context.Context) []control.Finding {
-	r, err := call[control.Nothing, control.CheckResponse](ctx, a, control.Check, control.Nothing{})
+func (a *app) daemonFindings(ctx context.Context, deep bool) []control.Finding {
+	r, err := call[control.CheckRequest, control.CheckResponse](ctx, a, control.Check, control.CheckRequest{Deep: deep})
 	switch {
 	case isDown(err):
 		return []control.Finding{{

@@ -71,6 +71,9 @@ func (p *printer) jobPreview(now time.Time, j jobPreview, all bool) {
 		p.send(s)
 	}
 	p.heading(len(j.Prunes), "destroy here", "nothing would be destroyed here")
+	if j.Brake != "" {
+		p.line(4, "STOPPED: %s", j.Brake)
+	}
 	for _, x := range j.Prunes {
 		p.prune(x, all)
 	}
@@ -152,7 +155,11 @@ func (p *printer) prune(x prunePreview, all bool) {
 			doomed++
 		}
 	}
-	p.line(4, "%s: %d of %d snapshots go%s", x.Dataset, doomed, len(x.Verdicts), stays(x.Verdicts))
+	frees := ""
+	if doomed > 0 && x.Frees.Kind != control.Unknown && x.Frees.Kind != "" {
+		frees = ", which frees " + size(x.Frees)
+	}
+	p.line(4, "%s: %d of %d snapshots go%s%s", x.Dataset, doomed, len(x.Verdicts), frees, stays(x.Verdicts))
 	var rows [][]string
 	for _, v := range x.Verdicts {
 		if v.Destroy || all {
@@ -171,7 +178,7 @@ func (p *printer) prune(x prunePreview, all bool) {
 func reasons(v prune.Verdict) string {
 	var texts []string
 	for _, r := range v.Reasons {
-		texts = append(texts, r.Text)
+		texts = append(texts, r.Text())
 	}
 	return strings.Join(texts, "; ")
 }

@@ -95,9 +95,9 @@ func nightBefore() preview {
 				},
 			},
 			Prunes: []prunePreview{{Dataset: "/data/db", Verdicts: []prune.Verdict{
-				{Snapshot: a, Destroy: true, Reasons: []prune.Reason{{Kind: prune.Expired, Text: "nothing keeps it"}}},
-				{Snapshot: b, Reasons: []prune.Reason{{Kind: prune.Base, Text: "base with sin1"}, {Kind: prune.Hourly, Text: "hourly 1 of 48"}}},
-				{Snapshot: c, Reasons: []prune.Reason{{Kind: prune.Newest, Text: "the newest point"}}},
+				{Snapshot: a, Destroy: true, Reasons: []prune.Reason{{Kind: prune.Expired}}},
+				{Snapshot: b, Reasons: []prune.Reason{{Kind: prune.Base, Ref: "sin1"}, {Kind: prune.Hourly, N: 1, Of: 48}}},
+				{Snapshot: c, Reasons: []prune.Reason{{Kind: prune.Newest}}},
 			}}},
 		},
 		{Job: "idle", Paused: true, Problems: []control.Error{{Object: "sin2", Text: "cannot be reached", Next: "see `antipode check`"}}},

@@ -90,6 +90,7 @@ func TestExample(t *testing.T) {
 			},
 			Keep:       policy.Keep{Last: 4, Hourly: 48, Daily: 14, Weekly: 8, Monthly: 12, Yearly: 3, Within: 2 * policy.Day},
 			MayPromote: true, Compress: true, Location: time.UTC, Initial: policy.InitialLatest, CompressedData: true,
+			Retention: policy.Retention{Groups: true, Brake: 30}, Backlog: 200, MinFree: policy.Amount{Percent: 8},
 		}, {
 			ID: "mail", Driver: policy.ZFS, Datasets: policy.Patterns{{Path: "tank/mail", Below: true}},
 			Schedule: policy.Schedule{
@@ -97,12 +98,13 @@ func TestExample(t *testing.T) {
 			},
 			ReplicateTo: []string{"sin1"}, Replicate: policy.Schedule{Cron: "0 3 * * *"},
 			Keep: policy.Keep{Daily: 14}, Compress: true, Location: berlin, Initial: policy.InitialLatest,
-			Encryption: policy.EncryptionRaw,
+			Encryption: policy.EncryptionRaw, Retention: policy.Retention{Brake: policy.DefaultBrake}, Backlog: policy.DefaultBacklog,
 		}},
 		Accepts: []policy.Accept{{
 			From: "syd1", Driver: policy.Btrfs, Into: "/backup/syd1", Live: "/srv/syd1", RPO: 90 * time.Minute,
 			Protect: policy.Week, MinFree: policy.Amount{Percent: 10}, MaxBytes: 20 << 40, Location: sydney, AllowDevices: true,
-			Keep: policy.Keep{Last: 2, Hourly: 48, Daily: 60, Weekly: 8, Monthly: 24, Yearly: 3, Within: 2 * policy.Day},
+			Keep:      policy.Keep{Last: 2, Hourly: 48, Daily: 60, Weekly: 8, Monthly: 24, Yearly: 3, Within: 2 * policy.Day},
+			Retention: policy.Retention{Groups: true, Brake: 30},
 		}},
 	}
 	if !reflect.DeepEqual(got, want) {

@@ -136,6 +136,9 @@ func decodeJob(t *table) policy.Job {
 			string(policy.InitialLatest), string(policy.InitialAll), string(policy.InitialFail))),
 		NewestOnly:  !t.flagOr("intermediates", true),
 		ReplicateTo: t.texts("replicate_to"),
+		Retention:   decodeRetention(t),
+		Backlog:     t.number("backlog", 0, policy.MaxKeep, policy.DefaultBacklog),
+		MinFree:     parsed(t, "min_free", "5%", policy.ParseAmount),
 	}
 	if j.NewestOnly && j.Initial == policy.InitialAll {
 		t.wrong("intermediates", `intermediates = false sends only the newest, and initial = "all" every snapshot; keep one of them`)
@@ -174,6 +177,7 @@ func decodeAccept(t *table) policy.Accept {
 		Keep:         decodeKeep(t.sub("keep")),
 		Location:     decodeLocation(t),
 		AllowDevices: decodeAllow(t),
+		Retention:    decodeRetention(t),
 	}
 	parse := func(s string) (string, error) { return parsePlace(s, a.Driver) }
 	a.Into = required(t, "into", "/backup/fra1", parse)
@@ -206,6 +210,14 @@ func decodeKeep(t *table) policy.Keep {
 		Yearly:  count("yearly"),
 		Within:  parsed(t, "within", "7d", policy.ParseDuration),
 	}
+}
+
+func decodeRetention(t *table) policy.Retention {
+	r := policy.Retention{Groups: t.flag("groups"), Brake: policy.DefaultBrake}
+	if t.has("brake") {
+		r.Brake = parsed(t, "brake", "50%", policy.ParseShare)
+	}
+	return r
 }
 
 func decodeLocation(t *table) *time.Location {

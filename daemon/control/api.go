@@ -18,7 +18,7 @@ const (
 	Pause      Verb = "pause"       // JobRequest -> PauseResponse
 	Unpause    Verb = "unpause"     // JobRequest -> PauseResponse
 	Abort      Verb = "abort"       // AbortRequest -> AbortResponse
-	Check      Verb = "check"       // Nothing -> CheckResponse
+	Check      Verb = "check"       // CheckRequest -> CheckResponse
 	Plan       Verb = "plan"        // PlanRequest -> Preview
 	Promote    Verb = "promote"     // PromoteRequest -> PromoteResponse
 	Pair       Verb = "pair"        // Nothing -> PairResponse
@@ -32,7 +32,7 @@ const (
 // caller. Every other one ends after MaxDuration.
 func (v Verb) IsLong() bool {
 	switch v {
-	case Trigger, Check, Plan, Promote, PairAccept:
+	case Trigger, Check, Plan, Promote, PairAccept, Prune, Explain, Holds, Pin, Unpin, Abandon:
 		return true
 	}
 	return false
@@ -145,6 +145,7 @@ type JobPreview[P, V any] struct {
 	Snapshots []SnapshotPreview `json:"snapshots"`
 	Sends     []SendPreview[P]  `json:"sends"`
 	Prunes    []PrunePreview[V] `json:"prunes"`
+	Brake     string            `json:"brake,omitempty"`    // why none of Prunes would be carried out
 	Problems  []Error           `json:"problems,omitempty"` // why a part of it could not be previewed
 }
 
@@ -188,6 +189,7 @@ const (
 type PrunePreview[V any] struct {
 	Dataset  dataset.Path `json:"dataset"`
 	Verdicts []V          `json:"verdicts"`
+	Frees    Estimate     `json:"frees"` // by what goes
 }
 
 // PromoteRequest makes this node primary of a dataset that it holds for a peer.

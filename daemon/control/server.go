@@ -24,7 +24,7 @@ import (
 
 // Limits of the socket.
 const (
-	MaxRequestBytes  = 1 << 20
+	MaxRequestBytes  = 64 << 20  // a plan of retention that comes back
 	MaxResponseBytes = 256 << 20 // thousands of datasets with a thousand verdicts each
 	MaxDuration      = 30 * time.Second
 	stopWait         = 2 * time.Second // for answers on their way when the daemon stops

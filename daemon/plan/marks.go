@@ -70,27 +70,27 @@ func (c *BadMark) Next() string {
 // judgeMarks refuses to send to a side that was, or says it was, primary. A
 // target whose mark is older than ours and belongs to our line merely has to
 // learn; one without a mark claims nothing.
-func (in Input) judgeMarks() error {
-	ours, theirs := in.SourceMark, in.TargetMark
+func (j judgement) judgeMarks() error {
+	ours, theirs := j.SourceMark, j.TargetMark
 	bad := func(why string) error {
-		return &BadMark{Evidence: in.evidence(), Ours: ours, Theirs: theirs, Why: why}
+		return &BadMark{Evidence: j.evidence(), Ours: ours, Theirs: theirs, Why: why}
 	}
 	switch {
 	case ours.Same(theirs) || theirs.IsZero() || ours.Descends(theirs):
-		if in.Node != "" && ours.IsForeign(in.Node) {
-			return &Promoted{Evidence: in.evidence(), Ours: ours, Theirs: ours}
+		if j.Node != "" && ours.IsForeign(j.Node) {
+			return &Promoted{Evidence: j.evidence(), Ours: ours, Theirs: ours}
 		}
 		return nil
 	case ours.Generation == theirs.Generation:
-		return &SplitBrain{Evidence: in.evidence(), Ours: ours, Theirs: theirs}
+		return &SplitBrain{Evidence: j.evidence(), Ours: ours, Theirs: theirs}
 	case theirs.Generation < ours.Generation:
 		return bad("it is older than ours and not in our history, so both sides were promoted apart")
 	case theirs.Generation-ours.Generation > dataset.MaxMarkRise:
 		return bad(fmt.Sprintf("it rises by more than %d generations", dataset.MaxMarkRise))
 	case !theirs.Descends(ours):
 		return bad("its history does not chain from ours")
-	case !in.MayPromote:
+	case !j.MayPromote:
 		return bad("this target may not promote")
 	}
-	return &Promoted{Evidence: in.evidence(), Ours: ours, Theirs: theirs}
+	return &Promoted{Evidence: j.evidence(), Ours: ours, Theirs: theirs}
 }

@@ -75,18 +75,35 @@ func (p Plan) IsEmpty() bool { return len(p.Steps) == 0 && p.Dropped == nil }
 // Decide plans the steps from what the target holds to the source's newest
 // snapshot. The error is one of the conflicts of this package (all of them
 // implement Conflict), in which case nothing may be sent.
-func Decide(in Input) (Plan, error) {
-	if err := in.judgeMarks(); err != nil {
+func Decide(in Input) (Plan, error) { return new(Decider).Decide(in) }
+
+// Decider decides on one dataset after the other in the same memory. The zero
+// value is ready; it is for one goroutine.
+type Decider struct {
+	source, target index
+}
+
+// Decide is the function of that name. What it returns shares no memory with the
+// Decider, but a conflict's evidence may with the lists of the Input.
+func (d *Decider) Decide(in Input) (Plan, error) {
+	j := judgement{Input: in, Decider: d}
+	if err := j.judgeMarks(); err != nil {
 		return Plan{}, err
 	}
-	e := in.evidence()
+	e := j.evidence()
 	// A binding without points protects nothing: the target binds its path anew.
 	if !in.TargetID.IsZero() && in.TargetID != in.Dataset.ID && len(e.Target) > 0 {
 		return Plan{}, &OtherDataset{Evidence: e, TargetID: in.TargetID}
 	}
-	base, err := in.base(e)
+	base, err := j.base(e)
 	if err != nil {
 		return Plan{}, err
 	}
-	return in.route(e, base), nil
+	return j.route(e, base), nil
+}
+
+// judgement is a decision under way.
+type judgement struct {
+	Input
+	*Decider
 }

@@ -357,10 +357,10 @@ func TestConflictsCarryBothListsSorted(t *testing.T) {
 func checkEvidence(t *testing.T, err error, in Input) {
 	t.Helper()
 	e := reflect.ValueOf(err).Elem().FieldByName("Evidence").Interface().(Evidence)
-	if got, want := e.Source, sorted(in.Source); !reflect.DeepEqual(got, want) {
+	if got, want := e.Source, sorted(in.Source, new(index)); !reflect.DeepEqual(got, want) {
 		t.Errorf("evidence of the source %v, want %v", got, want)
 	}
-	if got, want := e.Target, sorted(in.Target); !reflect.DeepEqual(got, want) {
+	if got, want := e.Target, sorted(in.Target, new(index)); !reflect.DeepEqual(got, want) {
 		t.Errorf("evidence of the target %v, want %v", got, want)
 	}
 }

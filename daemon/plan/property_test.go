@@ -54,7 +54,7 @@ func drawSide(t *rapid.T, label string) []dataset.Snapshot {
 
 // drawPrefix is an honest target: some of what the source had, received in order.
 func drawPrefix(t *rapid.T, source []dataset.Snapshot) []dataset.Snapshot {
-	ordered := sorted(source)
+	ordered := sorted(source, new(index))
 	var out []dataset.Snapshot
 	for i, s := range ordered[:rapid.IntRange(0, len(ordered)).Draw(t, "received")] {
 		if rapid.Bool().Draw(t, "kept") {
@@ -67,7 +67,7 @@ func drawPrefix(t *rapid.T, source []dataset.Snapshot) []dataset.Snapshot {
 // apply runs the plan on a model of a target that knows only identities, and
 // refuses what a real one would.
 func apply(t *rapid.T, in Input, p Plan) []dataset.Snapshot {
-	target := sorted(in.Target)
+	target := sorted(in.Target, new(index))
 	order := uint64(1000)
 	for _, s := range p.Steps {
 		newest := dataset.Snapshot{}
@@ -91,7 +91,7 @@ func TestApplyingThePlanReachesTheSourcesNewest(t *testing.T) {
 			return
 		}
 		in.Target, in.Checkpoint, in.TargetID = apply(t, in, p), dataset.Checkpoint{}, db.ID
-		if src := sorted(in.Source); len(src) > 0 && !src[len(src)-1].Bookmark {
+		if src := sorted(in.Source, new(index)); len(src) > 0 && !src[len(src)-1].Bookmark {
 			newest, found := src[len(src)-1].ID, false
 			for _, s := range in.Target {
 				found = found || s.ID == newest
@@ -148,7 +148,7 @@ func TestTheBaseIsOnBothSides(t *testing.T) {
 		in := drawInput(t)
 		p, err := Decide(in)
 		if err != nil || p.Base.ID.IsZero() {
-			if err == nil && len(sorted(in.Target)) > 0 {
+			if err == nil && len(sorted(in.Target, new(index))) > 0 {
 				t.Fatalf("a full send is planned onto %v", in.Target)
 			}
 			return
@@ -210,6 +210,24 @@ func TestAnUnfinishedStepIsEitherResumedOrDropped(t *testing.T) {
 			t.Fatalf("checkpoint %+v is neither or both: %+v", in.Checkpoint, p)
 		case resumed && p.Steps[0].ID() != in.Checkpoint.Step:
 			t.Fatalf("resumes %s with the step %s", in.Checkpoint.Step, p.Steps[0].ID())
+		}
+	})
+}
+
+// The same Decider serves ten thousand datasets: what it saw before must not show.
+func TestADeciderForgetsTheDatasetBefore(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var d Decider
+		for range rapid.IntRange(1, 4).Draw(t, "datasets") {
+			in := drawInput(t)
+			if rapid.Bool().Draw(t, "twice") && len(in.Source) > 0 {
+				in.Source = append(in.Source, in.Source[0])
+			}
+			want, wantErr := Decide(in)
+			got, err := d.Decide(in)
+			if !reflect.DeepEqual(got, want) || !reflect.DeepEqual(err, wantErr) {
+				t.Fatalf("got %+v, %v after others, want %+v, %v", got, err, want, wantErr)
+			}
 		}
 	})
 }

@@ -12,37 +12,54 @@ import (
 // evidence is both lists as the decision reads them: oldest first, nothing
 // twice, nothing without an identity (a step to or from it could not be told
 // from a full send).
-func (in Input) evidence() Evidence {
-	return Evidence{Dataset: in.Dataset, Source: sorted(in.Source), Target: sorted(in.Target)}
+func (j judgement) evidence() Evidence {
+	return Evidence{Dataset: j.Dataset, Source: sorted(j.Source, &j.source), Target: sorted(j.Target, &j.target)}
 }
 
-// sorted orders by Order, and by identity where a listing gives the same Order
-// twice, so that the order of the input cannot decide anything.
-func sorted(list []dataset.Snapshot) []dataset.Snapshot {
-	out := slices.SortedFunc(slices.Values(list), func(a, b dataset.Snapshot) int {
-		return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Name, b.Name))
-	})
-	seen := map[dataset.ID]bool{"": true}
-	return slices.DeleteFunc(out, func(s dataset.Snapshot) bool {
-		again := seen[s.ID]
-		seen[s.ID] = true
-		return again
-	})
+// compareOrder orders by Order, and by identity where a listing gives the same
+// Order twice, so that the order of the input cannot decide anything.
+func compareOrder(a, b dataset.Snapshot) int {
+	return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Name, b.Name))
+}
+
+// sorted puts a list in order and what stays of it into the index. It copies only
+// what is not so already.
+func sorted(list []dataset.Snapshot, x *index) []dataset.Snapshot {
+	for i := 1; i < len(list); i++ {
+		if list[i-1].Order >= list[i].Order {
+			list = slices.SortedFunc(slices.Values(list), compareOrder)
+			break
+		}
+	}
+	x.reset(len(list))
+	kept, shared := 0, true
+	for i := range list {
+		if kept < i { // something was left out
+			if shared {
+				list, shared = slices.Clone(list), false
+			}
+			list[kept] = list[i]
+		}
+		if !list[kept].ID.IsZero() && x.add(list, kept) {
+			kept++
+		}
+	}
+	return list[:kept]
 }
 
 // base finds the snapshot to build on, as the source lists it; zero when the
 // target is empty and may be given a first copy. It is the newest common one
 // by the target's Order, and it must be the target's newest point: whatever
 // the target holds beyond it, no incremental may silently build below.
-func (in Input) base(e Evidence) (dataset.Snapshot, error) {
+func (j judgement) base(e Evidence) (dataset.Snapshot, error) {
 	if len(e.Target) == 0 {
-		if in.Initial == policy.InitialFail && len(e.Source) > 0 {
+		if j.Initial == policy.InitialFail && len(e.Source) > 0 {
 			return dataset.Snapshot{}, &NotSeeded{Evidence: e}
 		}
 		return dataset.Snapshot{}, nil
 	}
 	for i, t := range slices.Backward(e.Target) {
-		s := slices.IndexFunc(e.Source, func(s dataset.Snapshot) bool { return s.ID == t.ID })
+		s := j.source.find(e.Source, t.ID)
 		switch {
 		case s < 0:
 		case i == len(e.Target)-1:
@@ -57,37 +74,35 @@ func (in Input) base(e Evidence) (dataset.Snapshot, error) {
 // route lays the steps from the base to the source's newest snapshot. A step
 // that was begun and still fits goes first, even when newer snapshots exist:
 // a first copy of two weeks would otherwise never end.
-func (in Input) route(e Evidence, base dataset.Snapshot) Plan {
-	p := Plan{Dataset: in.Dataset, Base: base, Steps: []Step{}}
-	ahead := beyond(e, base)
-	first := in.firstTargets(ahead, base)
-	if to, ok := in.begun(ahead, base); ok {
-		p.Resume = in.Checkpoint
-		first = append([]dataset.Snapshot{to}, in.between(newerThan(ahead, to))...)
-	} else if !in.Checkpoint.IsZero() {
-		p.Dropped = &Dropped{Checkpoint: in.Checkpoint, Why: whyDropped(base)}
+func (j judgement) route(e Evidence, base dataset.Snapshot) Plan {
+	p := Plan{Dataset: j.Dataset, Base: base, Steps: []Step{}}
+	ahead := j.beyond(e, base)
+	first := j.firstTargets(ahead, base)
+	if to, ok := j.begun(ahead, base); ok {
+		p.Resume = j.Checkpoint
+		first = append([]dataset.Snapshot{to}, j.between(newerThan(ahead, to))...)
+	} else if !j.Checkpoint.IsZero() {
+		p.Dropped = &Dropped{Checkpoint: j.Checkpoint, Why: whyDropped(base)}
 	}
 	from := base
 	for _, to := range first {
-		p.Steps = append(p.Steps, Step{Step: in.step(from, to)})
+		p.Steps = append(p.Steps, Step{Step: j.step(from, to)})
 		from = to
 	}
-	in.explain(&p, e)
+	j.explain(&p, e)
 	return p
 }
 
 // beyond is what the source has after the base and the target does not hold. Of a
 // bookmark the data are gone: it is a base and nothing else.
-func beyond(e Evidence, base dataset.Snapshot) []dataset.Snapshot {
-	held := map[dataset.ID]bool{}
-	for _, t := range e.Target {
-		held[t.ID] = true
+func (j judgement) beyond(e Evidence, base dataset.Snapshot) []dataset.Snapshot {
+	var ahead []dataset.Snapshot
+	for _, s := range e.Source[j.source.find(e.Source, base.ID)+1:] {
+		if !s.Bookmark && j.target.find(e.Target, s.ID) < 0 {
+			ahead = append(ahead, s)
+		}
 	}
-	ahead := slices.DeleteFunc(slices.Clone(e.Source), func(s dataset.Snapshot) bool { return held[s.ID] || s.Bookmark })
-	if base.ID.IsZero() {
-		return ahead
-	}
-	return newerThan(ahead, base)
+	return ahead
 }
 
 func newerThan(list []dataset.Snapshot, s dataset.Snapshot) []dataset.Snapshot {
@@ -97,31 +112,31 @@ func newerThan(list []dataset.Snapshot, s dataset.Snapshot) []dataset.Snapshot {
 }
 
 // firstTargets are the To of each step when nothing was begun.
-func (in Input) firstTargets(ahead []dataset.Snapshot, base dataset.Snapshot) []dataset.Snapshot {
+func (j judgement) firstTargets(ahead []dataset.Snapshot, base dataset.Snapshot) []dataset.Snapshot {
 	if base.ID.IsZero() {
-		if in.Initial != policy.InitialAll && len(ahead) > 1 {
+		if j.Initial != policy.InitialAll && len(ahead) > 1 {
 			return ahead[len(ahead)-1:]
 		}
 		return ahead
 	}
-	return in.between(ahead)
+	return j.between(ahead)
 }
 
 // between leaves out the intermediate snapshots where the policy says so.
-func (in Input) between(ahead []dataset.Snapshot) []dataset.Snapshot {
-	if in.NewestOnly && len(ahead) > 1 {
+func (j judgement) between(ahead []dataset.Snapshot) []dataset.Snapshot {
+	if j.NewestOnly && len(ahead) > 1 {
 		return ahead[len(ahead)-1:]
 	}
 	return ahead
 }
 
 // begun finds the snapshot that the checkpoint was on its way to.
-func (in Input) begun(ahead []dataset.Snapshot, base dataset.Snapshot) (dataset.Snapshot, bool) {
-	if in.Checkpoint.IsZero() {
+func (j judgement) begun(ahead []dataset.Snapshot, base dataset.Snapshot) (dataset.Snapshot, bool) {
+	if j.Checkpoint.IsZero() {
 		return dataset.Snapshot{}, false
 	}
 	i := slices.IndexFunc(ahead, func(to dataset.Snapshot) bool {
-		return in.step(base, to).ID() == in.Checkpoint.Step
+		return j.step(base, to).ID() == j.Checkpoint.Step
 	})
 	if i < 0 {
 		return dataset.Snapshot{}, false
@@ -129,24 +144,24 @@ func (in Input) begun(ahead []dataset.Snapshot, base dataset.Snapshot) (dataset.
 	return ahead[i], true
 }
 
-func (in Input) step(from, to dataset.Snapshot) dataset.Step {
+func (j judgement) step(from, to dataset.Snapshot) dataset.Step {
 	return dataset.Step{
-		Job: in.Job, Dataset: in.Dataset, From: bare(from), To: bare(to),
-		Flags: in.Flags, Generation: in.SourceMark.Generation,
+		Job: j.Job, Dataset: j.Dataset, From: bare(from), To: bare(to),
+		Flags: j.Flags, Generation: j.SourceMark.Generation,
 	}
 }
 
 // bare leaves out what is nobody else's business and changes while a plan is
-// carried out: our holds, which name other peers.
+// carried out: holds, which name other peers, and pins.
 func bare(s dataset.Snapshot) dataset.Snapshot {
-	s.Holds = nil
+	s.Holds, s.Pin = nil, nil
 	return s
 }
 
 // explain puts the reasons in words.
-func (in Input) explain(p *Plan, e Evidence) {
+func (j judgement) explain(p *Plan, e Evidence) {
 	for i := range p.Steps {
-		p.Steps[i].Why = in.whyStep(p, i, len(e.Source))
+		p.Steps[i].Why = j.whyStep(p, i, len(e.Source))
 	}
 	switch {
 	case len(e.Source) == 0:
@@ -171,16 +186,16 @@ func upToDate(base dataset.Snapshot) string {
 	return fmt.Sprintf("up to date: the target has %s, the newest", base.Name)
 }
 
-func (in Input) whyStep(p *Plan, i, held int) string {
+func (j judgement) whyStep(p *Plan, i, held int) string {
 	s := p.Steps[i]
 	switch {
 	case i == 0 && !p.Resume.IsZero():
 		return fmt.Sprintf("was begun: %d bytes are durable on the target, so it is finished before anything newer", p.Resume.Done)
-	case s.IsFull() && in.Initial == policy.InitialAll:
+	case s.IsFull() && j.Initial == policy.InitialAll:
 		return "first copy: the target holds nothing and initial = all starts with the oldest snapshot"
 	case s.IsFull():
 		return fmt.Sprintf("first copy: the target holds nothing and initial = latest sends the newest of %s", count(held, "snapshot"))
-	case in.NewestOnly:
+	case j.NewestOnly:
 		return fmt.Sprintf("the newest after %s; intermediates = false leaves out what lies between", s.From.Name)
 	case i == 0:
 		return fmt.Sprintf("the target has %s and not this one", s.From.Name)

@@ -41,6 +41,19 @@ type Job struct {
 	// asked for: kernels without the fix of March 2026 may lose an error of such a
 	// write without a word.
 	CompressedData bool
+	Retention
+	Backlog int    // how many snapshots that a target has not got yet are kept for it; 0: none
+	MinFree Amount // of the file system of the datasets; zero: an alert at DefaultMinFree, and no brake
+}
+
+// Retention is what bounds the rules of a Keep, on either side.
+type Retention struct {
+	// Groups keeps the snapshots of one instant of a job together: as long as one
+	// stays, all do.
+	Groups bool
+	// Brake is the share, in per cent, of all snapshots that a run may destroy by
+	// itself; 0 is no brake.
+	Brake float64
 }
 
 // FlagCompressed is the flag of a Btrfs step that is sent with compressed data.
@@ -110,6 +123,7 @@ type Accept struct {
 	Keep         Keep
 	Location     *time.Location
 	AllowDevices bool
+	Retention
 }
 
 // Peer is another machine that this one knows.

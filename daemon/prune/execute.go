@@ -15,6 +15,17 @@ type Destroyer interface {
 	Destroy(ctx context.Context, d dataset.Path, s dataset.Snapshot) error
 }
 
+// ManyDestroyer is a Destroyer that removes many with one command, or with one
+// wait for the disk. It answers for each, nil where it is gone. After an error
+// that does not concern one alone, the rest are left and answered with it.
+type ManyDestroyer interface {
+	DestroyAll(ctx context.Context, d dataset.Path, list []dataset.Snapshot) []error
+}
+
+// batch bounds what is handed to a ManyDestroyer at once: ctx is looked at in
+// between, and a crash leaves at most so many without their line in history.
+const batch = 1000
+
 // Execute destroys what the verdicts say, oldest first: wherever it is cut off,
 // what remains is the newer part of the list, and running it again, or deciding
 // anew, goes on from there. It returns the verdicts that were carried out, with
@@ -22,24 +33,76 @@ type Destroyer interface {
 // another identity in the meantime is left alone, the rest goes on, and the
 // error tells of it; any other error, or the end of ctx, stops it.
 func Execute(ctx context.Context, d dataset.Path, verdicts []Verdict, by Destroyer) ([]Verdict, error) {
+	many, ok := by.(ManyDestroyer)
+	if !ok {
+		many = OneByOne{by}
+	}
 	var done []Verdict
 	var errs []error
-	for _, v := range verdicts {
-		if !v.Destroy {
-			continue
-		}
+	for doomed := Doomed(verdicts); len(doomed) > 0; {
 		if err := ctx.Err(); err != nil {
 			return done, errors.Join(append(errs, fmt.Errorf("prune %s: %w", d, err))...)
 		}
-		err := by.Destroy(ctx, d, v.Snapshot)
-		if err == nil {
-			done = append(done, v)
-			continue
-		}
-		errs = append(errs, fmt.Errorf("destroy %s of %s (%s): %w", v.Snapshot.Name, d, v.Snapshot.ID, err))
-		if !errors.Is(err, dataset.ErrHeld) && !errors.Is(err, dataset.ErrChanged) {
-			break
+		some := doomed[:min(batch, len(doomed))]
+		doomed = doomed[len(some):]
+		for i, err := range many.DestroyAll(ctx, d, snapshotsOf(some)) {
+			if err == nil {
+				done = append(done, some[i])
+				continue
+			}
+			errs = append(errs, fmt.Errorf("destroy %s of %s (%s): %w", some[i].Snapshot.Name, d, some[i].Snapshot.ID, err))
+			if !concernsOne(err) {
+				return done, errors.Join(errs...)
+			}
 		}
 	}
 	return done, errors.Join(errs...)
+}
+
+// Doomed are the verdicts that destroy, in their order.
+func Doomed(verdicts []Verdict) []Verdict {
+	var out []Verdict
+	for _, v := range verdicts {
+		if v.Destroy {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+func snapshotsOf(verdicts []Verdict) []dataset.Snapshot {
+	out := make([]dataset.Snapshot, len(verdicts))
+	for i := range verdicts {
+		out[i] = verdicts[i].Snapshot
+	}
+	return out
+}
+
+func concernsOne(err error) bool {
+	return errors.Is(err, dataset.ErrHeld) || errors.Is(err, dataset.ErrChanged)
+}
+
+// OneByOne makes a ManyDestroyer of a Destroyer.
+type OneByOne struct{ Destroyer }
+
+// DestroyAll implements ManyDestroyer.
+func (o OneByOne) DestroyAll(ctx context.Context, d dataset.Path, list []dataset.Snapshot) []error {
+	answers := make([]error, len(list))
+	var stop error
+	for i, s := range list {
+		if stop == nil {
+			stop = ctx.Err()
+		}
+		if stop != nil {
+			answers[i] = stop
+			continue
+		}
+		if err := o.Destroy(ctx, d, s); err != nil {
+			answers[i] = err
+			if !concernsOne(err) {
+				stop = err
+			}
+		}
+	}
+	return answers
 }

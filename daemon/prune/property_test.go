@@ -1,6 +1,7 @@
 package prune
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 	"testing"
@@ -40,8 +41,12 @@ func drawNeeds(t *rapid.T, in *Input) {
 	for _, name := range []string{"sin1", "gru1"}[:rapid.IntRange(0, 2).Draw(t, "peers")] {
 		in.Peers = append(in.Peers, Peer{Name: name, Base: some.Draw(t, "base").ID})
 	}
+	in.Backlog = rapid.IntRange(0, 20).Draw(t, "backlog")
 	in.Unchanged = map[dataset.ID]bool{}
 	for i := range in.Points {
+		if rapid.IntRange(0, 9).Draw(t, "pinned") == 0 {
+			in.Points[i].Pin = &dataset.Pin{Until: in.Now.Add(time.Duration(rapid.IntRange(-9, 9).Draw(t, "until")) * time.Hour)}
+		}
 		if rapid.IntRange(0, 9).Draw(t, "held") == 0 {
 			in.Points[i].Holds = []dataset.Tag{"base.db.sin1"}
 		}
@@ -86,7 +91,7 @@ func TestWhatIsNeededIsNeverDestroyed(t *testing.T) {
 			s := v.Snapshot
 			based := slices.ContainsFunc(in.Peers, func(p Peer) bool { return p.Base == s.ID })
 			young := in.Side == Target && in.Now.Sub(s.Received) < in.Protect
-			if s.ID == newest.ID || len(s.Holds) > 0 || based || slices.Contains(in.InFlight, s.ID) || young {
+			if s.Pin.Holds(in.Now) || s.ID == newest.ID || len(s.Holds) > 0 || based || slices.Contains(in.InFlight, s.ID) || young {
 				t.Fatalf("%+v is destroyed: newest %v, base %v, received within protect %v", s, s.ID == newest.ID, based, young)
 			}
 		}
@@ -135,6 +140,9 @@ func TestTimeAloneDestroysNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := drawInput(t)
 		in.Protect = 0
+		for i := range in.Points {
+			in.Points[i].Pin = nil
+		}
 		in.Points = survivors(Decide(in))
 		in.Now = in.Now.Add(time.Duration(rapid.IntRange(0, 3*365*24).Draw(t, "hours")) * time.Hour)
 		for _, v := range Decide(in) {
@@ -204,6 +212,87 @@ func TestClampRetainHoldsItsBounds(t *testing.T) {
 			t.Fatalf("%s is beyond %s", got, limit)
 		case declared.After(newest) && !declared.After(limit) && !got.Equal(declared):
 			t.Fatalf("%s was declared within the bounds and became %s", declared, got)
+		}
+	})
+}
+
+// The calendar counts in whole numbers what the time package would answer, in zones
+// in which half hours, and a day, come twice.
+func TestTheCalendarIsThatOfTheTimePackage(t *testing.T) {
+	for _, zone := range []string{"UTC", "Europe/Berlin", "Asia/Kolkata", "Australia/Lord_Howe", "America/St_Johns", "Pacific/Apia", "Asia/Manila"} {
+		loc, err := time.LoadLocation(zone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rapid.Check(t, func(t *rapid.T) {
+			c := newCalendar(loc)
+			at := time.Unix(int64(rapid.IntRange(-4e9, 4e9).Draw(t, "from")), 0)
+			seen := map[string]int64{}
+			for range 20 {
+				at = at.Add(time.Duration(rapid.IntRange(1, 100_000).Draw(t, "gap")) * time.Second)
+				got, local := c.numbers(at), at.In(loc)
+				_, offset := local.Zone()
+				y, w := local.ISOWeek()
+				for p, name := range []string{
+					fmt.Sprint("hour ", local.Format("2006-01-02T15"), offset), local.Format("day 2006-01-02"), fmt.Sprint("week ", y, w),
+					local.Format("month 2006-01"), local.Format("year 2006"),
+				} {
+					if number, again := seen[name]; again && number != got[p] {
+						t.Fatalf("%s: %s is %d and %d", at, name, number, got[p])
+					}
+					for other, number := range seen {
+						if other != name && number == got[p] && other[:3] == name[:3] {
+							t.Fatalf("%s: %s and %s are both %d", at, name, other, number)
+						}
+					}
+					seen[name] = got[p]
+				}
+			}
+		})
+	}
+}
+
+// Every group is whole after a run, and what one dataset alone would keep stays.
+func TestNoGroupIsBrokenByARun(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		judged := map[dataset.Path][]Verdict{}
+		groups := NewGroups()
+		for _, d := range []dataset.Path{"/a", "/b", "/c"} {
+			in := drawInput(t)
+			for i := range in.Points {
+				in.Points[i].Name = fmt.Sprint("antipode_db_", i/rapid.IntRange(1, 2).Draw(t, "step"))
+			}
+			judged[d] = Decide(in)
+			groups.Note(d, judged[d])
+		}
+		kept := map[string]bool{}
+		for _, verdicts := range judged {
+			groups.Apply(verdicts)
+			for _, v := range verdicts {
+				if !v.Destroy && v.Reasons[0].Kind != NoRule && v.Reasons[0].Kind != Frozen {
+					kept[v.Snapshot.Name] = true
+				}
+			}
+		}
+		for d, verdicts := range judged {
+			for _, v := range verdicts {
+				if v.Destroy && kept[v.Snapshot.Name] {
+					t.Fatalf("%s of %s goes and stays elsewhere", v.Snapshot.Name, d)
+				}
+			}
+		}
+	})
+}
+
+// A Decider that judged others before judges as a new one.
+func TestADeciderForgetsTheDatasetBefore(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var d Decider
+		for range rapid.IntRange(1, 4).Draw(t, "datasets") {
+			in := drawInput(t)
+			if want, got := Decide(in), d.Decide(in); !reflect.DeepEqual(got, want) {
+				t.Fatalf("got %+v after others, want %+v", got, want)
+			}
 		}
 	})
 }

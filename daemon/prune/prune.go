@@ -1,12 +1,14 @@
 // Package prune decides which snapshots of one dataset on one side go, and why
 // each of the others stays. Decide is pure: the clock is an argument and the
-// same input always gives the same verdicts. Execute carries verdicts out.
+// same input always gives the same verdicts. Groups and Brake look at all
+// datasets of a job. Execute carries verdicts out.
 //
 // What is always kept, whatever the policy says: the newest point, what has a
-// hold, the newest common base with every peer, what an unfinished step or a
-// checkpoint needs, and on a target what was received within Protect. A source
-// does not keep a snapshot merely because a peer has not got it yet: a peer
-// that stays away must not fill the disk, and the base is enough to go on from.
+// hold or a pin, the newest common base with every peer, what an unfinished step
+// or a checkpoint needs, and on a target what was received within Protect. On a
+// source, what a peer has not got yet stays too, up to Backlog points: a peer
+// that stays away must not fill the disk, so beyond that the oldest detail goes
+// first, and the base is enough to go on from.
 //
 // Hourly to yearly rules keep the oldest point of each of the newest N
 // non-empty periods. So a point that was kept as the first of its period stays
@@ -53,9 +55,13 @@ type Input struct {
 	Side Side
 	// Points are all complete snapshots of the dataset on this side, in any
 	// order. An empty list gives no verdicts: it may be a listing that failed.
+	// They are not changed.
 	Points []dataset.Snapshot
 	// Keep is the policy. Without any rule everything is kept.
 	Keep policy.Keep
+	// Backlog is how many points that a peer has not got yet are kept for it, on
+	// a source. 0: none are kept for that.
+	Backlog int
 	// Protect keeps, on a target, what was received later than this ago.
 	Protect time.Duration
 	// Location is where days begin; nil is UTC.
@@ -87,116 +93,167 @@ type Peer struct {
 type Verdict struct {
 	Snapshot dataset.Snapshot `json:"snapshot"`
 	Destroy  bool             `json:"destroy"`
-	// Reasons has at least one entry: all that keep it, or why it goes.
+	// Reasons has at least one entry: all that keep it, or why it goes. It may
+	// share memory with other verdicts: append, never change.
 	Reasons []Reason `json:"reasons"`
 }
 
-// Reason is one reason, for programs (Kind) and for people (Text).
-type Reason struct {
-	Kind Kind   `json:"kind"`
-	Text string `json:"text"`
-}
-
-// Kind is what a reason follows from.
-type Kind string
-
-// Reasons to keep a snapshot, and Expired, the only reason to destroy one.
-const (
-	Newest    Kind = "newest"    // the recovery point
-	Held      Kind = "held"      // has a hold of ours
-	Base      Kind = "base"      // newest common base with a peer
-	InFlight  Kind = "in-flight" // an unfinished step needs it
-	Protected Kind = "protected" // received within Protect
-	Last      Kind = "last"
-	Hourly    Kind = "hourly"
-	Daily     Kind = "daily"
-	Weekly    Kind = "weekly"
-	Monthly   Kind = "monthly"
-	Yearly    Kind = "yearly"
-	Within    Kind = "within"
-	NoRule    Kind = "no-rule" // the policy has no keep rule
-	Frozen    Kind = "frozen"  // nothing is destroyed now, and why
-	Expired   Kind = "expired" // nothing keeps it
-)
-
 // Decide gives a verdict on every point, oldest first. With Frozen it keeps
 // them all, because the clock or the input cannot be believed.
-func Decide(in Input) []Verdict {
-	d := decision{Input: in, points: byOrder(in.Points), reasons: map[dataset.ID][]Reason{}}
+func Decide(in Input) []Verdict { return new(Decider).Decide(in) }
+
+// Decider decides on one dataset after the other in the same memory: ten million
+// points are judged in seconds, and clearing memory anew for each dataset would
+// take most of them. The zero value is ready; it is for one goroutine.
+type Decider struct {
+	Input
+	points  []dataset.Snapshot // oldest first
+	notes   []note
+	every   []Reason // that keep every point
+	order   []int
+	firsts  [periods][]int
+	ends    []int
+	reasons []Reason
+	out     []Verdict
+}
+
+// Decide is the function of that name; what it returns is valid until it is
+// called again.
+func (d *Decider) Decide(in Input) []Verdict {
+	isBookmark := func(s dataset.Snapshot) bool { return s.Bookmark }
+	if slices.ContainsFunc(in.Points, isBookmark) {
+		return d.besideBookmarks(in)
+	}
+	d.Input, d.points = in, byOrder(in.Points)
+	d.notes, d.every = d.notes[:0], nil
 	if len(d.points) == 0 {
 		return nil
 	}
 	if why := d.frozen(); why != "" {
-		d.keepAll(Frozen, why)
-		return d.verdicts()
+		return d.keepAll(Reason{Kind: Frozen, Ref: why})
 	}
 	d.keepNeeded()
 	d.keepProtected()
+	if d.Keep.IsZero() {
+		return d.keepAll(Reason{Kind: NoRule})
+	}
+	d.keepUnsent()
 	d.keepRules()
 	return d.verdicts()
 }
 
-// decision collects the reasons to keep; points are oldest first.
-type decision struct {
-	Input
-	points  []dataset.Snapshot
-	reasons map[dataset.ID][]Reason
+// note is a reason to keep points[at].
+type note struct {
+	at  int
+	why Reason
 }
 
+func compareOrder(a, b dataset.Snapshot) int {
+	return cmp.Or(cmp.Compare(a.Order, b.Order), a.Retain.Compare(b.Retain), cmp.Compare(a.ID, b.ID))
+}
+
+// byOrder sorts a copy, unless the points are sorted, which drivers see to.
 func byOrder(points []dataset.Snapshot) []dataset.Snapshot {
-	return slices.SortedFunc(slices.Values(points), func(a, b dataset.Snapshot) int {
-		return cmp.Or(cmp.Compare(a.Order, b.Order), a.Retain.Compare(b.Retain), cmp.Compare(a.ID, b.ID))
-	})
-}
-
-func (d *decision) newest() dataset.Snapshot { return d.points[len(d.points)-1] }
-
-func (d *decision) keep(id dataset.ID, k Kind, format string, args ...any) {
-	d.reasons[id] = append(d.reasons[id], Reason{Kind: k, Text: fmt.Sprintf(format, args...)})
-}
-
-func (d *decision) keepAll(k Kind, why string) {
-	for _, p := range d.points {
-		d.keep(p.ID, k, "%s", why)
-	}
-}
-
-func (d *decision) verdicts() []Verdict {
-	out := make([]Verdict, 0, len(d.points))
-	for _, p := range d.points {
-		v := Verdict{Snapshot: p, Reasons: d.reasons[p.ID]}
-		if len(v.Reasons) == 0 {
-			v.Destroy, v.Reasons = true, []Reason{{Kind: Expired, Text: "nothing keeps it"}}
+	for i := 1; i < len(points); i++ {
+		if points[i-1].Order >= points[i].Order {
+			return slices.SortedFunc(slices.Values(points), compareOrder)
 		}
-		out = append(out, v)
 	}
-	return out
+	return points
 }
+
+func (d *Decider) newest() *dataset.Snapshot { return &d.points[len(d.points)-1] }
+
+func (d *Decider) keep(at int, why Reason) { d.notes = append(d.notes, note{at, why}) }
+
+func (d *Decider) keepAll(why Reason) []Verdict {
+	d.every = []Reason{why}
+	return d.verdicts()
+}
+
+// verdicts hands each point its reasons, which share one array.
+func (d *Decider) verdicts() []Verdict {
+	d.out = sized(d.out, len(d.points))
+	d.reasons = sized(d.reasons, len(d.notes))
+	// ends[i] counts, then adds up, and is at last where the reasons of i end.
+	d.ends = sized(d.ends, len(d.points))
+	clear(d.ends)
+	for i := range d.notes {
+		d.ends[d.notes[i].at]++
+	}
+	sum := 0
+	for i, n := range d.ends {
+		d.ends[i], sum = sum, sum+n
+	}
+	for i := range d.notes {
+		n := &d.notes[i]
+		d.reasons[d.ends[n.at]] = n.why
+		d.ends[n.at]++
+	}
+	begin := 0
+	for i, end := range d.ends {
+		v := &d.out[i]
+		v.Snapshot, v.Destroy, v.Reasons = d.points[i], false, d.reasons[begin:end:end]
+		if begin == end {
+			v.Destroy, v.Reasons = d.orphan(v.Snapshot.Pin)
+		} else if d.every != nil {
+			v.Reasons = append(v.Reasons, d.every...)
+		}
+		begin = end
+	}
+	return d.out
+}
+
+// orphan is the verdict on a point that has no reason of its own.
+func (d *Decider) orphan(pin *dataset.Pin) (destroy bool, why []Reason) {
+	switch {
+	case d.every != nil:
+		return false, d.every
+	case pin != nil:
+		return true, []Reason{{Kind: Expired, At: pin.Until}}
+	}
+	return true, expired
+}
+
+// sized is a slice of n that reuses memory where it can. What was in it stays.
+func sized[T any](s []T, n int) []T { return slices.Grow(s[:0], n)[:n] }
+
+// expired is why most snapshots go; it is not changed.
+var expired = []Reason{{Kind: Expired}}
 
 // frozen says why nothing may be destroyed now; "" when there is no such
 // reason. Counting rules do not look at the clock, but the times they count
 // with came from it.
-func (d *decision) frozen() string {
-	for _, p := range d.points {
-		if p.ID.IsZero() {
-			return fmt.Sprintf("%s has no identity, so the list cannot be trusted", p.Name)
+func (d *Decider) frozen() string {
+	for i := range d.points {
+		if d.points[i].ID.IsZero() {
+			return fmt.Sprintf("%s has no identity, so the list cannot be trusted", d.points[i].Name)
 		}
 	}
 	for _, p := range d.Peers {
-		if !p.Base.IsZero() && !slices.ContainsFunc(d.points, func(s dataset.Snapshot) bool { return s.ID == p.Base }) {
+		if !p.Base.IsZero() && d.find(p.Base) < 0 {
 			return fmt.Sprintf("the base with %s, %s, is not in the list: it was removed by hand or the list is old; the next run looks again", p.Name, p.Base)
 		}
 	}
 	return d.clockProblem()
 }
 
+// find looks a point up from the newest on; -1 for none.
+func (d *Decider) find(id dataset.ID) int {
+	for i := len(d.points) - 1; i >= 0; i-- {
+		if d.points[i].ID == id {
+			return i
+		}
+	}
+	return -1
+}
+
 // clockProblem compares the clock with the newest times it gave out.
-func (d *decision) clockProblem() string {
-	var latest dataset.Snapshot
-	var at time.Time
-	for _, p := range d.points {
-		if t := stamp(p); !t.Before(at) {
-			latest, at = p, t
+func (d *Decider) clockProblem() string {
+	latest, at := &d.points[0], time.Time{}
+	for i := range d.points {
+		if t := stamp(&d.points[i]); !t.Before(at) {
+			latest, at = &d.points[i], t
 		}
 	}
 	limit := d.Now
@@ -215,7 +272,7 @@ func (d *decision) clockProblem() string {
 }
 
 // stamp is the time that this host itself gave the point.
-func stamp(p dataset.Snapshot) time.Time {
+func stamp(p *dataset.Snapshot) time.Time {
 	if p.Received.IsZero() {
 		return p.Retain
 	}

@@ -63,7 +63,7 @@ func TestFrozenKeepsEverythingAndSaysWhy(t *testing.T) {
 				t.Errorf("%d points stay, want all 3", kept)
 			}
 			for _, v := range verdicts {
-				if r := v.Reasons[0]; r.Kind != Frozen || !strings.Contains(r.Text, tt.says) {
+				if r := v.Reasons[0]; r.Kind != Frozen || !strings.Contains(r.Text(), tt.says) {
 					t.Errorf("reason %+v, want frozen because %q", r, tt.says)
 				}
 			}
@@ -139,7 +139,7 @@ func TestEveryReasonIsGiven(t *testing.T) {
 	})
 	var got []string
 	for _, r := range verdicts[0].Reasons {
-		got = append(got, string(r.Kind)+": "+r.Text)
+		got = append(got, string(r.Kind)+": "+r.Text())
 	}
 	want := []string{
 		"held: held by base.db.sin1", "held: held by step.db.sin1", "in-flight: needed by an unfinished step", "base: base of sin1",

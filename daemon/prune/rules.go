@@ -1,28 +1,30 @@
 package prune
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
-	"antipode/daemon/policy"
 	"antipode/fsdrivers/dataset"
 )
 
 // keepNeeded keeps what must outlive any policy (G1).
-func (d *decision) keepNeeded() {
-	d.keep(d.newest().ID, Newest, "newest")
-	for _, p := range d.points {
+func (d *Decider) keepNeeded() {
+	d.keep(len(d.points)-1, Reason{Kind: Newest})
+	for i := range d.points {
+		p := &d.points[i]
 		for _, tag := range p.Holds {
-			d.keep(p.ID, Held, "held by %s", tag)
+			d.keep(i, Reason{Kind: Held, Ref: string(tag)})
+		}
+		if p.Pin.Holds(d.Now) {
+			d.keep(i, Reason{Kind: Pinned, Ref: p.Pin.Why, At: p.Pin.Until})
 		}
 		if slices.Contains(d.InFlight, p.ID) {
-			d.keep(p.ID, InFlight, "needed by an unfinished step")
+			d.keep(i, Reason{Kind: InFlight})
 		}
-		for _, peer := range d.Peers {
-			if peer.Base == p.ID {
-				d.keep(p.ID, Base, "base of %s", peer.Name)
-			}
+	}
+	for _, peer := range d.Peers {
+		if !peer.Base.IsZero() {
+			d.keep(d.find(peer.Base), Reason{Kind: Base, Ref: peer.Name})
 		}
 	}
 }
@@ -30,118 +32,125 @@ func (d *decision) keepNeeded() {
 // keepProtected keeps what a target received within Protect, by its own clock.
 // Gaps longer than MaxSilence do not count: a clock that jumped ahead by a
 // year, and received one point since, must not end the protection of all.
-func (d *decision) keepProtected() {
+func (d *Decider) keepProtected() {
 	if d.Side != Target || d.Protect <= 0 {
 		return
 	}
-	received := slices.Clone(d.points)
-	slices.SortFunc(received, func(a, b dataset.Snapshot) int { return stamp(b).Compare(stamp(a)) })
 	var age time.Duration
 	next := d.Now
-	for _, p := range received {
-		if gap := next.Sub(stamp(p)); gap <= MaxSilence {
+	for _, i := range slices.Backward(d.sorted(stamp)) {
+		at := stamp(&d.points[i])
+		if gap := next.Sub(at); gap <= MaxSilence {
 			age += gap
 		}
-		next = stamp(p)
-		if age < d.Protect {
-			d.keep(p.ID, Protected, "protected until %s", utc(d.Now.Add(d.Protect-age)))
+		next = at
+		if age >= d.Protect {
+			return
 		}
+		d.keep(i, Reason{Kind: Protected, At: d.Now.Add(d.Protect - age)})
 	}
 }
 
-// keepRules applies the operator's policy.
-func (d *decision) keepRules() {
-	k := d.Keep
-	if k == (policy.Keep{}) {
-		d.keepAll(NoRule, "no keep rule is set")
+// sorted lists the points by a time, oldest first; mostly that is their order. The
+// list is valid until it is asked for again.
+func (d *Decider) sorted(by func(*dataset.Snapshot) time.Time) []int {
+	d.order = sized(d.order, len(d.points))
+	at, isSorted := d.order, true
+	for i := range at {
+		at[i] = i
+		isSorted = isSorted && (i == 0 || !by(&d.points[i]).Before(by(&d.points[i-1])))
+	}
+	if !isSorted {
+		slices.SortStableFunc(at, func(a, b int) int { return by(&d.points[a]).Compare(by(&d.points[b])) })
+	}
+	return at
+}
+
+// keepUnsent keeps for each peer what it has not got yet. A backlog that is too
+// long is thinned where it is oldest: half of it are the newest points, and the
+// rest the first of each of the newest hours, days and weeks before.
+func (d *Decider) keepUnsent() {
+	if d.Side != Source || d.Backlog <= 0 {
 		return
 	}
-	d.keepLast(k.Last)
-	d.keepPeriods(Hourly, k.Hourly, hour)
-	d.keepPeriods(Daily, k.Daily, day)
-	d.keepPeriods(Weekly, k.Weekly, week)
-	d.keepPeriods(Monthly, k.Monthly, month)
-	d.keepPeriods(Yearly, k.Yearly, year)
+	for _, peer := range d.Peers {
+		if peer.Base.IsZero() {
+			continue // a first copy: what it sends is held, and needs nothing in between
+		}
+		unsent := d.since(d.find(peer.Base) + 1)
+		b := d.Backlog
+		if len(unsent) <= b {
+			d.keepLast(Reason{Kind: Unsent, Rule: Last, Ref: peer.Name, Of: b}, unsent)
+			continue
+		}
+		d.keepLast(Reason{Kind: Unsent, Rule: Last, Ref: peer.Name, Of: b - b/4 - 2*(b/8)}, unsent)
+		d.keepPeriods(unsent, peer.Name, [periods]int{hour: b / 4, day: b / 8, week: b / 8})
+	}
+}
+
+// since lists the points from the n-th on by the time that retention counts with.
+func (d *Decider) since(n int) []int {
+	return slices.DeleteFunc(d.sorted(retain), func(i int) bool { return i < n })
+}
+
+func retain(p *dataset.Snapshot) time.Time { return p.Retain }
+
+// keepRules applies the operator's policy.
+func (d *Decider) keepRules() {
+	k := d.Keep
+	changed := make([]int, 0, min(k.Last, len(d.points)))
+	for i := len(d.points) - 1; i >= 0 && len(changed) < k.Last; i-- {
+		if len(d.Unchanged) == 0 || !d.Unchanged[d.points[i].ID] {
+			changed = append(changed, i)
+		}
+	}
+	slices.Reverse(changed)
+	d.keepLast(Reason{Kind: Last, Of: k.Last}, changed)
+	if counts := [periods]int{k.Hourly, k.Daily, k.Weekly, k.Monthly, k.Yearly}; counts != [periods]int{} {
+		d.keepPeriods(d.sorted(retain), "", counts)
+	}
 	d.keepWithin(k.Within)
 }
 
-func (d *decision) keepLast(n int) {
-	i := 0
-	for _, p := range slices.Backward(d.points) {
-		if d.Unchanged[p.ID] {
-			continue
-		}
-		if i++; i > n {
-			return
-		}
-		d.keep(p.ID, Last, "last %d of %d", i, n)
+// keepLast keeps the newest why.Of points of list.
+func (d *Decider) keepLast(why Reason, list []int) {
+	for n := 1; n <= min(why.Of, len(list)); n++ {
+		why.N = n
+		d.keep(list[len(list)-n], why)
 	}
 }
 
-// period names the hour, day, ... that a local time lies in.
-type period [4]int
-
-// An hour that is there twice when clocks go back counts twice: its offset
-// tells one from the other.
-func hour(t time.Time) period {
-	_, offset := t.Zone()
-	return period{t.Year(), t.YearDay(), t.Hour(), offset}
-}
-
-func day(t time.Time) period { return period{t.Year(), t.YearDay()} }
-
-func week(t time.Time) period {
-	y, w := t.ISOWeek()
-	return period{y, w}
-}
-
-func month(t time.Time) period { return period{t.Year(), int(t.Month())} }
-
-func year(t time.Time) period { return period{t.Year()} }
-
-// keepPeriods keeps the oldest point of each of the newest n periods that have
-// one. The newest period counts as 1.
-func (d *decision) keepPeriods(k Kind, n int, of func(time.Time) period) {
-	firsts := d.firsts(of)
-	for i, p := range slices.Backward(firsts) {
-		rank := len(firsts) - i
-		if rank > n {
-			return
+// keepPeriods keeps of list, which is oldest first, the oldest point of each of the
+// newest periods that have one, counts[p] of them; the newest period counts as 1.
+// It is for a peer's backlog unless peer is "".
+func (d *Decider) keepPeriods(list []int, peer string, counts [periods]int) {
+	for p, found := range d.firstsOf(list, counts) {
+		why := Reason{Kind: ruleOf[p], Of: counts[p]}
+		if peer != "" {
+			why = Reason{Kind: Unsent, Rule: ruleOf[p], Ref: peer, Of: counts[p]}
 		}
-		d.keep(p.ID, k, "%s %d of %d", k, rank, n)
+		d.keepLast(why, found)
 	}
-}
-
-// firsts are the oldest points of all periods, oldest period first.
-func (d *decision) firsts(of func(time.Time) period) []dataset.Snapshot {
-	loc := cmp.Or(d.Location, time.UTC)
-	points := slices.Clone(d.points)
-	slices.SortStableFunc(points, func(a, b dataset.Snapshot) int { return a.Retain.Compare(b.Retain) })
-	seen := map[period]bool{}
-	return slices.DeleteFunc(points, func(p dataset.Snapshot) bool {
-		key := of(p.Retain.In(loc))
-		again := seen[key]
-		seen[key] = true
-		return again
-	})
 }
 
 // keepWithin counts back from the newest point. Gaps longer than MaxSilence do not
 // count, as for keepProtected: on a source the first point after a clock jumped is
 // the newest, and all others would be too old at once.
-func (d *decision) keepWithin(w time.Duration) {
+func (d *Decider) keepWithin(w time.Duration) {
 	if w <= 0 {
 		return
 	}
 	var age time.Duration
 	next := d.newest().Retain
-	for _, p := range slices.Backward(d.points) {
-		if gap := next.Sub(p.Retain); gap <= MaxSilence {
+	for i := len(d.points) - 1; i >= 0; i-- {
+		at := d.points[i].Retain
+		if gap := next.Sub(at); gap <= MaxSilence {
 			age += gap
 		}
-		next = p.Retain
-		if age <= w {
-			d.keep(p.ID, Within, "within %s of the newest", w)
+		next = at
+		if age > w {
+			return
 		}
+		d.keep(i, Reason{Kind: Within, Length: w})
 	}
 }

@@ -81,7 +81,9 @@ type story struct {
 	in    func() Input
 }
 
-func stories() []story {
+func stories() []story { return append(shortStories(), longStories()...) }
+
+func shortStories() []story {
 	return []story{
 		{
 			name: "hourly-for-a-month",
@@ -308,17 +310,17 @@ func render(in Input, verdicts []Verdict) string {
 	fmt.Fprintf(&b, "now %s, %s, %d points, %d stay\n\n", utc(in.Now), in.Side, len(verdicts), len(survivors(verdicts)))
 	for i := 0; i < len(verdicts); {
 		v, n := verdicts[i], 1
-		for v.Destroy && i+n < len(verdicts) && verdicts[i+n].Destroy {
+		for v.Destroy && i+n < len(verdicts) && verdicts[i+n].Destroy && verdicts[i+n].Reasons[0] == v.Reasons[0] {
 			n++
 		}
 		i += n
 		if v.Destroy {
-			fmt.Fprintf(&b, "destroy %3d from %s  %s\n", n, utc(v.Snapshot.Retain), v.Reasons[0].Text)
+			fmt.Fprintf(&b, "destroy %3d from %s  %s\n", n, utc(v.Snapshot.Retain), v.Reasons[0].Text())
 			continue
 		}
 		var why []string
 		for _, r := range v.Reasons {
-			why = append(why, r.Text)
+			why = append(why, r.Text())
 		}
 		fmt.Fprintf(&b, "keep             %s  %s\n", utc(v.Snapshot.Retain), strings.Join(why, ", "))
 	}

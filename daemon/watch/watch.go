@@ -282,6 +282,13 @@ func (w *Watch) Alarm(kind, object, text string) {
 	w.enqueue(note{kind: kind, object: object, text: text, env: map[string]string{"DATASET": object}})
 }
 
+// Settle ends an alarm of one kind about an object.
+func (w *Watch) Settle(kind, object string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.stands, kind+" "+object)
+}
+
 // Clear ends every alarm about an object: both sides agree again.
 func (w *Watch) Clear(object string) {
 	w.mu.Lock()

@@ -19,6 +19,7 @@ const (
 	markFile  = "mark"
 	holdsDir  = "holds"
 	pointsDir = "points"
+	pinsDir   = "pins"
 )
 
 // facts is what Antipode knows of one dataset and Btrfs cannot hold: its mark,
@@ -235,11 +236,14 @@ func (f facts) setPoint(file string, p point) error {
 	return writeSidecar(dir, file, kindPoint, p)
 }
 
-func (f facts) removePoints(files ...string) error {
+func (f facts) removePoints(files ...string) error { return f.removeFrom(pointsDir, files...) }
+
+// removeFrom removes sidecars from a directory, durably.
+func (f facts) removeFrom(sub string, files ...string) error {
 	if len(files) == 0 {
 		return nil
 	}
-	dir, missing, err := f.sub(pointsDir)
+	dir, missing, err := f.sub(sub)
 	if missing || err != nil {
 		return err
 	}
@@ -293,7 +297,10 @@ func (f facts) sweep(exist func() (map[string]bool, error)) error {
 		if err := f.removePoints(slices.Collect(maps.Keys(all))...); err != nil {
 			return err
 		}
-		return f.sweepTemporary("", pointsDir, holdsDir)
+		if err := f.sweepPins(keep); err != nil {
+			return err
+		}
+		return f.sweepTemporary("", pointsDir, holdsDir, pinsDir)
 	})
 }
 

@@ -12,51 +12,6 @@ import (
 	"antipode/fsdrivers/internal/command"
 )
 
-// Destroy implements fsdrivers.Destroyer.
-func (s *Source) Destroy(_ context.Context, d dataset.Path, snap dataset.Snapshot) error {
-	o, err := s.openAll(d, false)
-	if errors.Is(err, dataset.ErrNotFound) {
-		return nil // its snapshots went with it
-	}
-	if err != nil {
-		return err
-	}
-	defer o.close()
-	if o.dir == nil {
-		return nil
-	}
-	return destroySnapshot(o.dir, o.facts, snap, snap.Name)
-}
-
-// destroySnapshot destroys a snapshot of ours in dir, if it is what was planned
-// and nobody holds it, and then the point that is kept in pointFile.
-func destroySnapshot(dir *os.File, f facts, snap dataset.Snapshot, pointFile string) error {
-	if err := ownName(snap.Name); err != nil {
-		return err
-	}
-	return f.locked(func() error {
-		sub, err := openSnapshot(dir, snap)
-		if errors.Is(err, dataset.ErrNotFound) {
-			return nil // its point, if one is left, is for the sweep: another name may have it
-		}
-		if err != nil {
-			return fmt.Errorf("destroy: %w", err)
-		}
-		defer sub.Close()
-		holds, err := f.holds()
-		if err != nil {
-			return fmt.Errorf("destroy %s: %w", sub.Name(), err)
-		}
-		if tags := holds[snap.ID]; len(tags) > 0 {
-			return fmt.Errorf("destroy %s: %w by %s", sub.Name(), dataset.ErrHeld, tags)
-		}
-		if err := sub.destroy(dir); err != nil {
-			return err
-		}
-		return f.removePoints(pointFile)
-	})
-}
-
 // openSnapshot opens a snapshot by name and checks that it is still the one that
 // was looked at. Errors: ErrNotFound, ErrChanged.
 func openSnapshot(dir *os.File, snap dataset.Snapshot) (*subvolume, error) {

@@ -278,10 +278,14 @@ func (r *replica) snapshots() ([]dataset.Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
+	pins, err := r.facts.pins()
+	if err != nil {
+		return nil, err
+	}
 	list := make([]dataset.Snapshot, 0, len(entries))
 	for _, e := range entries {
 		p, known := points[string(e.id)]
-		list = append(list, e.snapshot(p, known, holds[e.id], true))
+		list = append(list, pinned(e.snapshot(p, known, holds[e.id], true), pins, string(e.id)))
 	}
 	return list, nil
 }

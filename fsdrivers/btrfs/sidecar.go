@@ -43,6 +43,7 @@ const (
 	kindPoint   kind = "point"
 	kindStep    kind = "step"
 	kindJournal kind = "segments"
+	kindPin     kind = "pin"
 
 	kindActivation kind = "activation"
 )

@@ -232,10 +232,14 @@ func (o *opened) snapshots() ([]dataset.Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
+	pins, err := o.facts.pins()
+	if err != nil {
+		return nil, err
+	}
 	list := make([]dataset.Snapshot, 0, len(entries))
 	for _, e := range entries {
 		p, known := points[e.name]
-		list = append(list, e.snapshot(p, known, holds[e.id], false))
+		list = append(list, pinned(e.snapshot(p, known, holds[e.id], false), pins, e.name))
 	}
 	return list, nil
 }

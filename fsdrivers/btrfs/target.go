@@ -245,16 +245,6 @@ func (t *Target) Snapshots(_ context.Context, d dataset.Path) (list []dataset.Sn
 	return list, err
 }
 
-// Destroy implements fsdrivers.Destroyer.
-func (t *Target) Destroy(_ context.Context, d dataset.Path, snap dataset.Snapshot) error {
-	return t.withReplica(d, func(_ *into, r *replica) error {
-		if r == nil || r.dir == nil {
-			return nil
-		}
-		return destroySnapshot(r.dir, r.facts, snap, string(snap.ID))
-	})
-}
-
 // Hold implements fsdrivers.Holder.
 func (t *Target) Hold(_ context.Context, d dataset.Path, snap dataset.Snapshot, tag dataset.Tag) error {
 	return t.withReplica(d, func(_ *into, r *replica) error {

@@ -118,6 +118,9 @@ type Snapshot struct {
 	Bookmark bool `json:"bookmark,omitempty"`
 	// Holds are our tags on it, sorted.
 	Holds []Tag `json:"holds,omitempty"`
+	// Pin is the user's wish that it stays; nil for none. It never leaves the
+	// host that it was set on.
+	Pin *Pin `json:"pin,omitempty"`
 }
 
 // ParseName accepts the name of a snapshot: one path component, not hidden, no

@@ -12,6 +12,8 @@ type keeper interface {
 	fsdrivers.Lister
 	fsdrivers.Destroyer
 	fsdrivers.Holder
+	fsdrivers.HoldLister
+	fsdrivers.Pinner
 	fsdrivers.Marker
 	fsdrivers.Space
 	fsdrivers.Prober
@@ -96,6 +98,12 @@ func keepCases() map[string]func(*side) {
 		"a snapshot that is gone is destroyed already":               destroyGone,
 		"a snapshot whose identity changed is not destroyed":         destroyChanged,
 		"a held snapshot is not destroyed":                           destroyHeld,
+		"many are destroyed at once, and each is answered for":       destroyMany,
+		"a pinned snapshot is not destroyed":                         destroyPinned,
+		"a pin outlives the driver":                                  pinDurable,
+		"a pin can be set anew and taken off":                        pinAnew,
+		"what is gone or changed cannot be pinned":                   pinGone,
+		"all holds are listed":                                       listHolds,
 		"holding twice is holding once":                              holdTwice,
 		"a hold outlives the driver":                                 holdDurable,
 		"what is gone or changed cannot be held":                     holdGone,

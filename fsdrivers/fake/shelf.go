@@ -24,8 +24,9 @@ type snapshot struct {
 	dataset.Snapshot // without Holds
 	files            content
 	holds            map[dataset.Tag]bool // nil for none
-	sends            int                  // streams of it that are open
-	gone             chan struct{}        // closed when it is destroyed; nil if it was never sent
+	pin              *dataset.Pin
+	sends            int           // streams of it that are open
+	gone             chan struct{} // closed when it is destroyed; nil if it was never sent
 }
 
 func (s *shelf) put(snap *snapshot) {
@@ -59,7 +60,7 @@ func (s *shelf) byID(id dataset.ID) *snapshot {
 // view is the snapshot as a driver answers it.
 func (s *snapshot) view() dataset.Snapshot {
 	v := s.Snapshot
-	v.Holds = slices.Sorted(maps.Keys(s.holds))
+	v.Holds, v.Pin = slices.Sorted(maps.Keys(s.holds)), s.pin
 	return v
 }
 
@@ -127,6 +128,8 @@ func (s *side) Destroy(ctx context.Context, d dataset.Path, snap dataset.Snapsho
 		err = fmt.Errorf("it is %s, not %s: %w", there.ID, snap.ID, dataset.ErrChanged)
 	case len(there.holds) > 0:
 		err = fmt.Errorf("tag %s: %w", there.view().Holds[0], dataset.ErrHeld)
+	case there.pin != nil && !there.pin.Same(snap.Pin):
+		err = fmt.Errorf("it is pinned: %w", dataset.ErrHeld)
 	case there.sends > 0:
 		err = fmt.Errorf("a send of it runs: %w", dataset.ErrHeld)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -98,9 +99,9 @@ func (t *tool) unset(ctx context.Context, name, prop string) error {
 	return nil
 }
 
-// holds reads our tags on those snapshots, sorted.
-func (t *tool) holds(ctx context.Context, snaps []string) (map[string][]dataset.Tag, error) {
-	all := make(map[string][]dataset.Tag)
+// holds reads our tags on those snapshots, sorted, and their pins.
+func (t *tool) holds(ctx context.Context, snaps []string) (map[string][]dataset.Tag, map[string]*dataset.Pin, error) {
+	all, pins := make(map[string][]dataset.Tag), make(map[string]*dataset.Pin)
 	err := inBatches(snaps, func(some []string) error {
 		out, err := t.run(ctx, some[0], append([]string{"holds", "-H"}, some...)...)
 		if unless(err, dataset.ErrNotFound) != nil {
@@ -111,9 +112,14 @@ func (t *tool) holds(ctx context.Context, snaps []string) (map[string][]dataset.
 			slices.Sort(tags)
 			all[name] = tags
 		}
+		if err != nil {
+			return err
+		}
+		theirs, err := parsePins(out)
+		maps.Copy(pins, theirs)
 		return err
 	})
-	return all, err
+	return all, pins, err
 }
 
 // names are the full names of entries.
@@ -160,17 +166,19 @@ func (t *tool) describe(ctx context.Context, list []entry, known []dataset.Snaps
 	// Nothing tells who holds a snapshot but zfs holds, and that most are held by
 	// nobody is told for free while they are new.
 	free := func(e entry) bool { return e.isBookmark() || props[e.name]["userrefs"] == "0" }
-	holds, err := t.holds(ctx, names(slices.DeleteFunc(slices.Clone(list), free)))
+	holds, pins, err := t.holds(ctx, names(slices.DeleteFunc(slices.Clone(list), free)))
 	if err != nil {
 		return nil, err
 	}
 	found := make([]dataset.Snapshot, 0, len(list))
 	for _, e := range list {
 		if s, is := of[e.key()]; is {
-			s.Holds = holds[e.name]
+			s.Holds, s.Pin = holds[e.name], pins[e.name]
 			found = append(found, s)
 		} else if _, there := props[e.name]; there { // else it was destroyed since
-			found = append(found, snapshotOf(e, props, holds[e.name]))
+			s = snapshotOf(e, props, holds[e.name])
+			s.Pin = pins[e.name]
+			found = append(found, s)
 		}
 	}
 	return found, nil
@@ -265,7 +273,7 @@ func (t *tool) release(ctx context.Context, ds string, tag dataset.Tag, keep []d
 		return unless(err, dataset.ErrNotFound)
 	}
 	all = slices.DeleteFunc(all, func(e entry) bool { return !e.isSnapshot() || slices.Contains(keep, e.id()) })
-	holds, err := t.holds(ctx, names(all))
+	holds, _, err := t.holds(ctx, names(all))
 	if err != nil {
 		return err
 	}
@@ -288,7 +296,9 @@ func (t *tool) destroy(ctx context.Context, ds string, s dataset.Snapshot) error
 	if err != nil {
 		return unless(err, dataset.ErrNotFound)
 	}
-	_, err = t.run(ctx, ds, "destroy", e.name)
+	if err = t.releaseEnded(ctx, ds, e, s.Pin); err == nil {
+		_, err = t.run(ctx, ds, "destroy", e.name)
+	}
 	if errors.Is(err, dataset.ErrBusy) { // a hold, or a send that runs
 		err = fmt.Errorf("%w: %w", dataset.ErrHeld, err)
 	}

@@ -246,7 +246,7 @@ func (s *Source) taken(ctx context.Context, full map[string]string, ds []dataset
 	}
 	var holds map[string][]dataset.Tag
 	if !anew {
-		if holds, err = s.zfs.holds(ctx, list); err != nil {
+		if holds, _, err = s.zfs.holds(ctx, list); err != nil {
 			return nil, err
 		}
 	}

@@ -1,0 +1,157 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"antipode/daemon/control"
+	"antipode/daemon/ledger"
+	"antipode/daemon/prune"
+	"antipode/fsdrivers/dataset"
+)
+
+// judged is what a dry run tells of one dataset.
+func judged() pruneResponse {
+	a, b := snap("antipode_db_20260503T000000Z", "a"), snap("antipode_db_20260504T110000Z", "b")
+	return pruneResponse{Now: noon, DryRun: true, Runs: []control.PruneRun[prune.Verdict]{
+		{PrunePlan: prunePlan{Job: "db", Prunes: []prunePreview{{Dataset: "/data/db", Frees: control.Estimate{Bytes: 3 << 20, Kind: control.About}, Verdicts: []prune.Verdict{
+			{Snapshot: a, Destroy: true, Reasons: []prune.Reason{{Kind: prune.Expired}}},
+			{Snapshot: b, Reasons: []prune.Reason{{Kind: prune.Newest}, {Kind: prune.Pinned, Ref: "audit", At: noon.Add(time.Hour)}}},
+		}}}}, Brake: `retention would destroy 501 of 1000 snapshots, more than brake = "50%" lets a run do by itself, and destroys none`},
+		{PrunePlan: prunePlan{From: "syd1", Prunes: []prunePreview{}}, Errors: []control.Error{{Object: "/data/x", Text: "cannot be read", Next: "mount it"}}},
+	}}
+}
+
+func TestPruneShowsWhatGoesAndWhy(t *testing.T) {
+	h := newHost(t)
+	h.daemon(t, func(s *control.Server) {
+		control.Handle(s, control.Prune, func(_ context.Context, r pruneRequest) (pruneResponse, error) {
+			if r.Job != "db" || !r.DryRun {
+				t.Errorf("asked for %+v", r)
+			}
+			return judged(), nil
+		})
+	})
+	code, out, _ := h.run(t, "prune", "db", "--dry-run", "--all")
+	if code != exitFail {
+		t.Errorf("got %d with an error inside, want %d", code, exitFail)
+	}
+	golden(t, "prune-dry-run", "A job whose brake holds, and an accept of which a dataset cannot be read.", out)
+}
+
+// What plan and prune --dry-run print as JSON comes back as what is to be destroyed.
+func TestAPrintedPlanComesBack(t *testing.T) {
+	h := newHost(t)
+	var got pruneRequest
+	h.daemon(t, func(s *control.Server) {
+		control.Handle(s, control.Prune, func(_ context.Context, r pruneRequest) (pruneResponse, error) {
+			got = r
+			return pruneResponse{Runs: []control.PruneRun[prune.Verdict]{{PrunePlan: prunePlan{Job: "db"}, Destroyed: 1}}}, nil
+		})
+	})
+	for name, v := range map[string]any{"plan": nightBefore(), "prune": judged()} {
+		text, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(h.dir, name+".json")
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		code, out, errOut := h.run(t, "prune", "--plan", file)
+		if code != exitOK || !strings.Contains(out, "destroyed 1 snapshots") {
+			t.Errorf("%s: got %d %q %q", name, code, out, errOut)
+		}
+		if len(got.Plan) != 2 || got.Plan[0].Job != "db" || len(got.Plan[0].Prunes) != 1 || len(got.Plan[0].Prunes[0].Verdicts) != 1 ||
+			got.Plan[0].Prunes[0].Verdicts[0].Snapshot.ID != "a" || !got.Plan[0].Prunes[0].Verdicts[0].Destroy {
+			t.Errorf("%s: asked for %+v, want the one that goes", name, got.Plan)
+		}
+	}
+	h.in = "{}"
+	if code, _, errOut := h.run(t, "prune", "--plan", "-"); code != exitFail || !strings.Contains(errOut, "antipode plan --json") {
+		t.Errorf("an empty plan: got %d %q", code, errOut)
+	}
+	if code, _, _ := h.run(t, "prune", "db", "--plan", "-"); code != exitUsage {
+		t.Errorf("a job beside a plan: got %d", code)
+	}
+}
+
+func TestPin(t *testing.T) {
+	pin := &dataset.Pin{Until: noon.Add(30 * 24 * time.Hour), Why: "audit", At: noon}
+	h := newHost(t)
+	h.daemon(t, func(s *control.Server) {
+		answers(t, s, control.Pin, control.PinRequest{Snapshot: "/data/db@x", Until: noon.Add(30 * 24 * time.Hour), Why: "audit"},
+			control.PinResponse{Snapshots: []control.Kept{{Job: "db", Dataset: "/data/db", Snapshot: "x", Pin: pin}}}, nil)
+		answers(t, s, control.Unpin, control.PinRequest{Snapshot: "x"},
+			control.PinResponse{Snapshots: []control.Kept{{From: "syd1", Dataset: "/data/db", Snapshot: "x"}}}, nil)
+	})
+	_, out, errOut := h.run(t, "pin", "/data/db@x", "--until", "30d", "--why", "audit")
+	_, off, offErr := h.run(t, "unpin", "x")
+	golden(t, "pin", "A pin is set and another taken off.", out+errOut+off+offErr)
+	if code, _, errOut := h.run(t, "pin", "x", "--until", "soon"); code != exitUsage || !strings.Contains(errOut, "30d") {
+		t.Errorf("a time that is none: got %d %q", code, errOut)
+	}
+}
+
+func TestExplainAndHolds(t *testing.T) {
+	kept := control.Kept{Job: "db", Dataset: "/data/db", Snapshot: "x"}
+	lines := []control.HoldLine{
+		{Kept: kept, Tag: "base.db.sin1", Owner: control.OwnerDaemon, Why: "newest common point with sin1", Since: noon.Add(-time.Hour)},
+		{Kept: kept, Tag: "step.db.gone", Owner: control.OwnerLeft, Why: "of a target that left", Since: noon.Add(-48 * time.Hour)},
+		{Kept: kept, Owner: control.OwnerUser, Why: "pinned: audit", Since: noon.Add(-time.Minute)},
+		{Kept: kept, Tag: "mine", Owner: control.OwnerOther, Why: "held by somebody else"},
+	}
+	h := newHost(t)
+	h.daemon(t, func(s *control.Server) {
+		answers(t, s, control.Explain, control.ExplainRequest{Snapshot: "x"}, explainResponse{Now: noon, Snapshots: []control.Explained[prune.Verdict]{
+			{
+				Kept: kept, Verdict: prune.Verdict{Reasons: []prune.Reason{{Kind: prune.Hourly, N: 3, Of: 48}, {Kind: prune.Within, Length: time.Hour}}},
+				Until: noon.Add(46 * time.Hour), Holds: lines[:1],
+				Targets: []control.Presence{{Peer: "sin1", State: "has it"}, {Peer: "syd1", State: "not known", Why: "it does not answer"}},
+			},
+			{Kept: kept, Verdict: prune.Verdict{Reasons: []prune.Reason{{Kind: prune.Base, Ref: "sin1"}}}, Open: "until it is no longer base of sin1"},
+			{Kept: kept, Verdict: prune.Verdict{Destroy: true, Reasons: []prune.Reason{{Kind: prune.Expired}}}, Brake: "the brake holds"},
+		}}, nil)
+		answers(t, s, control.Holds, control.HoldsRequest{Release: "step.db.gone"}, control.HoldsResponse{
+			Now: noon, Released: 2, Holds: lines, Problems: []control.Error{{Object: "/data/y", Text: "cannot be read", Next: "mount it"}},
+		}, nil)
+	})
+	_, out, errOut := h.run(t, "explain", "x")
+	golden(t, "explain", "A snapshot in three places: it stays, it stays for a target, it goes.", out+errOut)
+	_, out, errOut = h.run(t, "holds", "--release", "step.db.gone")
+	golden(t, "holds", "One of each kind, and one was released.", out+errOut)
+}
+
+func TestAbandonTellsWhatItCosts(t *testing.T) {
+	r := control.AbandonResponse{Base: "x", BaseTime: noon, FullCopy: control.Estimate{Bytes: 9 << 40, Kind: control.About}, Takes: 100 * time.Hour}
+	h := newHost(t)
+	h.daemon(t, func(s *control.Server) {
+		control.Handle(s, control.Abandon, func(context.Context, control.AbandonRequest) (control.AbandonResponse, error) { return r, nil })
+	})
+	_, out, errOut := h.run(t, "abandon", "db", "/data/db", "sin1")
+	_, done, doneErr := h.run(t, "abandon", "db", "/data/db", "sin1", "--yes")
+	golden(t, "abandon", "First what it costs, then the deed.", out+errOut+"---\n"+done+doneErr)
+}
+
+func TestHistory(t *testing.T) {
+	h := newHost(t)
+	h.remember(t, ledger.Batch{
+		Runs:         []ledger.Run{{Job: "db", Cause: "schedule", Started: noon.Add(-time.Hour), Ended: noon.Add(-59 * time.Minute), Error: "disk on fire"}},
+		Steps:        []ledger.Step{{Side: ledger.Source, Job: "db", Dataset: "/data/db", Peer: "sin1", To: "x", Started: noon.Add(-50 * time.Minute), Ended: noon, Bytes: 5 << 20}},
+		Destructions: []ledger.Destruction{{Side: ledger.Source, Job: "db", Dataset: "/data/db", Snapshot: "w", Why: "nothing keeps it", At: noon.Add(-10 * time.Minute)}},
+		Events:       []ledger.Event{{At: noon.Add(-72 * time.Hour), Kind: "start", Text: "long ago"}},
+	}).Close()
+	code, out, errOut := h.run(t, "history", "--since", "2d")
+	if code != exitOK {
+		t.Errorf("got %d", code)
+	}
+	golden(t, "history", "No daemon runs: the ledger is read.", out+errOut)
+	if _, out, _ = h.run(t, "history", "--kind", "destruction", "--json"); !strings.Contains(out, `"snapshot": "w"`) || strings.Contains(out, "schedule") {
+		t.Errorf("as JSON: %s", out)
+	}
+}

@@ -1,0 +1,90 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"antipode/daemon/policy"
+	"antipode/fsdrivers"
+	"antipode/fsdrivers/dataset"
+)
+
+// alarmSpace is the event of a source whose file system is nearly full.
+const alarmSpace = "space-low"
+
+// roomy leaves out the datasets whose file system has less room than the job wants,
+// and tells the operator what may be done. Where the file says nothing of min_free
+// it only tells: what was overwritten since the oldest snapshot stays on the disk,
+// and making further ones does not make it worse at once. What cannot be asked has
+// room.
+func (d *Daemon) roomy(ctx context.Context, w *work, paths []dataset.Path) ([]dataset.Path, error) {
+	want, stops := w.job.MinFree, true
+	if want.IsZero() {
+		want, stops = policy.Amount{Percent: policy.DefaultMinFree}, false
+	}
+	asked := map[string]fsdrivers.Usage{}
+	full := map[string]*fullError{}
+	var may []dataset.Path
+	for _, p := range paths {
+		usage, known := asked[fileSystemOf(w.job.Driver, p)]
+		if !known {
+			var err error
+			if usage, err = w.source.Space(ctx, p); err != nil {
+				usage = fsdrivers.Usage{}
+			}
+			asked[fileSystemOf(w.job.Driver, p)] = usage
+		}
+		least := want.Of(usage.Size)
+		if usage.Size > 0 && usage.Free < least {
+			full[usage.Where] = &fullError{usage: usage, least: least, stops: stops, job: w.job.ID}
+			if stops {
+				continue
+			}
+		} else if usage.Where != "" {
+			d.watch.Settle(alarmSpace, usage.Where)
+		}
+		may = append(may, p)
+	}
+	var errs []error
+	for where, err := range full {
+		d.watch.Alarm(alarmSpace, where, err.Error()+"; "+err.Next())
+		if stops {
+			errs = append(errs, err)
+		}
+	}
+	return may, errors.Join(errs...)
+}
+
+// fileSystemOf names what has one amount of free space, as far as the path tells: a
+// ZFS pool is asked once, since each question costs a process.
+func fileSystemOf(kind policy.Driver, p dataset.Path) string {
+	if kind == policy.ZFS {
+		pool, _, _ := strings.Cut(string(p), "/")
+		return pool
+	}
+	return string(p)
+}
+
+// fullError is why no snapshot is made, or why one soon may not be.
+type fullError struct {
+	usage fsdrivers.Usage
+	least int64
+	stops bool
+	job   string
+}
+
+// Error names the file system.
+func (e *fullError) Error() string {
+	what := "snapshots go on"
+	if e.stops {
+		what = "no snapshot is made"
+	}
+	return fmt.Sprintf("%s has %d bytes free, less than the %d that min_free asks for; %s", e.usage.Where, e.usage.Free, e.least, what)
+}
+
+// Next tells what makes room.
+func (e *fullError) Next() string {
+	return fmt.Sprintf("see what is held (`antipode holds`) and what would go (`antipode prune %s --dry-run`); a base of a target that stays away is given up with `antipode abandon`", e.job)
+}
