@@ -29,7 +29,9 @@ func newDisk(t *testing.T, n int) *disk {
 	device := strings.Fields(os.Getenv("ANTIPODE_MACHINE_DISKS"))[n]
 	s := &scene{T: t}
 	d := &disk{s: s, device: device, name: fmt.Sprint("crash", n), dir: t.TempDir()}
-	d.sectors = s.tool("blockdev", "--getsz", device)
+	size, err := os.ReadFile("/sys/class/block/" + filepath.Base(device) + "/size")
+	s.must(err)
+	d.sectors = strings.TrimSpace(string(size))
 	s.tool("dmsetup", "create", d.name, "--table", d.whole())
 	t.Cleanup(func() {
 		d.unmount()
