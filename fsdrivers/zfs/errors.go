@@ -37,6 +37,7 @@ var diagnoses = [...]diagnosis{
 	{"no longer the same snapshot used in the initial send", dataset.ErrStaleCheckpoint, "it is planned again"},
 	{"resume token is corrupt", dataset.ErrStaleCheckpoint, "it is planned again"},
 	{"cannot resume send", dataset.ErrStaleCheckpoint, "it is planned again"},
+	{"No such file or directory", dataset.ErrStaleCheckpoint, "nothing is at the position in the resume token; the step starts again"},
 	{"resumable receive state to abort", errNothing, ""},
 	{"tag already exists on this dataset", errNothing, ""},
 	{"no such tag on this dataset", errNothing, ""},

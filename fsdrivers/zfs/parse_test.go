@@ -58,6 +58,7 @@ func TestEveryTextHasItsErrorAndItsCure(t *testing.T) {
 		"cannot mount 'tank/a': filesystem already mounted\n":                                                                    errNothing,
 		"cannot resume send: 'tank/a@x' is no longer the same snapshot\n":                                                        dataset.ErrStaleCheckpoint,
 		"cannot resume send: resume token is corrupt (invalid checksum)\n":                                                       dataset.ErrStaleCheckpoint,
+		"warning: cannot send 'tank/a@x': No such file or directory\n":                                                           dataset.ErrStaleCheckpoint,
 		"cannot unmount 'tank/a': not currently mounted\n":                                                                       errNothing,
 		"cannot receive new filesystem stream: destination is busy\n":                                                            dataset.ErrBusy,
 		"cannot create 'tank/a': Disk quota exceeded\n":                                                                          dataset.ErrNoSpace,
