@@ -111,7 +111,7 @@ func TestATreeNeedsOneKey(t *testing.T) {
 	h.zfs("create", "-o", "encryption=on", "-o", "keyformat=raw", "-o", "keylocation=file://"+keyFile(t), string(h.Path("db/other")))
 	var last []dataset.Step
 	for _, path := range append(paths, "db/other") {
-		h.must(h.Write(h.Path(path), "a", []byte("of "+path)))
+		h.must(h.Write(h.Path(path), "file", []byte("of "+path)))
 		found, err := h.source.Find(t.Context(), h.Path(path), false)
 		h.must(err)
 		s := stepOf(found[0], dataset.Snapshot{}, h.snap(found[0], "1"))
@@ -124,7 +124,7 @@ func TestATreeNeedsOneKey(t *testing.T) {
 	for i, path := range paths {
 		live, err := h.target.Activate(t.Context(), last[i].Dataset.Path, last[i].To, "aside-1")
 		h.must(err)
-		if got, err := kind.read(t, live.Live, "a"); err != nil || string(got) != "of "+path {
+		if got, err := kind.read(t, live.Live, "file"); err != nil || string(got) != "of "+path {
 			t.Errorf("%s: got %q, %v", path, got, err)
 		}
 	}
@@ -137,12 +137,12 @@ func TestATreeNeedsOneKey(t *testing.T) {
 		t.Errorf("the encryption root of %s: got %s, want itself", other, got)
 	}
 	// The lineages take further steps as before.
-	h.must(h.Write(h.Path("db/a"), "a", []byte("newer")))
+	h.must(h.Write(h.Path("db/a"), "file", []byte("newer")))
 	next := stepOf(last[1].Dataset, last[1].To, h.snap(last[1].Dataset, "2"))
 	h.sent(next)
 	replica, err := h.received(h.Path("db/a"), "antipode_2")
 	h.must(err)
-	if got, err := kind.readSnapshot(t, replica+"@antipode_2", "a"); err != nil || string(got) != "newer" {
+	if got, err := kind.readSnapshot(t, replica+"@antipode_2", "file"); err != nil || string(got) != "newer" {
 		t.Errorf("after another step: got %q, %v", got, err)
 	}
 }
