@@ -14,9 +14,8 @@ import (
 )
 
 type (
-	pruneRequest  = control.PruneRequest[prune.Verdict]
-	pruneResponse = control.PruneResponse[prune.Verdict]
-	prunePlan     = control.PrunePlan[prune.Verdict]
+	pruneRequest = control.PruneRequest[prune.Verdict]
+	prunePlan    = control.PrunePlan[prune.Verdict]
 )
 
 func has(list []dataset.Snapshot, name string) bool {

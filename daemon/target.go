@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync/atomic"
 
 	"antipode/daemon/activate"
@@ -136,6 +137,7 @@ func (r *room) replica(ctx context.Context, at dataset.Dataset) wire.Replica {
 	if answer.Snapshots, err = r.driver.Snapshots(ctx, path); err != nil {
 		return wire.Replica{Path: path, Problem: wire.FromError(fmt.Errorf("list points of %s: %w", path, err))}
 	}
+	answer.Snapshots = unpinned(answer.Snapshots)
 	if answer.Checkpoint, err = r.driver.Pending(ctx, path); err != nil {
 		return wire.Replica{Path: path, Problem: wire.FromError(fmt.Errorf("look for a checkpoint of %s: %w", path, err))}
 	}
@@ -143,6 +145,16 @@ func (r *room) replica(ctx context.Context, at dataset.Dataset) wire.Replica {
 		return wire.Replica{Path: path, Problem: wire.FromError(fmt.Errorf("read mark of %s: %w", path, err))}
 	}
 	return answer
+}
+
+// unpinned is the list without this side's pins: what its operators wish to keep, and
+// why, is no peer's business.
+func unpinned(list []dataset.Snapshot) []dataset.Snapshot {
+	list = slices.Clone(list) // a driver may remember it
+	for i := range list {
+		list[i].Pin = nil
+	}
+	return list
 }
 
 // judgeSource compares the mark that a source shows with that of the replica. Two

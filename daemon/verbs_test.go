@@ -10,14 +10,9 @@ import (
 	"time"
 
 	"antipode/daemon/control"
-	"antipode/daemon/plan"
 	"antipode/daemon/policy"
-	"antipode/daemon/prune"
 	"antipode/fsdrivers/dataset"
 )
-
-// preview is what `antipode plan --json` prints.
-type preview = control.Preview[plan.Plan, prune.Verdict]
 
 func TestVerbsRefuseWhatTheyDoNotKnow(t *testing.T) {
 	runPair(t, func(p *pair) {

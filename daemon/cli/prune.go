@@ -75,7 +75,7 @@ func readPlan(in io.Reader, file string) ([]prunePlan, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read the plan: %w", err)
 		}
-		defer f.Close() //nolint:errcheck // it is only read
+		defer f.Close()
 		in = f
 	}
 	var printed struct {

@@ -38,10 +38,10 @@ func decodeRateWindow(t *table) policy.Window {
 	if t.has("to") {
 		w.To = parsed(t, "to", "18:00", policy.ParseClock)
 	}
-	switch {
-	case w.From == policy.DayEnd:
+	switch w.From {
+	case policy.DayEnd:
 		t.wrong("from", `from = "24:00" is the end of a day; want "00:00" of the next`)
-	case w.From == w.To:
+	case w.To:
 		t.wrong("to", `window ends when it begins, at %s; leave from and to out for whole days`, w.To)
 	}
 	return w

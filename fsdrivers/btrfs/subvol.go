@@ -101,17 +101,6 @@ func (s *subvolume) remove(in *os.File) error {
 	}
 }
 
-// destroy is remove, durably.
-func (s *subvolume) destroy(in *os.File) error {
-	if err := s.remove(in); err != nil {
-		return err
-	}
-	if err := commit(in); err != nil {
-		return fmt.Errorf("destroy %s: commit: %w", s.Name(), err)
-	}
-	return nil
-}
-
 // entry is one snapshot in a directory.
 type entry struct {
 	name string

@@ -2,7 +2,6 @@ package crossing
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -34,13 +33,7 @@ type site struct {
 	shell string // runs the daemon as "$@"; "" starts it directly
 }
 
-// newSite makes a machine that does nothing yet.
-func newSite(t *testing.T, name string, size int64) *site {
-	t.Helper()
-	return newSiteOf(t, binary, name, size)
-}
-
-// newSiteOf is newSite with another build of antipode.
+// newSiteOf makes a machine, with a build of antipode, that does nothing yet.
 func newSiteOf(t *testing.T, binary, name string, size int64) *site {
 	t.Helper()
 	fs := loopfs.Make(t, size) // taken down after the node, whose children use it
@@ -61,9 +54,7 @@ func (s *site) at(parts ...string) string {
 	return filepath.Join(append([]string{s.fs.Dir}, parts...)...)
 }
 
-// launch runs the daemon and does not wait for it; start does.
-func (s *site) launch() { s.t.Helper(); s.wrap(); s.Launch() }
-func (s *site) start()  { s.t.Helper(); s.wrap(); s.Start() }
+func (s *site) start() { s.t.Helper(); s.wrap(); s.Start() }
 
 func (s *site) wrap() {
 	s.Prefix = nil
@@ -76,7 +67,6 @@ func (s *site) wrap() {
 
 func (s *site) file(name string) string         { return s.File(name) }
 func (s *site) config() string                  { return s.Config() }
-func (s *site) text(sections string) string     { return s.Text(sections) }
 func (s *site) write()                          { s.t.Helper(); s.Write() }
 func (s *site) configure(sections string)       { s.t.Helper(); s.Configure(sections) }
 func (s *site) knows(name, key, addr string)    { s.t.Helper(); s.Knows(name, key, addr) }
@@ -147,11 +137,4 @@ func read(t *testing.T, path string) string {
 	text, err := os.ReadFile(path)
 	must(t, err)
 	return string(text)
-}
-
-func decode(t *testing.T, text string, v any) {
-	t.Helper()
-	if err := json.Unmarshal([]byte(text), v); err != nil {
-		t.Fatalf("decode: %v: %q", err, text)
-	}
 }
