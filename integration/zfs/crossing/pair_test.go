@@ -87,7 +87,8 @@ func newPair(t *testing.T) *pair {
 func (p *pair) node(i int, name, command string) *node.Node {
 	p.t.Helper()
 	n := node.New(p.t, binary, name, p.wan.addr[i]+":8771")
-	n.Prefix = []string{"ip", "netns", "exec", p.wan.ns[i]}
+	// Not `ip netns exec`, whose mounts of its own would hide from us what the daemon mounts.
+	n.Prefix = []string{"nsenter", "--net=/run/netns/" + p.wan.ns[i]}
 	n.Patience, n.Poll = patience, 300*time.Millisecond
 	n.IsChild = func(line []byte) bool { return bytes.Contains(line, []byte("zfs\x00"+command+"\x00")) }
 	return n
