@@ -156,7 +156,7 @@ func (d *Daemon) buildRoom(next, old *site, a policy.Accept) error {
 	if err != nil {
 		return fmt.Errorf("accept from %s into %s: %w", a.From, a.Into, err)
 	}
-	r := &room{driver: driver, tending: newTurn()}
+	r := &room{driver: driver, tending: newTurn(), surveying: newTurn()}
 	r.policy.Store(&a)
 	r.Room = receive.Room{Node: next.cfg.Node, Accept: func() policy.Accept { return *r.policy.Load() }, Driver: driver, Now: d.Now}
 	next.rooms[key] = r

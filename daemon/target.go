@@ -38,6 +38,7 @@ type room struct {
 	driver    fsdrivers.Target
 	known     known
 	tending   turn         // of retention and promotions
+	surveying turn         // of looks at all replicas by a policy that is new; see tendAnew
 	promoting atomic.Int32 // promotions that run or wait for tending
 	last      atomic.Pointer[tended]
 }

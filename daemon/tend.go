@@ -138,9 +138,24 @@ func (d *Daemon) pruneReplica(ctx context.Context, from string, path dataset.Pat
 	return len(destroyed), nil
 }
 
+// tendAnew looks at all replicas of a room by a policy that is new; of many who ask at
+// once, one does.
+func (d *Daemon) tendAnew(ctx context.Context, from string, r *room) {
+	if r.surveying.take(ctx) != nil {
+		return
+	}
+	defer r.surveying.give()
+	if last := r.last.Load(); last != nil && last.accept == r.policy.Load() {
+		return
+	}
+	if _, err := d.tendRoom(ctx, from, r, false); err != nil && !errors.Is(err, errPromoted) {
+		d.Log.Warn().Err(err).Str("peer", from).Msg("retention did not finish; it goes on later")
+	}
+}
+
 // tendReplica looks at a replica that got a point. It prunes a few points at once;
-// more, or before all replicas were looked at by the policy in force, is left to
-// tendReplicas, which sees what the brake has to see.
+// more is left to tendReplicas, which sees what the brake has to see. A policy under
+// which nothing was looked at yet counts for all replicas first.
 func (d *Daemon) tendReplica(ctx context.Context, from string, path dataset.Path, r *room) {
 	last := r.last.Load()
 	log := d.Log.With().Str("peer", from).Stringer("dataset", path).Logger()
@@ -149,7 +164,11 @@ func (d *Daemon) tendReplica(ctx context.Context, from string, path dataset.Path
 		log.Error().Err(err).Msg("cannot look at the replica")
 		return
 	}
-	if last == nil || last.braked || last.accept != r.policy.Load() || len(prune.Doomed(verdicts)) > prune.BrakeFloor {
+	switch {
+	case last == nil || last.accept != r.policy.Load():
+		d.tendAnew(ctx, from, r)
+		return
+	case last.braked || len(prune.Doomed(verdicts)) > prune.BrakeFloor:
 		return
 	}
 	if _, err := d.pruneReplica(ctx, from, path, r, &survey{groups: last.groups}); err != nil && !errors.Is(err, errPromoted) {

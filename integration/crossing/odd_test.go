@@ -74,13 +74,14 @@ func TestWrongDatasetIsNamedAndOtherJobsGoOn(t *testing.T) {
 	// Made anew under the same name: another dataset, which must not be mixed up.
 	p.dataset("gone")
 	random(t, gone+"/data", 64<<10)
-	says(t, p.fra.triggerFails("gone"), gone, "another dataset", "rename the replica")
-	if n := len(p.points(gone)); n != 1 {
-		t.Errorf("%d points, want the one of the former dataset", n)
-	}
-	must(t, os.Rename(p.replica(gone), p.replica(gone)+".old"))
 	p.fra.trigger("gone")
 	p.same(gone)
+	if n := len(p.points(gone)); n != 1 {
+		t.Errorf("%d points, want the one of the new dataset", n)
+	}
+	if former, err := filepath.Glob(p.replica(gone) + ".was-*/antipode_gone_*"); err != nil || len(former) != 1 {
+		t.Errorf("set aside are %v, %v; want the one point of the former dataset", former, err)
+	}
 }
 
 func TestPlainDirectoryAsIntoIsRefusedWithTheCure(t *testing.T) {
