@@ -7,20 +7,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"antipode/integration/node"
-	"antipode/integration/sample"
 )
 
 var poolCount atomic.Int32
 
-// pool is a small one of a test's own, on a file in a tmpfs. Filling that tmpfs up
-// is a disk that fails: ZFS suspends the pool.
+// pool is a small one of a test's own, on a file in a tmpfs.
 type pool struct {
 	t    *testing.T
 	name string
@@ -69,32 +66,4 @@ func (p *pool) imports(name string, options ...string) {
 	p.t.Helper()
 	p.zpool(append(append([]string{"import", "-d", p.dir, "-o", "cachefile=none"}, options...), p.name, name)...)
 	p.name = name
-}
-
-// fail breaks the disk under the pool, and returns when ZFS has found out by
-// writing that file; heal mends it.
-func (p *pool) fail(file string) (heal func()) {
-	p.t.Helper()
-	f, err := os.Create(filepath.Join(p.dir, "filler"))
-	node.Must(p.t, err)
-	defer f.Close()
-	block := make([]byte, 64<<10)
-	for err == nil {
-		_, err = f.Write(block)
-	}
-	if !strings.Contains(err.Error(), "no space left") {
-		p.t.Fatal(err)
-	}
-	sample.Random(p.t, file, mib)
-	sync := exec.Command("zpool", "sync", p.name) // it hangs until the pool is healed
-	node.Must(p.t, sync.Start())
-	if !node.Within(patience, func() bool { return p.zpool("list", "-H", "-o", "health", p.name) == "SUSPENDED" }) {
-		p.t.Fatalf("pool %s is not suspended: %s", p.name, p.zpool("status", p.name))
-	}
-	return func() {
-		p.t.Helper()
-		node.Must(p.t, os.Remove(filepath.Join(p.dir, "filler")))
-		p.zpool("clear", p.name)
-		_ = sync.Wait() // that it ends is what counts
-	}
 }
