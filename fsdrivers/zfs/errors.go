@@ -65,6 +65,7 @@ var diagnoses = [...]diagnosis{
 	{"must be upgraded", dataset.ErrRefused, "upgrade the pool or the ZFS modules of this host"},
 	{"stream has unsupported feature", dataset.ErrRefused, "upgrade the pool or the ZFS modules of this host"},
 	{"dependent clones", dataset.ErrHeld, "a clone, for example an activated dataset, or an unfinished receive uses it"},
+	{"it's being held", dataset.ErrHeld, "`zfs holds` names the holders, `antipode holds` those of ours"},
 	{"has children", dataset.ErrHeld, "there are datasets below it"},
 	{"dataset is busy", dataset.ErrBusy, "something uses it; it is tried again"},
 	{"pool is busy", dataset.ErrBusy, "something uses it; it is tried again"},

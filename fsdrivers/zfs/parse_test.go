@@ -25,6 +25,7 @@ func TestEveryTextHasItsErrorAndItsCure(t *testing.T) {
 		"cannot open 'tank/none': dataset does not exist\n":                                                                      dataset.ErrNotFound,
 		"cannot open 'tnk': no such pool 'tnk'\n":                                                                                dataset.ErrNotFound,
 		"cannot create snapshot 'tank/a@x': dataset already exists\nno snapshots were created\n":                                 dataset.ErrExists,
+		"cannot destroy snapshot tank/a@x: it's being held. Run 'zfs holds -r tank/a@x' to see holders.\n":                       dataset.ErrHeld,
 		"cannot destroy snapshot tank/a@x: dataset is busy\n":                                                                    dataset.ErrBusy,
 		"cannot destroy 'tank/a@x': snapshot has dependent clones\nuse '-R' to destroy the following datasets:\ntank/b\n":        dataset.ErrHeld,
 		"cannot destroy 'tank/a': filesystem has children\nuse '-r' to destroy the following datasets:\n":                        dataset.ErrHeld,
