@@ -19,9 +19,6 @@ import (
 // and an encrypted filesystem in one job: copies, increments, retention on both
 // sides, the loss of the primary, and its return.
 func TestStandbyIsIdenticalThenPrimary(t *testing.T) {
-	if isElsewhere(t, "2.3") {
-		return
-	}
 	p := newPair(t)
 	files, vol, enc := p.filesystem("files"), p.volume("vol"), p.encrypted("enc")
 	all := []string{enc, files, vol}
