@@ -27,9 +27,14 @@ type tended struct {
 // and from time to time, so that what others did there is seen.
 func (d *Daemon) tendReplicas(ctx context.Context) {
 	for key, r := range d.site().rooms {
-		if _, err := d.tendRoom(ctx, key.from, r, false); err != nil && !errors.Is(err, errPromoted) {
-			d.Log.Warn().Err(err).Str("peer", key.from).Msg("retention did not finish; it goes on later")
-		}
+		d.tend(ctx, key.from, r)
+	}
+}
+
+// tend is tendRoom where nobody waits for the outcome.
+func (d *Daemon) tend(ctx context.Context, from string, r *room) {
+	if _, err := d.tendRoom(ctx, from, r, false); err != nil && !errors.Is(err, errPromoted) {
+		d.Log.Warn().Err(err).Str("peer", from).Msg("retention did not finish; it goes on later")
 	}
 }
 
@@ -148,9 +153,7 @@ func (d *Daemon) tendAnew(ctx context.Context, from string, r *room) {
 	if last := r.last.Load(); last != nil && last.accept == r.policy.Load() {
 		return
 	}
-	if _, err := d.tendRoom(ctx, from, r, false); err != nil && !errors.Is(err, errPromoted) {
-		d.Log.Warn().Err(err).Str("peer", from).Msg("retention did not finish; it goes on later")
-	}
+	d.tend(ctx, from, r)
 }
 
 // tendReplica looks at a replica that got a point. It prunes a few points at once;
