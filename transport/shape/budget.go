@@ -76,11 +76,15 @@ func (b *Budget) SetRate(bytesPerSecond int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	r := max(0, bytesPerSecond)
-	b.rate.Store(r)
+	was := b.rate.Swap(r)
 	now := time.Now()
 	earned, poured := rate.Inf, rate.Inf
 	if r > 0 {
 		earned, poured = rate.Limit(r), rate.Limit(float64(r)*catchUp)
+	}
+	if was == 0 && r > 0 {
+		// Nobody has fallen behind a rate that begins: there is nothing to make up.
+		b.bucket = rate.NewLimiter(earned, burst(r))
 	}
 	// The old rate is settled first: what it has not yet earned, it loses.
 	b.bucket.SetLimitAt(now, earned)

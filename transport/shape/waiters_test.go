@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"antipode/transport/shape"
 )
 
@@ -122,4 +124,86 @@ func TestWhoIsLateCatchesUpSlowly(t *testing.T) {
 		}
 		within(t, "with pauses", int64(total), r*time.Since(start).Seconds(), 0.03)
 	})
+}
+
+// out is what went out, and when.
+type out struct {
+	at []time.Time
+	n  []int
+}
+
+func (o *out) add(n int) { o.at, o.n = append(o.at, time.Now()), append(o.n, n) }
+
+// most is what the fullest window of so long holds.
+func (o *out) most(window time.Duration) (most int) {
+	sum, first := 0, 0
+	for i, at := range o.at {
+		sum += o.n[i]
+		for at.Sub(o.at[first]) >= window {
+			sum -= o.n[first]
+			first++
+		}
+		most = max(most, sum)
+	}
+	return most
+}
+
+// However long there was nothing to send, however late a sender wakes, and however
+// often the same rate is set again: what is made up for fits into any ten seconds.
+func TestNoTenSecondsHoldMore(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		r := rapid.SampledFrom([]int64{1000, 100_000, 10_000_000, gbit}).Draw(rt, "rate")
+		isBelow := rapid.Bool().Draw(rt, "below a host of the same rate")
+		pauses := rapid.SliceOfN(rapid.IntRange(0, 3000), 4, 12).Draw(rt, "pauses, in ms")
+		runs := rapid.SliceOfN(rapid.IntRange(100, 8000), len(pauses), len(pauses)).Draw(rt, "runs, in ms")
+		isSetAgain := rapid.Bool().Draw(rt, "the rate is set again in each pause")
+		synctest.Test(t, func(t *testing.T) {
+			host := shape.NewBudget(nil)
+			host.SetRate(r)
+			b := host
+			if isBelow {
+				b = shape.NewBudget(host)
+				b.SetRate(r)
+			}
+			sent := &out{}
+			for i, pause := range pauses {
+				for began := time.Now(); time.Since(began) < time.Duration(runs[i])*time.Millisecond; {
+					n := b.Piece(1 << 20)
+					if err := b.Wait(t.Context(), n); err != nil {
+						rt.Fatal(err)
+					}
+					sent.add(n)
+				}
+				wait(t, time.Duration(pause)*time.Millisecond)
+				if isSetAgain {
+					b.SetRate(r)
+				}
+			}
+			if got, most := sent.most(10*time.Second), int(float64(r)*10*1.03); got > most {
+				rt.Fatalf("in ten seconds: got %d bytes, want at most %d", got, most)
+			}
+		})
+	})
+}
+
+// A rate that begins has nothing to make up for: it is kept from its first second.
+func TestRateBeginsWithoutArrears(t *testing.T) {
+	for _, before := range []int64{0, 1000} {
+		synctest.Test(t, func(t *testing.T) {
+			const r = 500_000
+			b := shape.NewBudget(nil)
+			b.SetRate(before)
+			wait(t, time.Minute)
+			b.SetRate(r)
+			total, n := 0, b.Piece(1<<20)
+			for began := time.Now(); time.Since(began) < time.Second; total += n {
+				if err := b.Wait(t.Context(), n); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if most := r + r/100 + n; total > most {
+				t.Errorf("in the first second after %d bytes per second: got %d bytes, want at most %d", before, total, most)
+			}
+		})
+	}
 }
