@@ -34,7 +34,7 @@ func main() {
 	bin := flag.String("antipode", "bin/antipode", "the `PROGRAM` to measure")
 	dir := flag.String("dir", "", "where the file systems are put; a temporary directory if left out")
 	rounds := flag.Int("rounds", 5, "how often each copy is measured")
-	only := flag.String("only", "", "measure only these of gate, copies, link and kills; separated by commas")
+	only := flag.String("only", "", "measure only these of retention, gate, copies, link and kills; separated by commas")
 	verbose := flag.Bool("v", false, "print each round as well")
 	flag.Parse()
 	if flag.NArg() == 2 { // we are one end of a rival
@@ -101,7 +101,7 @@ func measure(ctx context.Context, o options) (err error) {
 	for _, part := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"gate", b.gate}, {"copies", b.copies}, {"link", b.link}, {"kills", b.kills}} {
+	}{{"retention", b.retention}, {"gate", b.gate}, {"copies", b.copies}, {"link", b.link}, {"kills", b.kills}} {
 		if b.only != "" && !strings.Contains(","+b.only+",", ","+part.name+",") {
 			continue
 		}
