@@ -12,8 +12,13 @@ func crashCases() []testCase {
 		{"a sweep removes what a crash left", sweepLitter},
 		{"a receive works after a crash with the same step", receiveAfterCrash},
 		{"a receive works after a crash with another step", otherAfterCrash},
+	}
+}
+
+func vanishCases() []testCase {
+	return []testCase{
 		{"a dataset that vanishes breaks its send", vanish},
-		{"a restart in the middle of a receive publishes nothing", restart},
+		{"a dataset made anew under an old path has diverged", madeAnew},
 	}
 }
 

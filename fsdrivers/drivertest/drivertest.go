@@ -6,6 +6,7 @@
 package drivertest
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -44,8 +45,8 @@ type Harness interface {
 	ReadAt(where, file string) ([]byte, error)
 }
 
-// What a Harness may be able to do beyond that. A case that needs what a
-// Harness cannot is skipped.
+// What a Harness may be able to do beyond that. There is no case that needs what a
+// Harness is said to lack.
 
 // Filler takes all room on the target's file system but about that many bytes,
 // and gives it back.
@@ -97,6 +98,12 @@ type Namer interface {
 	HardNames() []string
 }
 
+// Resumer tells whether an interrupted receive leaves a checkpoint; a Harness that
+// is none says that it does.
+type Resumer interface {
+	Resumes() bool
+}
+
 // Settler lets as much time pass as its file system needs to be sure that what
 // changes next is told from what changed last.
 type Settler interface {
@@ -109,33 +116,20 @@ type testCase struct {
 	run  func(w *world)
 }
 
-// Run runs every case. newHarness gives each a fresh one, which cleans up with
-// t.Cleanup.
-func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
-	RunSome(t, func(string) bool { return true }, newHarness)
+// Run runs every case but those that need what the Harness lacks. newHarness gives
+// each a fresh one, which cleans up with t.Cleanup.
+func Run(t *testing.T, newHarness func(t *testing.T) Harness, lacks ...Ability) {
+	RunSome(t, func(string) bool { return true }, newHarness, lacks...)
 }
 
 // RunSome runs the cases that pick picks by name, where all of them would take too
 // long.
-func RunSome(t *testing.T, pick func(name string) bool, newHarness func(t *testing.T) Harness) {
-	for _, group := range []struct {
-		name  string
-		cases []testCase
-	}{
-		{"list", listCases()},
-		{"snapshot", snapshotCases()},
-		{"transfer", transferCases()},
-		{"refuse", refuseCases()},
-		{"interrupt", interruptCases()},
-		{"crash", crashCases()},
-		{"keep", onBothSides(keepCases())},
-		{"mark", markCases()},
-		{"activate", activateCases()},
-		{"bounds", boundsCases()},
-		{"version", versionCases()},
-		{"compare", compareCases()},
-		{"move", moveCases()},
-	} {
+func RunSome(t *testing.T, pick func(name string) bool, newHarness func(t *testing.T) Harness, lacks ...Ability) {
+	can := able(t, newHarness(t), lacks)
+	for _, group := range groups() {
+		if slices.ContainsFunc(group.needs, func(a Ability) bool { return !can[a] }) {
+			continue
+		}
 		t.Run(group.name, func(t *testing.T) {
 			for _, c := range group.cases {
 				if !pick(group.name + "/" + c.name) {
@@ -144,5 +138,41 @@ func RunSome(t *testing.T, pick func(name string) bool, newHarness func(t *testi
 				t.Run(c.name, func(t *testing.T) { c.run(newWorld(t, newHarness(t))) })
 			}
 		})
+	}
+}
+
+// group is cases that need the same abilities.
+type group struct {
+	name  string
+	cases []testCase
+	needs []Ability
+}
+
+func groups() []group {
+	need := func(a ...Ability) []Ability { return a }
+	return []group{
+		{"list", listCases(), nil},
+		{"snapshot", snapshotCases(), nil},
+		{"transfer", transferCases(), nil},
+		{"refuse", refuseCases(), nil},
+		{"interrupt", interruptCases(), nil},
+		{"resume", resumeCases(), need(Resumes)},
+		{"crash", crashCases(), need(Litters)},
+		{"vanish", vanishCases(), need(Vanishes)},
+		{"foreign", foreignCases(), need(Copies)},
+		{"keep", onBothSides(keepCases()), nil},
+		{"keep many", onBothSides(manyCases()), need(DestroysAll)},
+		{"by hand", byHandCases(), need(Removes)},
+		{"mark", markCases(), nil},
+		{"activate", activateCases(), nil},
+		{"return", returnCases(), need(Returns)},
+		{"bounds", boundsCases(), nil},
+		{"full", fullCases(), need(Fills)},
+		{"outside", outsideCases(), need(Guards)},
+		{"version", versionCases(), need(Versions)},
+		{"version by hand", versionByHandCases(), need(Versions, Removes)},
+		{"compare", compareCases(), need(Compares)},
+		{"move", moveCases(), need(Moves)},
+		{"move outside", moveOutsideCases(), need(Moves, Guards)},
 	}
 }

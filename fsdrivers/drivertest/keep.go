@@ -94,23 +94,27 @@ func (s *side) hold(snap dataset.Snapshot, tags ...dataset.Tag) {
 
 func keepCases() map[string]func(*side) {
 	return map[string]func(*side){
-		"a destroyed snapshot is gone, and stays so":                 destroy,
-		"a snapshot that is gone is destroyed already":               destroyGone,
-		"a snapshot whose identity changed is not destroyed":         destroyChanged,
-		"a held snapshot is not destroyed":                           destroyHeld,
-		"many are destroyed at once, and each is answered for":       destroyMany,
-		"a pinned snapshot is not destroyed":                         destroyPinned,
-		"a pin outlives the driver":                                  pinDurable,
-		"a pin can be set anew and taken off":                        pinAnew,
-		"what is gone or changed cannot be pinned":                   pinGone,
-		"all holds are listed":                                       listHolds,
-		"holding twice is holding once":                              holdTwice,
-		"a hold outlives the driver":                                 holdDurable,
-		"what is gone or changed cannot be held":                     holdGone,
-		"release takes a tag off all but those to keep":              release,
-		"releasing what is not held is success":                      releaseNothing,
-		"a snapshot that was removed by hand is gone, holds and all": removedByHand,
+		"a destroyed snapshot is gone, and stays so":         destroy,
+		"a snapshot that is gone is destroyed already":       destroyGone,
+		"a snapshot whose identity changed is not destroyed": destroyChanged,
+		"a held snapshot is not destroyed":                   destroyHeld,
+		"a pinned snapshot is not destroyed":                 destroyPinned,
+		"a pin outlives the driver":                          pinDurable,
+		"a pin can be set anew and taken off":                pinAnew,
+		"what is gone or changed cannot be pinned":           pinGone,
+		"all holds are listed":                               listHolds,
+		"holding twice is holding once":                      holdTwice,
+		"a hold outlives the driver":                         holdDurable,
+		"what is gone or changed cannot be held":             holdGone,
+		"release takes a tag off all but those to keep":      release,
+		"releasing what is not held is success":              releaseNothing,
 	}
+}
+
+func byHandCases() []testCase {
+	return append(onBothSides(map[string]func(*side){
+		"a snapshot that was removed by hand is gone, holds and all": removedByHand,
+	}), testCase{"a base that was removed by hand is missed", baseRemoved})
 }
 
 func destroy(s *side) {

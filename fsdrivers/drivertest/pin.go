@@ -99,12 +99,15 @@ func listHolds(s *side) {
 	}
 }
 
-// destroyMany is for drivers that can; it has the answers of one that destroys one
-// by one.
+func manyCases() map[string]func(*side) {
+	return map[string]func(*side){"many are destroyed at once, and each is answered for": destroyMany}
+}
+
+// destroyMany has the answers of a driver that destroys one by one.
 func destroyMany(s *side) {
-	many, can := s.driver().(fsdrivers.ManyDestroyer)
-	if !can {
-		s.Skip("the driver destroys one by one")
+	many, both := s.driver().(fsdrivers.ManyDestroyer)
+	if !both {
+		s.Fatal("the driver destroys one by one, and the other side's does not")
 	}
 	s.hold(s.b, tag)
 	changed, gone := s.a, s.a

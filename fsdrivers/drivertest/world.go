@@ -133,10 +133,16 @@ func (w *world) stream(s dataset.Step) []byte {
 	return b
 }
 
-// receive hands a stream to the target.
+// receive hands a stream to the target, in pieces as a link does: what a driver does
+// between two of them it does not do for one that is there at once.
 func (w *world) receive(s dataset.Step, stream []byte) (dataset.Snapshot, error) {
-	return w.Target().Receive(w.Context(), incoming(s), bytes.NewReader(stream))
+	return w.Target().Receive(w.Context(), incoming(s), pieces{bytes.NewReader(stream)})
 }
+
+// pieces reads at most 64 KiB at once.
+type pieces struct{ r io.Reader }
+
+func (p pieces) Read(b []byte) (int, error) { return p.r.Read(b[:min(len(b), 64<<10)]) }
 
 // transfer sends and receives a step as a daemon does, and returns what was
 // published.
@@ -216,14 +222,4 @@ func (w *world) wantClean(d dataset.Dataset) {
 	if left := l.Leftovers(); len(left) != 0 {
 		w.Errorf("a receive that failed left %q, and nothing can go on from it", left)
 	}
-}
-
-// ability returns what the harness may be able to do.
-func ability[T any](w *world) T {
-	w.Helper()
-	a, ok := w.Harness.(T)
-	if !ok {
-		w.Skipf("this harness is no %T", *new(T))
-	}
-	return a
 }

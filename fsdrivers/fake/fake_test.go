@@ -20,12 +20,13 @@ const into = "/backup/fra1"
 type harness struct {
 	t              *testing.T
 	sent, received *fake.Disk
+	resumable      bool
 	source         *fake.Source
 	target         *fake.Target
 }
 
 func newHarness(t *testing.T, resumable bool) *harness {
-	h := &harness{t: t, sent: fake.NewDisk("fra1", 1<<30), received: fake.NewDisk("sin1", 1<<30)}
+	h := &harness{t: t, sent: fake.NewDisk("fra1", 1<<30), received: fake.NewDisk("sin1", 1<<30), resumable: resumable}
 	h.sent.MakeDir("/data")
 	h.received.Resumable(resumable)
 	h.received.Make("/backup/other") // what no driver may touch
@@ -116,6 +117,8 @@ func (h *harness) Litter(in dataset.Incoming, part []byte) {
 	}
 }
 
+func (h *harness) Resumes() bool { return h.resumable }
+
 func (h *harness) Leftovers() (all []string) {
 	for i := range h.received.Litter(into) {
 		all = append(all, fmt.Sprint("unfinished receive ", i))
@@ -148,9 +151,9 @@ func (r *hanging) Read(p []byte) (int, error) {
 }
 
 func TestContract(t *testing.T) {
-	drivertest.Run(t, func(t *testing.T) drivertest.Harness { return newHarness(t, false) })
+	drivertest.Run(t, func(t *testing.T) drivertest.Harness { return newHarness(t, false) }, drivertest.DestroysAll, drivertest.Resumes)
 }
 
 func TestContractResumable(t *testing.T) {
-	drivertest.Run(t, func(t *testing.T) drivertest.Harness { return newHarness(t, true) })
+	drivertest.Run(t, func(t *testing.T) drivertest.Harness { return newHarness(t, true) }, drivertest.DestroysAll)
 }

@@ -38,7 +38,7 @@ type lab struct {
 
 // enter returns the directories for a case.
 func (l *lab) enter(t *testing.T) (from, to string) {
-	group := strings.Split(t.Name(), "/")[1]
+	group, _, _ := strings.Cut(strings.TrimPrefix(t.Name(), l.t.Name()+"/"), "/")
 	if l.from == nil || group != l.group {
 		l.leave()
 		l.group, l.from, l.to = group, loopfs.Make(l.t, size), loopfs.Make(l.t, size)

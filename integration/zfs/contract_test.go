@@ -37,5 +37,6 @@ func contract(t *testing.T, kind uint32, l *lab) {
 		h.Write([]byte(name)) // never fails
 		return err != nil || (h.Sum32()+uint32(turn))%6 == place
 	}
-	drivertest.RunSome(t, pick, func(t *testing.T) drivertest.Harness { return newHarness(t, l) })
+	drivertest.RunSome(t, pick, func(t *testing.T) drivertest.Harness { return newHarness(t, l) },
+		drivertest.Moves, drivertest.DestroysAll, drivertest.Versions)
 }

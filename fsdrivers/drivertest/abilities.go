@@ -1,0 +1,77 @@
+package drivertest
+
+import (
+	"slices"
+	"testing"
+
+	"antipode/fsdrivers"
+)
+
+// Ability is what a Harness or its drivers may be able to do beyond what all are.
+type Ability string
+
+// The abilities that cases need. What a suite lacks it has to say: a case that is
+// missing without a word is missed by nobody.
+const (
+	Fills       Ability = "Filler"
+	Removes     Ability = "Remover"
+	Vanishes    Ability = "Vanisher"
+	Copies      Ability = "Copier"
+	Litters     Ability = "Litterer"
+	Guards      Ability = "Guard"
+	Returns     Ability = "Returner"
+	Resumes     Ability = "Resumer"
+	Compares    Ability = "fsdrivers.Comparer"
+	Versions    Ability = "fsdrivers.Versioner"
+	Moves       Ability = "fsdrivers.Mover"
+	DestroysAll Ability = "fsdrivers.ManyDestroyer"
+)
+
+// abilities tell of a Harness what it can do. What both drivers may have, both or
+// none has.
+var abilities = map[Ability]func(Harness) bool{
+	Fills:       is[Filler],
+	Removes:     is[Remover],
+	Vanishes:    is[Vanisher],
+	Copies:      is[Copier],
+	Litters:     is[Litterer],
+	Guards:      is[Guard],
+	Returns:     is[Returner],
+	Resumes:     func(h Harness) bool { r, tells := h.(Resumer); return !tells || r.Resumes() },
+	Compares:    func(h Harness) bool { return has[fsdrivers.Comparer](h.Source()) },
+	Versions:    func(h Harness) bool { return onEither[fsdrivers.Versioner](h) },
+	Moves:       func(h Harness) bool { return has[fsdrivers.Mover](h.Target()) },
+	DestroysAll: func(h Harness) bool { return onEither[fsdrivers.ManyDestroyer](h) },
+}
+
+func has[T any](v any) bool { _, ok := v.(T); return ok }
+
+func is[T any](h Harness) bool { return has[T](h) }
+
+func onEither[T any](h Harness) bool { return has[T](h.Source()) || has[T](h.Target()) }
+
+// able are the abilities of a Harness; it fails unless they are all but those that
+// it is said to lack.
+func able(t *testing.T, h Harness, lacks []Ability) map[Ability]bool {
+	t.Helper()
+	all := make(map[Ability]bool)
+	for a, ask := range abilities {
+		switch all[a] = ask(h); {
+		case all[a] && slices.Contains(lacks, a):
+			t.Errorf("this harness has become a %s: do not say any more that it lacks that", a)
+		case !all[a] && !slices.Contains(lacks, a):
+			t.Errorf("this harness is no %s, and its cases would be missed: make it one, or say that it lacks that", a)
+		}
+	}
+	return all
+}
+
+// ability returns what the harness can do; the case says that it needs that.
+func ability[T any](w *world) T {
+	w.Helper()
+	a, ok := w.Harness.(T)
+	if !ok {
+		w.Fatalf("this harness is no %T, and the case does not say that it needs one", *new(T))
+	}
+	return a
+}
