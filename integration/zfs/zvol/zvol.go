@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 	"unsafe"
 
@@ -18,11 +21,12 @@ func Device(volume string) (string, error) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for range 200 {
-		all, err := filepath.Glob("/dev/zd*")
+		all, err := newestFirst()
 		if err != nil {
 			return "", err
 		}
-		for _, path := range all {
+		for _, n := range all {
+			path := fmt.Sprint("/dev/zd", n)
 			if name, err := nameOf(path); err == nil && name == volume {
 				return path, nil
 			}
@@ -30,6 +34,23 @@ func Device(volume string) (string, error) {
 		<-tick.C
 	}
 	return "", fmt.Errorf("no device for volume %s", volume)
+}
+
+// newestFirst lists the numbers of all devices. Opening one takes long, and who asks
+// for one has mostly just made it.
+func newestFirst() ([]int, error) {
+	all, err := filepath.Glob("/dev/zd*")
+	if err != nil {
+		return nil, err
+	}
+	var numbers []int
+	for _, path := range all {
+		if n, err := strconv.Atoi(strings.TrimPrefix(path, "/dev/zd")); err == nil { // or a partition
+			numbers = append(numbers, n)
+		}
+	}
+	slices.SortFunc(numbers, func(a, b int) int { return b - a })
+	return numbers, nil
 }
 
 // nameOf asks a device which volume it is (BLKZNAME of OpenZFS's sys/fs/zfs.h).
