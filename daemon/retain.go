@@ -11,6 +11,7 @@ import (
 	"antipode/daemon/policy"
 	"antipode/daemon/prune"
 	"antipode/daemon/send"
+	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
 )
 
@@ -157,17 +158,12 @@ func (r *retention) object() string {
 	return "accept from " + r.name
 }
 
-// freer is a driver that can tell how much room destroying snapshots makes.
-type freer interface {
-	Frees(ctx context.Context, d dataset.Path, list []dataset.Snapshot) (int64, error)
-}
-
 // frees asks a driver that can tell; Btrfs knows it only with quotas.
 func frees(ctx context.Context, by any, path dataset.Path, doomed []prune.Verdict) control.Estimate {
 	if len(doomed) == 0 {
 		return control.Estimate{Kind: control.About}
 	}
-	can, ok := by.(freer)
+	can, ok := by.(fsdrivers.Freer)
 	if !ok {
 		return control.Estimate{Kind: control.Unknown}
 	}

@@ -29,3 +29,11 @@ type Mover interface {
 	// receive runs), ErrRefused (no path for a replica).
 	Move(ctx context.Context, d dataset.Dataset, to dataset.Path) error
 }
+
+// Freer tells what destroying snapshots gives back, on either side.
+type Freer interface {
+	// Frees answers a hint in bytes: what goes with the snapshots of the list and
+	// with nothing but all of them together. Those that are gone count nothing.
+	// Errors: of a dataset that cannot be looked at.
+	Frees(ctx context.Context, d dataset.Path, list []dataset.Snapshot) (bytes int64, err error)
+}

@@ -25,6 +25,7 @@ const (
 	Versions    Ability = "fsdrivers.Versioner"
 	Moves       Ability = "fsdrivers.Mover"
 	DestroysAll Ability = "fsdrivers.ManyDestroyer"
+	Frees       Ability = "fsdrivers.Freer"
 )
 
 // abilities tell of a Harness what it can do. What both drivers may have, both or
@@ -42,6 +43,7 @@ var abilities = map[Ability]func(Harness) bool{
 	Versions:    func(h Harness) bool { return onEither[fsdrivers.Versioner](h) },
 	Moves:       func(h Harness) bool { return has[fsdrivers.Mover](h.Target()) },
 	DestroysAll: func(h Harness) bool { return onEither[fsdrivers.ManyDestroyer](h) },
+	Frees:       func(h Harness) bool { return onEither[fsdrivers.Freer](h) },
 }
 
 func has[T any](v any) bool { _, ok := v.(T); return ok }

@@ -162,6 +162,7 @@ func groups() []group {
 		{"foreign", foreignCases(), need(Copies)},
 		{"keep", onBothSides(keepCases()), nil},
 		{"keep many", onBothSides(manyCases()), need(DestroysAll)},
+		{"free", onBothSides(freeCases()), need(Frees)},
 		{"by hand", byHandCases(), need(Removes)},
 		{"mark", markCases(), nil},
 		{"activate", activateCases(), nil},

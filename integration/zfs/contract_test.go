@@ -38,5 +38,5 @@ func contract(t *testing.T, kind uint32, l *lab) {
 		return err != nil || (h.Sum32()+uint32(turn))%6 == place
 	}
 	drivertest.RunSome(t, pick, func(t *testing.T) drivertest.Harness { return newHarness(t, l) },
-		drivertest.Moves, drivertest.DestroysAll, drivertest.Versions)
+		drivertest.Moves, drivertest.Versions)
 }
