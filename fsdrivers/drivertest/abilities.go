@@ -21,6 +21,7 @@ const (
 	Guards      Ability = "Guard"
 	Returns     Ability = "Returner"
 	Resumes     Ability = "Resumer"
+	Nests       Ability = "Nester"
 	Compares    Ability = "fsdrivers.Comparer"
 	Versions    Ability = "fsdrivers.Versioner"
 	Moves       Ability = "fsdrivers.Mover"
@@ -39,6 +40,7 @@ var abilities = map[Ability]func(Harness) bool{
 	Guards:      is[Guard],
 	Returns:     is[Returner],
 	Resumes:     func(h Harness) bool { r, tells := h.(Resumer); return !tells || r.Resumes() },
+	Nests:       func(h Harness) bool { n, tells := h.(Nester); return !tells || n.Nests() },
 	Compares:    func(h Harness) bool { return has[fsdrivers.Comparer](h.Source()) },
 	Versions:    func(h Harness) bool { return onEither[fsdrivers.Versioner](h) },
 	Moves:       func(h Harness) bool { return has[fsdrivers.Mover](h.Target()) },

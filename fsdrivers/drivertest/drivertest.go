@@ -104,6 +104,12 @@ type Resumer interface {
 	Resumes() bool
 }
 
+// Nester tells whether datasets may lie below datasets; with a Harness that is none
+// they may.
+type Nester interface {
+	Nests() bool
+}
+
 // Settler lets as much time pass as its file system needs to be sure that what
 // changes next is told from what changed last.
 type Settler interface {
@@ -152,6 +158,7 @@ func groups() []group {
 	need := func(a ...Ability) []Ability { return a }
 	return []group{
 		{"list", listCases(), nil},
+		{"nested", nestedCases(), need(Nests)},
 		{"snapshot", snapshotCases(), nil},
 		{"transfer", transferCases(), nil},
 		{"refuse", refuseCases(), nil},
@@ -174,6 +181,7 @@ func groups() []group {
 		{"version by hand", versionByHandCases(), need(Versions, Removes)},
 		{"compare", compareCases(), need(Compares)},
 		{"move", moveCases(), need(Moves)},
+		{"move nested", moveNestedCases(), need(Moves, Nests)},
 		{"move outside", moveOutsideCases(), need(Moves, Guards)},
 	}
 }
