@@ -74,10 +74,17 @@ func (d *Decider) keepUnsent() {
 		return
 	}
 	for _, peer := range d.Peers {
+		from := d.find(peer.Base) + 1
 		if peer.Base.IsZero() {
-			continue // a first copy: what it sends is held, and needs nothing in between
+			order, bookmarked := d.after[peer.Name]
+			if !bookmarked {
+				continue // a first copy: what it sends is held, and needs nothing in between
+			}
+			for from < len(d.points) && d.points[from].Order <= order {
+				from++
+			}
 		}
-		unsent := d.since(d.find(peer.Base) + 1)
+		unsent := d.since(from)
 		b := d.Backlog
 		if len(unsent) <= b {
 			d.keepLast(Reason{Kind: Unsent, Rule: Last, Ref: peer.Name, Of: b}, unsent)

@@ -27,6 +27,7 @@ const (
 	Moves       Ability = "fsdrivers.Mover"
 	DestroysAll Ability = "fsdrivers.ManyDestroyer"
 	Frees       Ability = "fsdrivers.Freer"
+	Bookmarks   Ability = "fsdrivers.Bookmarker"
 )
 
 // abilities tell of a Harness what it can do. What both drivers may have, both or
@@ -45,6 +46,7 @@ var abilities = map[Ability]func(Harness) bool{
 	Versions:    func(h Harness) bool { return onEither[fsdrivers.Versioner](h) },
 	Moves:       func(h Harness) bool { return has[fsdrivers.Mover](h.Target()) },
 	DestroysAll: func(h Harness) bool { return onEither[fsdrivers.ManyDestroyer](h) },
+	Bookmarks:   func(h Harness) bool { return has[fsdrivers.Bookmarker](h.Source()) },
 	Frees:       func(h Harness) bool { return onEither[fsdrivers.Freer](h) },
 }
 

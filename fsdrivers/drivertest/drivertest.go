@@ -170,6 +170,7 @@ func groups() []group {
 		{"keep", onBothSides(keepCases()), nil},
 		{"keep many", onBothSides(manyCases()), need(DestroysAll)},
 		{"free", onBothSides(freeCases()), need(Frees)},
+		{"bookmark", bookmarkCases(), need(Bookmarks)},
 		{"by hand", byHandCases(), need(Removes)},
 		{"mark", markCases(), nil},
 		{"activate", activateCases(), nil},

@@ -204,6 +204,35 @@ func TestManyPointsOfAReplicaAreAFewCommands(t *testing.T) {
 	}
 }
 
+// TestABookmarkIsMadeBeforeAnythingIsLetGo: the other way round a crash could leave
+// no base.
+func TestABookmarkIsMadeBeforeAnythingIsLetGo(t *testing.T) {
+	look := rule{Args: "list -Hp -t snapshot", Out: "tank/db@antipode_a\t10\t5\n"}
+	there := rule{Args: "bookmark", Code: 1, Err: "cannot create bookmark 'tank/db#antipode_a': bookmark exists\n"}
+	release := rule{Args: "release org.antipode:base.db.sin1 tank/db@antipode_a", Code: 1, Err: "cannot release hold from snapshot 'tank/db@antipode_a': no such tag on this dataset\n"}
+	for name, c := range map[string]struct {
+		rules []rule
+		err   error
+		last  string
+	}{
+		"made":         {[]rule{look, {Args: "bookmark tank/db@antipode_a tank/db#antipode_a"}, release}, nil, release.Args},
+		"made before":  {[]rule{look, there, {Args: "get", Out: props("tank/db#antipode_a", "guid", "10")}, release}, nil, release.Args},
+		"of another":   {[]rule{look, there, {Args: "get", Out: props("tank/db#antipode_a", "guid", "11")}}, dataset.ErrExists, ""},
+		"an old pool":  {[]rule{look, {Args: "bookmark", Code: 1, Err: "cannot create bookmark 'tank/db#antipode_a': bookmark feature not enabled\n"}}, dataset.ErrRefused, ""},
+		"made anew":    {[]rule{{Args: "list -Hp -t snapshot", Out: "tank/db@antipode_a\t99\t5\n"}}, dataset.ErrChanged, ""},
+		"gone already": {[]rule{{Args: "list", Code: 1, Err: "cannot open 'tank/db@antipode_a': dataset does not exist\n"}}, dataset.ErrNotFound, ""},
+	} {
+		s := script(t, c.rules...)
+		err := s.source(nil).Bookmark(t.Context(), "tank/db", snap("a", 10), "base.db.sin1")
+		if !errors.Is(err, c.err) || c.err == nil && err != nil {
+			t.Errorf("%s: got %v, want %v", name, err, c.err)
+		}
+		if calls := s.calls(); c.last != "" && calls[len(calls)-1] != c.last || c.last == "" && strings.Contains(strings.Join(calls, "\n"), "release") {
+			t.Errorf("%s: got %q, want %q last", name, calls, c.last)
+		}
+	}
+}
+
 func TestWhatGoesIsAskedOfZFS(t *testing.T) {
 	s := script(t, rule{Args: "destroy -n -v -p tank/db@antipode_a,antipode_b", Out: "destroy\ttank/db@antipode_a\ndestroy\ttank/db@antipode_b\nreclaim\t4096\n"},
 		rule{Args: "destroy -n", Code: 1, Err: "could not find any snapshots to destroy; check snapshot names.\n"})

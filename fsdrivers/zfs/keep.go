@@ -9,10 +9,10 @@ import (
 	"antipode/fsdrivers/dataset"
 )
 
-// Bookmark keeps the identity of a snapshot as a base for increments after the
-// snapshot is destroyed, for almost no space. Doing it again is success. Errors:
-// ErrNotFound, ErrChanged.
-func (s *Source) Bookmark(ctx context.Context, d dataset.Path, snap dataset.Snapshot) error {
+var _ fsdrivers.Bookmarker = (*Source)(nil)
+
+// Bookmark implements fsdrivers.Bookmarker.
+func (s *Source) Bookmark(ctx context.Context, d dataset.Path, snap dataset.Snapshot, instead ...dataset.Tag) error {
 	name, err := s.name(d)
 	if err != nil {
 		return fmt.Errorf("bookmark: %w", err)
@@ -24,6 +24,11 @@ func (s *Source) Bookmark(ctx context.Context, d dataset.Path, snap dataset.Snap
 	defer s.changed(name, false)
 	if err := s.zfs.bookmark(ctx, e, name); err != nil {
 		return fmt.Errorf("bookmark %s: %w", e.name, err)
+	}
+	for _, tag := range instead {
+		if _, err := s.zfs.run(ctx, name, "release", ns+string(tag), e.name); unless(err, errNothing) != nil {
+			return fmt.Errorf("release %s of %s: %w", tag, e.name, err)
+		}
 	}
 	return nil
 }
