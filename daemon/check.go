@@ -156,7 +156,7 @@ func (c *checker) offer(ctx context.Context, object, name string, o wire.Offer, 
 	var need int64
 	for _, path := range c.d.Board.Datasets(w.job.ID) {
 		snapshots, err := w.source.Snapshots(ctx, path)
-		if err != nil || len(snapshots) == 0 || mayHaveBase(snapshots, w.job.ID, name) {
+		if err != nil || len(snapshots) == 0 || heldBase(snapshots, w.job.ID, name) != "" {
 			continue
 		}
 		if usage, err := w.source.Space(ctx, path); err == nil {
@@ -173,6 +173,8 @@ func (c *checker) offer(ctx context.Context, object, name string, o wire.Offer, 
 // probe takes over what a driver found.
 func (c *checker) probe(findings []fsdrivers.Finding) {
 	for _, f := range findings {
-		c.found = append(c.found, control.FindingOf(f))
+		if found := control.FindingOf(f); !slices.Contains(c.found, found) { // several drivers may see the same
+			c.found = append(c.found, found)
+		}
 	}
 }

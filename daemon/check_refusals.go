@@ -53,14 +53,14 @@ func (c *checker) tooLong(ctx context.Context, object, name string, path dataset
 		return // said above
 	}
 	snapshots, err := w.source.Snapshots(ctx, path)
-	if err != nil || len(snapshots) == 0 || mayHaveBase(snapshots, w.job.ID, name) {
+	if err != nil || len(snapshots) == 0 || heldBase(snapshots, w.job.ID, name) != "" {
 		return
 	}
 	mark, err := w.source.Mark(ctx, path)
 	if err != nil {
 		return
 	}
-	plan, err := replicate.Decide(w.job, found[0], mark, snapshots, wire.Replica{Path: path})
+	plan, err := replicate.Decide(ctx, w.source, replicate.Facts{Job: w.job, Dataset: found[0], Mark: mark, Snapshots: snapshots, Far: wire.Replica{Path: path}})
 	if err != nil || len(plan.Steps) == 0 {
 		return
 	}

@@ -36,7 +36,7 @@ import (
 // Drivers makes the drivers that a configuration names. A driver that this build
 // does not have is an error that says so.
 type Drivers interface {
-	Source(kind policy.Driver) (fsdrivers.Source, error)
+	Source(kind policy.Driver, include policy.Names) (fsdrivers.Source, error)
 	Target(a policy.Accept) (fsdrivers.Target, error)
 }
 

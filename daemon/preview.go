@@ -170,7 +170,9 @@ func (p *previewer) send(ctx context.Context, name string, side previewSide, r w
 		out.Conflict = control.ErrorOf(p.d.worded(r.Problem))
 		return out
 	}
-	planned, err := replicate.Decide(p.w.job, side.dataset, side.mark, side.snapshots, r)
+	planned, err := replicate.Decide(ctx, p.w.source, replicate.Facts{
+		Job: p.w.job, Dataset: side.dataset, Mark: side.mark, Snapshots: side.snapshots, Far: r,
+	})
 	if err != nil {
 		out.Conflict = control.ErrorOf(p.d.worded(err))
 		return out

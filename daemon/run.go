@@ -175,13 +175,18 @@ type realDrivers struct {
 	patient bool // with an `into` that cannot be used yet; not changed once the daemon serves
 }
 
-// Source makes the driver of the datasets of this host.
-func (r *realDrivers) Source(kind policy.Driver) (fsdrivers.Source, error) {
+// Source makes the driver of the datasets of this host, which lists those snapshots
+// of others that include names.
+func (r *realDrivers) Source(kind policy.Driver, include policy.Names) (fsdrivers.Source, error) {
+	var others func(string) bool
+	if len(include) > 0 {
+		others = include.Match
+	}
 	switch kind {
 	case policy.Btrfs:
-		return btrfs.NewSource(btrfs.Options{Log: r.log}), nil
+		return btrfs.NewSource(btrfs.Options{Log: r.log, Include: others}), nil
 	case policy.ZFS:
-		return zfs.NewSource(zfs.Options{Log: r.log, Now: time.Now}), nil
+		return zfs.NewSource(zfs.Options{Log: r.log, Now: time.Now, Include: others}), nil
 	}
 	return nil, fmt.Errorf("this build has no driver %q; it has %q and %q", kind, policy.Btrfs, policy.ZFS)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 
 	"antipode/daemon/board"
@@ -26,10 +27,18 @@ type site struct {
 	cfg     *config.Config
 	pins    map[peer.Fingerprint]string
 	calls   map[string]*client.Client // for questions, by peer
-	sources map[policy.Driver]fsdrivers.Source
+	sources map[sourceKey]fsdrivers.Source
 	jobs    map[string]*work
 	rooms   map[roomKey]*room
 }
+
+// sourceKey names a driver: jobs that include the same snapshots of others share it.
+type sourceKey struct {
+	driver  policy.Driver
+	include string // one pattern a line
+}
+
+func sourceOf(j policy.Job) sourceKey { return sourceKey{j.Driver, strings.Join(j.Include, "\n")} }
 
 // work is one job with what it runs on.
 type work struct {
@@ -119,7 +128,7 @@ func (d *Daemon) pinUp(s *site) {
 func (d *Daemon) build(cfg *config.Config, old *site) (*site, error) {
 	next := &site{
 		cfg: cfg, pins: map[peer.Fingerprint]string{}, calls: map[string]*client.Client{},
-		sources: map[policy.Driver]fsdrivers.Source{}, jobs: map[string]*work{}, rooms: map[roomKey]*room{},
+		sources: map[sourceKey]fsdrivers.Source{}, jobs: map[string]*work{}, rooms: map[roomKey]*room{},
 	}
 	for _, p := range cfg.Peers {
 		key, err := peer.ParseFingerprint(p.Key)
@@ -165,18 +174,18 @@ func (d *Daemon) buildRoom(next, old *site, a policy.Accept) error {
 
 func (d *Daemon) buildWork(next, old *site, j policy.Job) error {
 	w := &work{job: j, couriers: map[string]*delivery{}}
-	was := old.jobs[j.ID]
-	if driver, ok := old.sources[j.Driver]; ok {
-		next.sources[j.Driver] = driver
+	was, key := old.jobs[j.ID], sourceOf(j)
+	if driver, ok := old.sources[key]; ok {
+		next.sources[key] = driver
 	}
-	if next.sources[j.Driver] == nil {
-		driver, err := d.Drivers.Source(j.Driver)
+	if next.sources[key] == nil {
+		driver, err := d.Drivers.Source(j.Driver, j.Include)
 		if err != nil {
 			return fmt.Errorf("job %s: %w", j.ID, err)
 		}
-		next.sources[j.Driver] = driver
+		next.sources[key] = driver
 	}
-	w.source, w.budget, w.running, w.compress = next.sources[j.Driver], shape.NewBudget(d.host), newTurn(), new(atomic.Bool)
+	w.source, w.budget, w.running, w.compress = next.sources[key], shape.NewBudget(d.host), newTurn(), new(atomic.Bool)
 	if was != nil {
 		w.budget, w.running, w.compress = was.budget, was.running, was.compress
 	}
@@ -185,15 +194,15 @@ func (d *Daemon) buildWork(next, old *site, j policy.Job) error {
 		if !ok || p.Address == "" {
 			return fmt.Errorf("job %s: peer %q has no address to call", j.ID, name)
 		}
-		if was != nil && was.job.Driver == j.Driver && was.couriers[name] != nil && was.couriers[name].peer == p {
+		if was != nil && sourceOf(was.job) == key && was.couriers[name] != nil && was.couriers[name].peer == p {
 			w.couriers[name] = was.couriers[name]
 			continue
 		}
-		key, err := peer.ParseFingerprint(p.Key)
+		pin, err := peer.ParseFingerprint(p.Key)
 		if err != nil {
 			return fmt.Errorf("peer %s: %w", p.Name, err)
 		}
-		c := d.newClient(next.cfg, p, key, client.Options{Budget: w.budget, Coder: d.coder, Compress: w.compress.Load, WaitForLink: patience(next.cfg, j.Driver)})
+		c := d.newClient(next.cfg, p, pin, client.Options{Budget: w.budget, Coder: d.coder, Compress: w.compress.Load, WaitForLink: patience(next.cfg, j.Driver)})
 		w.couriers[name] = &delivery{peer: p, client: c, Courier: replicate.New(replicate.Options{
 			Node: next.cfg.Node, Job: j, Peer: name, Near: w.source, Far: c, Board: d.Board, History: d.ledger,
 			Now: d.Now, Log: d.Log.With().Str("job", j.ID).Str("peer", name).Logger(), Alarm: d.watch.Alarm, Clear: d.watch.Clear,
@@ -277,8 +286,8 @@ func (s *site) accepts(k board.ReplicaKey) bool {
 func (d *Daemon) sweepers() map[string]fsdrivers.Sweeper {
 	s := d.site()
 	all := map[string]fsdrivers.Sweeper{}
-	for kind, source := range s.sources {
-		all["source "+string(kind)] = source
+	for key, source := range s.sources {
+		all[strings.TrimSpace("source "+string(key.driver)+" "+strings.ReplaceAll(key.include, "\n", " "))] = source
 	}
 	for key, r := range s.rooms {
 		all["target of "+key.from+" ("+key.driver+")"] = r.driver

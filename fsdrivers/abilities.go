@@ -19,6 +19,15 @@ type Comparer interface {
 	IsUnchanged(ctx context.Context, d dataset.Path, s dataset.Snapshot) (bool, error)
 }
 
+// Foreigner knows the snapshots that others made, on a source. One that is told
+// which are wanted lists them in Snapshots too. They are sent and held like ours;
+// Destroy refuses them.
+type Foreigner interface {
+	// Foreign returns all of them, complete and read-only, with Foreign set and
+	// sorted by Order, with our holds. Errors: those of Lister.Snapshots.
+	Foreign(ctx context.Context, d dataset.Path) ([]dataset.Snapshot, error)
+}
+
 // Mover changes the path of a replica, on a target.
 type Mover interface {
 	// Move gives the replica of d.ID, which lies under d.Path, another path, with its
@@ -28,23 +37,4 @@ type Mover interface {
 	// ErrNotFound, ErrExists (points of another dataset are there), ErrBusy (a
 	// receive runs), ErrRefused (no path for a replica).
 	Move(ctx context.Context, d dataset.Dataset, to dataset.Path) error
-}
-
-// Bookmarker keeps bases without their data, on a source.
-type Bookmarker interface {
-	// Bookmark keeps the identity of s as a base for increments, for next to no space,
-	// and takes the tags off s that it stands in for, once it is durable. As long as s
-	// is there it is no part of any list; once s is gone it is listed as a snapshot
-	// with Bookmark set, and goes when that is destroyed. It needs no hold: to hold it
-	// is success. Doing it again is success. Errors: ErrNotFound, ErrChanged,
-	// ErrRefused (the file system cannot).
-	Bookmark(ctx context.Context, d dataset.Path, s dataset.Snapshot, instead ...dataset.Tag) error
-}
-
-// Freer tells what destroying snapshots gives back, on either side.
-type Freer interface {
-	// Frees answers a hint in bytes: what goes with the snapshots of the list and
-	// with nothing but all of them together. Those that are gone count nothing.
-	// Errors: of a dataset that cannot be looked at.
-	Frees(ctx context.Context, d dataset.Path, list []dataset.Snapshot) (bytes int64, err error)
 }

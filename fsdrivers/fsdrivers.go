@@ -30,7 +30,8 @@ type Lister interface {
 	// unless deep), ErrToolMissing, ErrStuck.
 	Find(ctx context.Context, root dataset.Path, deep bool) ([]dataset.Dataset, error)
 	// Snapshots returns what is complete, sorted by Order: on a source the
-	// snapshots that Antipode made of d, on a target the published ones. A
+	// snapshots that Antipode made of d, and those of others that it was told to
+	// list (see Foreigner), on a target the published ones. A
 	// replica that does not exist yet has none. Errors: ErrNotFound (source
 	// only), ErrNotDataset, ErrStuck.
 	Snapshots(ctx context.Context, d dataset.Path) ([]dataset.Snapshot, error)
@@ -98,8 +99,7 @@ type Destroyer interface {
 	// that is gone is success. It is durable on return and does not wait for
 	// the file system to give the space back. A pin keeps the snapshot unless s
 	// carries the same one: then the caller has seen that it ended, and it goes
-	// too. A bookmark of the snapshot stays; with Bookmark set that goes, and nothing
-	// else. Errors: ErrChanged, ErrHeld (also for any hold of ours), ErrStuck.
+	// too. Errors: ErrChanged, ErrHeld (also for any hold of ours), ErrStuck.
 	Destroy(ctx context.Context, d dataset.Path, s dataset.Snapshot) error
 }
 

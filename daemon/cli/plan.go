@@ -164,10 +164,7 @@ func (p *printer) prune(x prunePreview, all bool) {
 	for _, v := range x.Verdicts {
 		if v.Destroy || all {
 			fate := "keep"
-			switch {
-			case v.Bookmark:
-				fate = "bookmark"
-			case v.Destroy:
+			if v.Destroy {
 				fate = "destroy"
 			}
 			rows = append(rows, []string{fate, v.Snapshot.Name, reasons(v)})

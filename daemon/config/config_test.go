@@ -98,7 +98,7 @@ func TestExample(t *testing.T) {
 			},
 			ReplicateTo: []string{"sin1"}, Replicate: policy.Schedule{Cron: "0 3 * * *"},
 			Keep: policy.Keep{Daily: 14}, Compress: true, Location: berlin, Initial: policy.InitialLatest,
-			Encryption: policy.EncryptionRaw, Retention: policy.Retention{Brake: policy.DefaultBrake}, Backlog: policy.DefaultBacklog,
+			Encryption: policy.EncryptionRaw, Include: policy.Names{"zfs-auto-snap_*", "manual-?"}, Retention: policy.Retention{Brake: policy.DefaultBrake}, Backlog: policy.DefaultBacklog,
 		}},
 		Accepts: []policy.Accept{{
 			From: "syd1", Driver: policy.Btrfs, Into: "/backup/syd1", Live: "/srv/syd1", RPO: 90 * time.Minute,
@@ -247,6 +247,7 @@ func TestRefused(t *testing.T) {
 		{"a pattern that is none", strings.Replace(job, `/data/**`, `/data/*.db`, 1), `9: pattern "/data/*.db" holds "*" where it means nothing`},
 		{"negative keep", strings.Replace(job, "last = 1", "last = -1", 1), `11: last = -1 is out of range; want 0 to 100000`},
 		{"all and only the newest", job + "initial = \"all\"\nintermediates = false\n", `13: intermediates = false sends only the newest, and initial = "all"`},
+		{"no pattern of snapshots", job + "include = [\"auto-*\", \"tank/db@x\"]\n", `12: include: "tank/db@x" is no pattern of snapshots`},
 		{"unknown initial", job + "initial = \"newest\"\n", `12: initial = "newest" is not known; want one of ["latest" "all" "fail"]`},
 		{"relative alert", "[alert]\nexec = [\"tell-me\"]\n", `7: exec starts with "tell-me", which is no absolute path`},
 		{"empty alert", "[alert]\nexec = []\n", `7: exec is empty`},

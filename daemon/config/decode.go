@@ -136,6 +136,7 @@ func decodeJob(t *table) policy.Job {
 			string(policy.InitialLatest), string(policy.InitialAll), string(policy.InitialFail))),
 		NewestOnly:  !t.flagOr("intermediates", true),
 		ReplicateTo: t.texts("replicate_to"),
+		Include:     decodeInclude(t),
 		Retention:   decodeRetention(t),
 		Backlog:     t.number("backlog", 0, policy.MaxKeep, policy.DefaultBacklog),
 		MinFree:     parsed(t, "min_free", "5%", policy.ParseAmount),
@@ -251,6 +252,18 @@ func decodePatterns(t *table, driver policy.Driver) policy.Patterns {
 	}
 	if !positive {
 		t.wrong(key, `datasets selects nothing; want for example datasets = ["/data/db", "/data/www/**"]`)
+	}
+	return all
+}
+
+func decodeInclude(t *table) policy.Names {
+	const key = "include"
+	var all policy.Names
+	for i, s := range t.texts(key) {
+		if _, err := all.ParseName(s); err != nil {
+			t.wrong(element(key, i), "include: %v", err)
+		}
+		all = append(all, s)
 	}
 	return all
 }

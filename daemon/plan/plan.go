@@ -34,6 +34,9 @@ type Input struct {
 	Initial policy.Initial
 	// NewestOnly leaves out what lies between the base and the source's newest.
 	NewestOnly bool
+	// Include names which snapshots of others are sent. The rest of them may be the
+	// base and nothing else.
+	Include policy.Names
 	// Flags are the pinned send options of this replica.
 	Flags string
 }

@@ -14,13 +14,13 @@ import (
 
 // list reads the tiny language of these tests: "@a,1 @b=9,2" is a snapshot
 // named and identified a with Order 1, then one named b with identity 9; "#c,3" is a
-// bookmark.
+// bookmark, and "~d,4" what others made.
 func list(text string) []dataset.Snapshot {
 	var out []dataset.Snapshot
 	for word := range strings.FieldsSeq(text) {
 		var s dataset.Snapshot
-		s.Bookmark = strings.HasPrefix(word, "#")
-		name, order, _ := strings.Cut(strings.TrimLeft(word, "@#"), ",")
+		s.Bookmark, s.Foreign = strings.HasPrefix(word, "#"), strings.HasPrefix(word, "~")
+		name, order, _ := strings.Cut(strings.TrimLeft(word, "@#~"), ",")
 		if _, err := fmt.Sscan(order, &s.Order); err != nil {
 			panic("bad snapshot " + word)
 		}
@@ -62,6 +62,41 @@ func TestPathOfAFormerDatasetWithoutPointsIsFree(t *testing.T) {
 	p, err := Decide(in)
 	if err != nil || path(p) != "->b" {
 		t.Errorf("Decide: %q, %v; want a first copy", path(p), err)
+	}
+}
+
+// Of what others made a job sends what it includes. The rest is a base where it is
+// one, since a filter hides no base.
+func TestWhatOthersMadeIsSentWhereItIsIncluded(t *testing.T) {
+	tests := []struct {
+		name, source, target, include string
+		initial                       policy.Initial
+		newest                        bool
+		want                          string
+	}{
+		{name: "not without being asked for", source: "@a,1 ~x1,2 @b,3", target: "@a,1", want: "a->b"},
+		{name: "in its place", source: "@a,1 ~x1,2 @b,3 ~y1,4", target: "@a,1", include: "x*", want: "a->x1 x1->b"},
+		{name: "as a first copy", source: "@a,1 ~x1,2", include: "x*", want: "->x1"},
+		{name: "among all", source: "~y0,1 @a,2 ~x1,3", include: "x*", initial: policy.InitialAll, want: "->a a->x1"},
+		{name: "alone", source: "~x1,1", want: ""},
+		{name: "a base that is included no more", source: "@a,1 ~x1,2 @b,3", target: "@a,1 @x1,2", want: "x1->b"},
+		{name: "the newest only", source: "@a,1 @b,2 ~x1,3", target: "@a,1", include: "x?", newest: true, want: "a->x1"},
+	}
+	for _, tt := range tests {
+		in := input(tt.source, tt.target)
+		in.Initial, in.NewestOnly = tt.initial, tt.newest
+		if tt.include != "" {
+			in.Include = policy.Names{tt.include}
+		}
+		p, err := Decide(in)
+		if err != nil || path(p) != tt.want {
+			t.Errorf("%s: steps %q, %v, want %q", tt.name, path(p), err, tt.want)
+		}
+		for _, s := range p.Steps {
+			if s.To.Foreign != strings.Contains(s.Why, "others made it") {
+				t.Errorf("%s: to %s because %q", tt.name, s.To.Name, s.Why)
+			}
+		}
 	}
 }
 

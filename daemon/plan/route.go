@@ -94,11 +94,12 @@ func (j judgement) route(e Evidence, base dataset.Snapshot) Plan {
 }
 
 // beyond is what the source has after the base and the target does not hold. Of a
-// bookmark the data are gone: it is a base and nothing else.
+// bookmark the data are gone, and what others made is sent only where the job
+// includes it: those are bases and nothing else.
 func (j judgement) beyond(e Evidence, base dataset.Snapshot) []dataset.Snapshot {
 	var ahead []dataset.Snapshot
 	for _, s := range e.Source[j.source.find(e.Source, base.ID)+1:] {
-		if !s.Bookmark && j.target.find(e.Target, s.ID) < 0 {
+		if !s.Bookmark && j.Include.Has(s) && j.target.find(e.Target, s.ID) < 0 {
 			ahead = append(ahead, s)
 		}
 	}
@@ -162,6 +163,9 @@ func bare(s dataset.Snapshot) dataset.Snapshot {
 func (j judgement) explain(p *Plan, e Evidence) {
 	for i := range p.Steps {
 		p.Steps[i].Why = j.whyStep(p, i, len(e.Source))
+		if p.Steps[i].To.Foreign {
+			p.Steps[i].Why += "; others made it, and include names it"
+		}
 	}
 	switch {
 	case len(e.Source) == 0:

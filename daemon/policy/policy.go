@@ -35,7 +35,8 @@ type Job struct {
 	MayPromote  bool           // its targets may fence this node (decision 9)
 	Location    *time.Location // for cron and for retention's days; UTC unless the file says otherwise
 	Initial     Initial
-	NewestOnly  bool // of several new snapshots only the newest is sent (intermediates = false)
+	NewestOnly  bool  // of several new snapshots only the newest is sent (intermediates = false)
+	Include     Names // of the snapshots that others made, those that are sent too
 	Encryption  Encryption
 	// CompressedData sends what Btrfs has compressed as it is on the disk. Off unless
 	// asked for: kernels without the fix of March 2026 may lose an error of such a

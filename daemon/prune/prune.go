@@ -77,11 +77,6 @@ type Input struct {
 	// not count them, so that empty points cannot flush it. Nil where nothing
 	// can tell: then all count.
 	Unchanged map[dataset.ID]bool
-	// Bookmarks says that a base may live on as a bookmark: one that nothing but the
-	// peers needs goes, and leaves that.
-	Bookmarks bool
-
-	after map[string]uint64 // the Order of what a peer has at least, by its name, where that is a bookmark
 }
 
 // Peer is a far side of the dataset.
@@ -92,16 +87,14 @@ type Peer struct {
 	// (its durable hold protects it). One that is not among Points makes the
 	// input contradict itself, and nothing is destroyed.
 	Base dataset.ID
-	// Hold is the tag by which the base is held for it.
-	Hold dataset.Tag
+	// past is the Order of a base that no rule counts; see beside.
+	past uint64
 }
 
 // Verdict is what becomes of one snapshot.
 type Verdict struct {
 	Snapshot dataset.Snapshot `json:"snapshot"`
 	Destroy  bool             `json:"destroy"`
-	// Bookmark says that it is a base, and has to leave a bookmark.
-	Bookmark bool `json:"bookmark,omitempty"`
 	// Reasons has at least one entry: all that keep it, or why it goes. It may
 	// share memory with other verdicts: append, never change.
 	Reasons []Reason `json:"reasons"`
@@ -129,9 +122,8 @@ type Decider struct {
 // Decide is the function of that name; what it returns is valid until it is
 // called again.
 func (d *Decider) Decide(in Input) []Verdict {
-	isBookmark := func(s dataset.Snapshot) bool { return s.Bookmark }
-	if slices.ContainsFunc(in.Points, isBookmark) {
-		return d.besideBookmarks(in)
+	if slices.ContainsFunc(in.Points, isBeside) {
+		return d.beside(in)
 	}
 	d.Input, d.points = in, byOrder(in.Points)
 	d.notes, d.every = d.notes[:0], nil
@@ -202,14 +194,11 @@ func (d *Decider) verdicts() []Verdict {
 	begin := 0
 	for i, end := range d.ends {
 		v := &d.out[i]
-		v.Snapshot, v.Destroy, v.Bookmark, v.Reasons = d.points[i], false, false, d.reasons[begin:end:end]
-		switch {
-		case begin == end:
+		v.Snapshot, v.Destroy, v.Reasons = d.points[i], false, d.reasons[begin:end:end]
+		if begin == end {
 			v.Destroy, v.Reasons = d.orphan(v.Snapshot.Pin)
-		case d.every != nil:
+		} else if d.every != nil {
 			v.Reasons = append(v.Reasons, d.every...)
-		case d.Bookmarks && d.isOnlyBase(v.Reasons):
-			v.Destroy, v.Bookmark, v.Reasons = true, true, d.bookmarked(v.Reasons)
 		}
 		begin = end
 	}

@@ -28,7 +28,7 @@ type Reason struct {
 // Kind is what a reason follows from.
 type Kind string
 
-// Reasons to keep a snapshot, and Expired and Bookmark, those to destroy one.
+// Reasons to keep a snapshot, and Expired, the only reason to destroy one.
 const (
 	Newest    Kind = "newest"    // the recovery point
 	Held      Kind = "held"      // has a hold of ours
@@ -36,6 +36,7 @@ const (
 	Base      Kind = "base"      // newest common base with a peer
 	InFlight  Kind = "in-flight" // an unfinished step needs it
 	Protected Kind = "protected" // received within Protect
+	Foreign   Kind = "foreign"   // others made it, and it is not ours to destroy
 	Unsent    Kind = "unsent"    // a peer has not got it yet
 	Last      Kind = "last"
 	Hourly    Kind = "hourly"
@@ -44,18 +45,17 @@ const (
 	Monthly   Kind = "monthly"
 	Yearly    Kind = "yearly"
 	Within    Kind = "within"
-	Group     Kind = "group"    // another snapshot of the same instant stays
-	NoRule    Kind = "no-rule"  // the policy has no keep rule
-	Frozen    Kind = "frozen"   // nothing is destroyed now, and why
-	Expired   Kind = "expired"  // nothing keeps it
-	Bookmark  Kind = "bookmark" // nothing but a peer needs it, for which a bookmark is enough
+	Group     Kind = "group"   // another snapshot of the same instant stays
+	NoRule    Kind = "no-rule" // the policy has no keep rule
+	Frozen    Kind = "frozen"  // nothing is destroyed now, and why
+	Expired   Kind = "expired" // nothing keeps it
 )
 
 // IsNeed reports whether a snapshot with a reason of this kind must outlive any
 // policy, and any plan that was made before: every kind but the rules.
 func (k Kind) IsNeed() bool {
 	switch k {
-	case Newest, Held, Pinned, Base, InFlight, Protected, Frozen:
+	case Newest, Held, Pinned, Base, InFlight, Protected, Foreign, Frozen:
 		return true
 	}
 	return false
@@ -72,6 +72,8 @@ func (r Reason) Text() string {
 		return r.pinned()
 	case Base:
 		return "base of " + r.Ref
+	case Foreign:
+		return "others made it, and they alone destroy it"
 	case InFlight:
 		return "needed by an unfinished step"
 	case Protected:
@@ -86,8 +88,6 @@ func (r Reason) Text() string {
 		return "no keep rule is set"
 	case Frozen:
 		return r.Ref
-	case Bookmark:
-		return "nothing keeps its data; a bookmark stays as the base of " + r.Ref
 	case Expired:
 		if !r.At.IsZero() {
 			return fmt.Sprintf("nothing keeps it, its pin ended %s", utc(r.At))

@@ -232,6 +232,25 @@ twice. Both are hours of their own: no point of the first goes because the secon
 			},
 		},
 		{
+			name: "snapshots-that-others-made",
+			tells: `A job includes what another tool snapshots every six hours, beside its own hourly points. The common
+base with sin1 is one of the other tool's. Theirs stay all, count for no rule, and are theirs to destroy; of ours
+last = 2 stays, and as the backlog what came after the base.`,
+			in: func() Input {
+				points := every(time.Hour, 24, start)
+				for i := range points {
+					if i%6 == 5 {
+						points[i].Name, points[i].Foreign = "zfs-auto-snap_frequent-"+points[i].Created.Format("2006-01-02-1504"), true
+					}
+				}
+				points[17].Holds = []dataset.Tag{"base.db.sin1"}
+				return Input{
+					Side: Source, Points: points, Now: start.Add(oneDay), Keep: policy.Keep{Last: 2},
+					Backlog: 100, Peers: []Peer{{Name: "sin1", Base: points[17].ID}},
+				}
+			},
+		},
+		{
 			name:  "no-keep-rules",
 			tells: `No policy is not a policy to destroy: everything stays.`,
 			in: func() Input {

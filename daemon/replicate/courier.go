@@ -119,8 +119,9 @@ type outcome struct {
 type errand struct {
 	cancel context.CancelCauseFunc
 	done   chan struct{}
-	again  bool  // something newer came in the meantime
-	tally  Tally // valid, like err, when done is closed
+	to     dataset.ID // of its last step
+	again  bool       // something newer came in the meantime
+	tally  Tally      // valid, like err, when done is closed
 	err    error
 }
 

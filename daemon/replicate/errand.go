@@ -22,7 +22,7 @@ import (
 // place in the queue before it returns.
 func (c *Courier) start(life context.Context, job policy.Job, p plan.Plan) *errand {
 	ctx, cancel := context.WithCancelCause(life)
-	e := &errand{cancel: cancel, done: make(chan struct{})}
+	e := &errand{cancel: cancel, done: make(chan struct{}), to: p.Steps[len(p.Steps)-1].To.ID}
 	path := p.Dataset.Path
 	c.mu.Lock()
 	c.errands[path] = e
@@ -45,7 +45,8 @@ func (c *Courier) start(life context.Context, job policy.Job, p plan.Plan) *erra
 }
 
 // finish publishes how the errand ended and looks again if something newer came
-// in the meantime.
+// in the meantime, or if the dataset is known to hold still what was sent: the peer
+// should hear of that.
 func (c *Courier) finish(ctx context.Context, path dataset.Path, e *errand, err error) {
 	if err != nil {
 		c.fail(ctx, path, err)
@@ -55,7 +56,7 @@ func (c *Courier) finish(ctx context.Context, path dataset.Path, e *errand, err 
 	c.Board.Pair(c.key(path), func(p *status.Pair) { p.Moving = nil })
 	c.mu.Lock()
 	delete(c.errands, path)
-	if e.again && err == nil {
+	if is, still := c.stills[path]; err == nil && (e.again || still && is.snapshot.ID == e.to) {
 		c.backoff[path] = pause{until: c.Now()}
 		c.lookAgain()
 	}

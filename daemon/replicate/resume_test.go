@@ -22,7 +22,9 @@ func (s *scene) stepOf(p dataset.Path) dataset.Step {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	plan, err := replicate.Decide(policy.Job{ID: "db", Driver: policy.Btrfs}, found[0], dataset.Mark{}, snapshots, wire.Replica{Path: p})
+	plan, err := replicate.Decide(s.t.Context(), s.source, replicate.Facts{
+		Job: policy.Job{ID: "db", Driver: policy.Btrfs}, Dataset: found[0], Snapshots: snapshots, Far: wire.Replica{Path: p},
+	})
 	if err != nil {
 		s.t.Fatal(err)
 	}

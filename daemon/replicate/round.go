@@ -63,16 +63,6 @@ func (c *Courier) idle(d dataset.Path, force bool) bool {
 	return !c.paused && (force || !c.Now().Before(c.backoff[d].until))
 }
 
-// Decide plans one dataset from both sides' facts. It is what a round executes
-// and what `plan` prints.
-func Decide(job policy.Job, s dataset.Dataset, mark dataset.Mark, snapshots []dataset.Snapshot, r wire.Replica) (plan.Plan, error) {
-	return plan.Decide(plan.Input{
-		Job: job.ID, Dataset: s, Source: snapshots, Target: r.Snapshots, TargetID: r.ID, Checkpoint: r.Checkpoint,
-		SourceMark: mark, TargetMark: r.Mark, MayPromote: job.MayPromote, Initial: job.Initial,
-		Flags: job.Flags(), NewestOnly: job.NewestOnly,
-	})
-}
-
 // planAll plans each dataset that may be worked on, handles what is already as it
 // should be, and returns the rest ordered by deadline. The lists of those of which
 // the peer holds something unexpected are asked for in parts, so that few are in
@@ -124,7 +114,7 @@ func (c *Courier) planAll(ctx context.Context, job policy.Job, sides []side) ([]
 // agreed reports whether a plan from what is expected alone, without the lists, has
 // nothing to send and no conflict.
 func (c *Courier) agreed(job policy.Job, s side) bool {
-	p, err := Decide(job, s.dataset, s.mark, []dataset.Snapshot{s.base}, c.expect(s))
+	p, err := Facts{Job: job, Dataset: s.dataset, Mark: s.mark, Snapshots: []dataset.Snapshot{s.base}, Far: c.expect(s)}.decide()
 	return err == nil && p.IsEmpty()
 }
 
@@ -147,7 +137,7 @@ func (c *Courier) planOne(ctx context.Context, job policy.Job, s side, r wire.Re
 	if err != nil {
 		return plan.Plan{}, fmt.Errorf("list snapshots of %s: %w", path, err)
 	}
-	p, err := Decide(job, s.dataset, s.mark, snapshots, r)
+	p, err := Decide(ctx, c.Near, Facts{Job: job, Dataset: s.dataset, Mark: s.mark, Snapshots: snapshots, Far: r})
 	if err != nil {
 		return plan.Plan{}, c.conflict(ctx, s, err)
 	}

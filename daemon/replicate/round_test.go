@@ -6,7 +6,6 @@ import (
 	"antipode/daemon/policy"
 	"antipode/daemon/replicate"
 	"antipode/fsdrivers/dataset"
-	"antipode/transport/wire"
 )
 
 // How encrypted datasets are sent is part of the step: another wish is another
@@ -15,7 +14,9 @@ func TestEncryptionIsAFlagOfTheStep(t *testing.T) {
 	seen := map[dataset.StepID]policy.Encryption{}
 	for _, e := range []policy.Encryption{policy.EncryptionAuto, policy.EncryptionRaw, policy.EncryptionPlain} {
 		job := policy.Job{ID: "db", Driver: policy.ZFS, Encryption: e}
-		p, err := replicate.Decide(job, dataset.Dataset{Path: "tank/db", ID: "1"}, dataset.Mark{}, []dataset.Snapshot{{Name: "antipode_1", ID: "2"}}, wire.Replica{})
+		p, err := replicate.Decide(t.Context(), nil, replicate.Facts{
+			Job: job, Dataset: dataset.Dataset{Path: "tank/db", ID: "1"}, Snapshots: []dataset.Snapshot{{Name: "antipode_1", ID: "2"}},
+		})
 		if err != nil || len(p.Steps) != 1 || p.Steps[0].Flags != string(e) {
 			t.Fatalf("%q: got %+v, %v, want one step with that flag", e, p.Steps, err)
 		}

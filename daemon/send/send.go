@@ -73,7 +73,7 @@ func (s *Sender) Execute(ctx context.Context, step dataset.Step, from dataset.Ch
 	defer stream.Close()
 	s.Begins(from.Done)
 	committed, err := s.Transport.Send(ctx, wire.Open{
-		Step: step, Driver: s.Kind, Incarnation: newIncarnation(), Checkpoint: from, ChunkBytes: s.ChunkBytes,
+		Step: step.Abroad(), Driver: s.Kind, Incarnation: newIncarnation(), Checkpoint: from, ChunkBytes: s.ChunkBytes,
 	}, stream)
 	if err != nil {
 		return dataset.Snapshot{}, fmt.Errorf("replicate %s@%s to %s: %w", step.Dataset.Path, step.To.Name, s.Peer, err)

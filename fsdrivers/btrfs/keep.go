@@ -40,7 +40,7 @@ func (s *Source) Hold(_ context.Context, d dataset.Path, snap dataset.Snapshot, 
 }
 
 func holdSnapshot(dir *os.File, f facts, snap dataset.Snapshot, tag dataset.Tag) error {
-	if err := ownName(snap.Name); err != nil {
+	if err := listedName(snap); err != nil {
 		return err
 	}
 	err := f.hold(snap, tag, func() error {

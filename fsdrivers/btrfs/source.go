@@ -27,14 +27,17 @@ const NamePrefix = "antipode_"
 type Options struct {
 	Log    zerolog.Logger
 	Binary string // btrfs; "" is looked up in PATH
+	// Include names the snapshots of others that are listed beside ours; nil: none.
+	Include func(name string) bool
 }
 
 // Source works on live subvolumes of this host. A dataset.Path is the absolute
 // path of one; no symbolic link may be on the way. It implements
 // fsdrivers.Source; its methods may be called concurrently.
 type Source struct {
-	log    zerolog.Logger
-	binary string
+	log     zerolog.Logger
+	binary  string
+	include func(name string) bool
 
 	newest newest
 
@@ -42,11 +45,14 @@ type Source struct {
 	seen map[dataset.Path]bool
 }
 
-var _ fsdrivers.Source = (*Source)(nil)
+var (
+	_ fsdrivers.Source    = (*Source)(nil)
+	_ fsdrivers.Foreigner = (*Source)(nil)
+)
 
 // NewSource makes a source. It touches nothing.
 func NewSource(o Options) *Source {
-	return &Source{log: o.Log, binary: orBtrfs(o.Binary), seen: make(map[dataset.Path]bool)}
+	return &Source{log: o.Log, binary: orBtrfs(o.Binary), include: o.Include, seen: make(map[dataset.Path]bool)}
 }
 
 func orBtrfs(binary string) string {
@@ -201,26 +207,45 @@ func (s *Source) openAll(d dataset.Path, create bool) (_ *opened, err error) {
 }
 
 // Snapshots implements fsdrivers.Lister. Those that Antipode made are the
-// read-only subvolumes in .antipode whose names begin with NamePrefix.
+// read-only subvolumes in .antipode whose names begin with NamePrefix; those of
+// others are looked for nowhere else.
 func (s *Source) Snapshots(_ context.Context, d dataset.Path) ([]dataset.Snapshot, error) {
+	list, err := s.list(d, func(name string) bool { return isOurs(name) || s.include != nil && s.include(name) })
+	if err == nil {
+		s.newest.set(d, list)
+	}
+	return list, err
+}
+
+// Foreign implements fsdrivers.Foreigner.
+func (s *Source) Foreign(_ context.Context, d dataset.Path) ([]dataset.Snapshot, error) {
+	return s.list(d, func(name string) bool { return !isOurs(name) })
+}
+
+func (s *Source) list(d dataset.Path, pick func(name string) bool) ([]dataset.Snapshot, error) {
 	o, err := s.openAll(d, false)
 	if err != nil {
 		return nil, err
 	}
 	defer o.close()
-	list, err := o.snapshots()
+	list, err := o.snapshots(pick)
 	if err != nil {
 		return nil, fmt.Errorf("snapshots of %s: %w", d, err)
 	}
-	s.newest.set(d, list)
 	return list, nil
 }
 
-func (o *opened) snapshots() ([]dataset.Snapshot, error) {
+func isOurs(name string) bool { return strings.HasPrefix(name, NamePrefix) }
+
+// snapshots lists what pick admits by name, and of others only what is a snapshot of
+// this dataset.
+func (o *opened) snapshots(pick func(name string) bool) ([]dataset.Snapshot, error) {
 	if o.dir == nil {
 		return nil, nil
 	}
-	entries, err := readOnlyIn(o.dir, func(name string, _ *subvolume) bool { return strings.HasPrefix(name, NamePrefix) })
+	entries, err := readOnlyIn(o.dir, func(name string, s *subvolume) bool {
+		return pick(name) && (isOurs(name) || s.parentUUID == o.uuid && foreignName(name) == nil)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -239,7 +264,9 @@ func (o *opened) snapshots() ([]dataset.Snapshot, error) {
 	list := make([]dataset.Snapshot, 0, len(entries))
 	for _, e := range entries {
 		p, known := points[e.name]
-		list = append(list, pinned(e.snapshot(p, known, holds[e.id], false), pins, e.name))
+		s := pinned(e.snapshot(p, known, holds[e.id], false), pins, e.name)
+		s.Foreign = !isOurs(e.name)
+		list = append(list, s)
 	}
 	return list, nil
 }
@@ -273,6 +300,22 @@ func ownName(name string) error {
 		return fmt.Errorf("snapshot name %q: want one that begins with %q and is not %q: %w", name, NamePrefix, LiveName, dataset.ErrRefused)
 	}
 	return nil
+}
+
+// foreignName checks the name of a snapshot that others made.
+func foreignName(name string) error {
+	if _, err := dataset.ParseForeignName(name); err != nil {
+		return fmt.Errorf("%w: %w", dataset.ErrRefused, err)
+	}
+	return nil
+}
+
+// listedName checks the name of a snapshot that Snapshots, or Foreign, has listed.
+func listedName(s dataset.Snapshot) error {
+	if s.Foreign {
+		return foreignName(s.Name)
+	}
+	return ownName(s.Name)
 }
 
 func (s *Source) snapshot(name string, created time.Time, d dataset.Path) (dataset.Snapshot, error) {
@@ -316,7 +359,7 @@ func (o *opened) take(name string, created time.Time) error {
 
 // find returns the listed snapshot with that identity.
 func (o *opened) find(want dataset.Snapshot) (dataset.Snapshot, error) {
-	list, err := o.snapshots()
+	list, err := o.snapshots(func(string) bool { return true })
 	if err != nil {
 		return dataset.Snapshot{}, err
 	}

@@ -116,11 +116,44 @@ type Snapshot struct {
 	// Bookmark says that only its identity is left, as a base for increments: its
 	// data are gone, and it can be no step's To.
 	Bookmark bool `json:"bookmark,omitempty"`
+	// Foreign says that others made it, on a source: it may be sent, and be a base,
+	// and is never destroyed. It never leaves its host.
+	Foreign bool `json:"foreign,omitempty"`
 	// Holds are our tags on it, sorted.
 	Holds []Tag `json:"holds,omitempty"`
 	// Pin is the user's wish that it stays; nil for none. It never leaves the
 	// host that it was set on.
 	Pin *Pin `json:"pin,omitempty"`
+}
+
+// ForeignPrefix stands on a target before the name that a snapshot of others has on
+// its source: every name there is ours, and this one no job gives.
+const ForeignPrefix = "antipode__"
+
+// Abroad is the snapshot as a target is told of it: without what is nobody else's
+// business and changes while a plan is carried out (holds, which name other peers,
+// and pins), and with a name that a target takes.
+func (s Snapshot) Abroad() Snapshot {
+	if s.Foreign {
+		s.Name, s.Foreign = ForeignPrefix+s.Name, false
+	}
+	s.Holds, s.Pin = nil, nil
+	return s
+}
+
+// Abroad is the step as a target is told of it. It is the same step.
+func (s Step) Abroad() Step {
+	s.From, s.To = s.From.Abroad(), s.To.Abroad()
+	return s
+}
+
+// ParseForeignName is ParseName for what others made: Abroad needs room for its
+// prefix.
+func ParseForeignName(s string) (string, error) {
+	if len(s) > MaxNameBytes-len(ForeignPrefix) {
+		return "", fmt.Errorf("snapshot name %q has %d bytes, and one that others made at most %d", s, len(s), MaxNameBytes-len(ForeignPrefix))
+	}
+	return ParseName(s)
 }
 
 // ParseName accepts the name of a snapshot: one path component, not hidden, no

@@ -81,6 +81,13 @@ type Litterer interface {
 	Leftovers() []string
 }
 
+// Outsider makes a read-only snapshot of a live dataset as another tool would, and
+// gives a source that lists those of others that include names.
+type Outsider interface {
+	MakeForeign(d dataset.Path, name string)
+	SourceWith(include func(name string) bool) fsdrivers.Source
+}
+
 // Guard lists what is on the target's file system outside of what the driver is
 // bound to, in any text that changes when any of it does.
 type Guard interface {
@@ -102,12 +109,6 @@ type Namer interface {
 // is none says that it does.
 type Resumer interface {
 	Resumes() bool
-}
-
-// Nester tells whether datasets may lie below datasets; with a Harness that is none
-// they may.
-type Nester interface {
-	Nests() bool
 }
 
 // Settler lets as much time pass as its file system needs to be sure that what
@@ -158,7 +159,6 @@ func groups() []group {
 	need := func(a ...Ability) []Ability { return a }
 	return []group{
 		{"list", listCases(), nil},
-		{"nested", nestedCases(), need(Nests)},
 		{"snapshot", snapshotCases(), nil},
 		{"transfer", transferCases(), nil},
 		{"refuse", refuseCases(), nil},
@@ -169,8 +169,6 @@ func groups() []group {
 		{"foreign", foreignCases(), need(Copies)},
 		{"keep", onBothSides(keepCases()), nil},
 		{"keep many", onBothSides(manyCases()), need(DestroysAll)},
-		{"free", onBothSides(freeCases()), need(Frees)},
-		{"bookmark", bookmarkCases(), need(Bookmarks)},
 		{"by hand", byHandCases(), need(Removes)},
 		{"mark", markCases(), nil},
 		{"activate", activateCases(), nil},
@@ -182,7 +180,8 @@ func groups() []group {
 		{"version by hand", versionByHandCases(), need(Versions, Removes)},
 		{"compare", compareCases(), need(Compares)},
 		{"move", moveCases(), need(Moves)},
-		{"move nested", moveNestedCases(), need(Moves, Nests)},
 		{"move outside", moveOutsideCases(), need(Moves, Guards)},
+		{"include", includeCases(), need(Includes)},
+		{"include and compare", includeCompareCases(), need(Includes, Compares)},
 	}
 }

@@ -71,7 +71,14 @@ func NewDisk(name string, size int64) *Disk {
 }
 
 // Source returns a new driver value for the live datasets.
-func (d *Disk) Source() *Source { return &Source{side{disk: d, locate: d.volumeShelf}} }
+func (d *Disk) Source() *Source { return &Source{side: side{disk: d, locate: d.volumeShelf}} }
+
+// SourceWith is Source that lists those snapshots of others too that include names.
+func (d *Disk) SourceWith(include func(name string) bool) *Source {
+	s := d.Source()
+	s.include = include
+	return s
+}
 
 // Target returns a new driver value bound to into, an absolute path. now is
 // this host's clock.
@@ -117,10 +124,7 @@ func (d *Disk) free() int64 {
 	return max(0, d.size-d.ballast-d.used)
 }
 
-func (d *Disk) count() int64 { return d.countBut(nil) }
-
-// countBut leaves out what only those snapshots hold.
-func (d *Disk) countBut(but map[*snapshot]bool) (sum int64) {
+func (d *Disk) count() (sum int64) {
 	seen := map[*blob]bool{}
 	add := func(c content) {
 		for _, b := range c {
@@ -132,9 +136,7 @@ func (d *Disk) countBut(but map[*snapshot]bool) (sum int64) {
 	}
 	shelve := func(s shelf) {
 		for _, snap := range s.snaps {
-			if !but[snap] {
-				add(snap.files)
-			}
+			add(snap.files)
 		}
 	}
 	for _, v := range d.live {

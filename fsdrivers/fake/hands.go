@@ -174,6 +174,16 @@ func (d *Disk) ForeignCopy(into string, path dataset.Path, name string, to datas
 	return nil
 }
 
+// MakeForeign makes a snapshot of a live dataset as another tool would.
+func (d *Disk) MakeForeign(path dataset.Path, name string, created time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	v := d.live[path]
+	s := d.snapshotOf(v, name, created.UTC())
+	s.Foreign = true
+	v.put(s)
+}
+
 // Datasets lists the paths of all live datasets, activated and foreign ones
 // too, in no order.
 func (d *Disk) Datasets() []dataset.Path {

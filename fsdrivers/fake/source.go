@@ -15,9 +15,29 @@ import (
 )
 
 // Source is the driver for the live datasets of a Disk.
-type Source struct{ side }
+type Source struct {
+	side
+	include func(name string) bool // which of others' snapshots are listed; nil is none
+}
 
-var _ fsdrivers.Source = (*Source)(nil)
+var (
+	_ fsdrivers.Source    = (*Source)(nil)
+	_ fsdrivers.Foreigner = (*Source)(nil)
+)
+
+// Snapshots implements fsdrivers.Lister.
+//
+// Case: "what others made is listed where that is asked for".
+func (s *Source) Snapshots(ctx context.Context, d dataset.Path) ([]dataset.Snapshot, error) {
+	all, err := s.side.Snapshots(ctx, d)
+	return slices.DeleteFunc(all, func(o dataset.Snapshot) bool { return o.Foreign && (s.include == nil || !s.include(o.Name)) }), err
+}
+
+// Foreign implements fsdrivers.Foreigner.
+func (s *Source) Foreign(ctx context.Context, d dataset.Path) ([]dataset.Snapshot, error) {
+	all, err := s.side.Snapshots(ctx, d)
+	return slices.DeleteFunc(all, func(o dataset.Snapshot) bool { return !o.Foreign }), err
+}
 
 // volumeShelf is locate for a source.
 func (d *Disk) volumeShelf(path dataset.Path) (*shelf, error) {
@@ -180,9 +200,6 @@ func (s *Source) encode(step dataset.Step) (*encoder, *snapshot, error) {
 		return newEncoder("", to.ID, nil, to.files), to, nil
 	}
 	base := v.byID(step.From.ID)
-	if base == nil {
-		base = v.bookmarks[step.From.ID]
-	}
 	if base == nil {
 		return nil, nil, fmt.Errorf("base %s: %w", step.From.ID, dataset.ErrBaseMissing)
 	}

@@ -24,7 +24,7 @@ func (s *Source) IsUnchanged(ctx context.Context, d dataset.Path, snap dataset.S
 	if err != nil {
 		return false, fmt.Errorf("compare: %w", err)
 	}
-	if ownName(snap.Name) != nil {
+	if listedName(snap) != nil {
 		return false, nil
 	}
 	// One process where something was written, which is the answer that matters.

@@ -132,14 +132,22 @@ func names(all []entry) []string {
 }
 
 // ours keeps snapshots of ours, and bookmarks that stand for one that is gone.
-func ours(all []entry, bookmarks bool) []entry {
+func ours(all []entry, bookmarks bool) []entry { return including(all, bookmarks, nil) }
+
+// including is ours and, of what others made, the snapshots that include names; nil names
+// none. A bookmark of one that it does not name stays.
+func including(all []entry, bookmarks bool, include func(name string) bool) []entry {
+	isWanted := func(e entry) bool {
+		if e.isOurs() {
+			return e.isSnapshot() || bookmarks
+		}
+		return include != nil && e.isSnapshot() && foreignName(e.short()) == nil && include(e.short())
+	}
 	have := make(map[uint64]bool)
 	for _, e := range all {
-		have[e.guid] = have[e.guid] || e.isSnapshot()
+		have[e.guid] = have[e.guid] || e.isSnapshot() && isWanted(e)
 	}
-	return slices.DeleteFunc(slices.Clone(all), func(e entry) bool {
-		return !e.isOurs() || e.isBookmark() && (!bookmarks || have[e.guid])
-	})
+	return slices.DeleteFunc(slices.Clone(all), func(e entry) bool { return !isWanted(e) || e.isBookmark() && have[e.guid] })
 }
 
 // describe reads the times and holds of entries. Times never change: those of a
@@ -187,10 +195,10 @@ func (t *tool) describe(ctx context.Context, list []entry, known []dataset.Snaps
 // key tells a snapshot from others of its dataset.
 func (e entry) key() entry { return entry{name: e.short(), guid: e.guid, txg: e.txg} }
 
-// keep answers the snapshots of ds: a kept list that the guard vouches for, or one
-// that is read, and then kept. Of a source bookmarks count too; of a target the
-// times of a point are written after the point is there.
-func (t *tool) keep(ctx context.Context, c *lists, now func() time.Time, path dataset.Path, ds string, g guard, source bool) ([]dataset.Snapshot, error) {
+// keep answers the snapshots of ds that pick picks, which is nil for those of a
+// target: a kept list that the guard vouches for, or one that is read, and then kept.
+// Of a target the times of a point are written after the point is there.
+func (t *tool) keep(ctx context.Context, c *lists, now func() time.Time, path dataset.Path, ds string, g guard, pick func([]entry) []entry) ([]dataset.Snapshot, error) {
 	if list, ok := c.get(ds, g); ok {
 		return list, nil
 	}
@@ -199,8 +207,12 @@ func (t *tool) keep(ctx context.Context, c *lists, now func() time.Time, path da
 	if err != nil {
 		return nil, err
 	}
-	known := slices.DeleteFunc(c.last(ds), func(s dataset.Snapshot) bool { return !source && s.Received.IsZero() })
-	list, err := t.describe(ctx, ours(all, source), known)
+	known := c.last(ds)
+	if pick == nil {
+		known = slices.DeleteFunc(known, func(s dataset.Snapshot) bool { return s.Received.IsZero() })
+		pick = func(all []entry) []entry { return ours(all, false) }
+	}
+	list, err := t.describe(ctx, pick(all), known)
 	if err != nil {
 		return nil, err
 	}
@@ -209,7 +221,7 @@ func (t *tool) keep(ctx context.Context, c *lists, now func() time.Time, path da
 }
 
 func snapshotOf(e entry, props facts, holds []dataset.Tag) dataset.Snapshot {
-	s := dataset.Snapshot{Name: e.short(), ID: e.id(), Order: e.txg, Bookmark: e.isBookmark(), Holds: holds}
+	s := dataset.Snapshot{Name: e.short(), ID: e.id(), Order: e.txg, Bookmark: e.isBookmark(), Foreign: !e.isOurs(), Holds: holds}
 	s.Created = timeOf(props[e.name][propCreated])
 	if s.Created.IsZero() {
 		s.Created = time.Unix(int64(props.number(e.name, "creation")), 0).UTC()
@@ -236,7 +248,7 @@ func textOf(at time.Time) string { return at.UTC().Format(time.RFC3339Nano) }
 // find looks up the snapshot of ds that still has that name and identity.
 // Errors: ErrNotFound, ErrChanged.
 func (t *tool) find(ctx context.Context, ds string, s dataset.Snapshot) (entry, error) {
-	if err := ownName(s.Name); err != nil {
+	if err := listedName(s); err != nil {
 		return entry{}, err
 	}
 	full := ds + "@" + s.Name
@@ -287,6 +299,22 @@ func (t *tool) release(ctx context.Context, ds string, tag dataset.Tag, keep []d
 		_, err := t.run(ctx, ds, append([]string{"release", ns + string(tag)}, some...)...)
 		return unless(err, errNothing, dataset.ErrNotFound)
 	})
+}
+
+// destroy destroys a snapshot that still has its identity. One that is gone is
+// success. Errors: ErrChanged, ErrHeld.
+func (t *tool) destroy(ctx context.Context, ds string, s dataset.Snapshot) error {
+	e, err := t.find(ctx, ds, s)
+	if err != nil {
+		return unless(err, dataset.ErrNotFound)
+	}
+	if err = t.releaseEnded(ctx, ds, e, s.Pin); err == nil {
+		_, err = t.run(ctx, ds, "destroy", e.name)
+	}
+	if errors.Is(err, dataset.ErrBusy) { // a hold, or a send that runs
+		err = fmt.Errorf("%w: %w", dataset.ErrHeld, err)
+	}
+	return unless(err, errNothing, dataset.ErrNotFound)
 }
 
 // commaList joins property names.

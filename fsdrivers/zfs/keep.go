@@ -9,10 +9,39 @@ import (
 	"antipode/fsdrivers/dataset"
 )
 
-var _ fsdrivers.Bookmarker = (*Source)(nil)
+// Destroy implements fsdrivers.Destroyer. A base that is only a bookmark any more
+// is destroyed like a snapshot.
+func (s *Source) Destroy(ctx context.Context, d dataset.Path, snap dataset.Snapshot) error {
+	name, err := s.name(d)
+	if err != nil {
+		return unless(err, dataset.ErrNotFound)
+	}
+	defer s.changed(name, false)
+	if err := ownName(snap.Name); err != nil {
+		return err
+	}
+	if err := s.zfs.destroy(ctx, name, snap); err != nil {
+		return fmt.Errorf("destroy %s@%s: %w", name, snap.Name, err)
+	}
+	all, err := s.zfs.list(ctx, name)
+	if err != nil {
+		return unless(err, dataset.ErrNotFound)
+	}
+	for _, e := range all {
+		if e.isBookmark() && e.isOurs() && e.id() == snap.ID {
+			_, err := s.zfs.run(ctx, name, "destroy", e.name)
+			if unless(err, dataset.ErrNotFound) != nil {
+				return fmt.Errorf("destroy %s: %w", e.name, err)
+			}
+		}
+	}
+	return nil
+}
 
-// Bookmark implements fsdrivers.Bookmarker.
-func (s *Source) Bookmark(ctx context.Context, d dataset.Path, snap dataset.Snapshot, instead ...dataset.Tag) error {
+// Bookmark keeps the identity of a snapshot as a base for increments after the
+// snapshot is destroyed, for almost no space. Doing it again is success. Errors:
+// ErrNotFound, ErrChanged.
+func (s *Source) Bookmark(ctx context.Context, d dataset.Path, snap dataset.Snapshot) error {
 	name, err := s.name(d)
 	if err != nil {
 		return fmt.Errorf("bookmark: %w", err)
@@ -25,11 +54,6 @@ func (s *Source) Bookmark(ctx context.Context, d dataset.Path, snap dataset.Snap
 	if err := s.zfs.bookmark(ctx, e, name); err != nil {
 		return fmt.Errorf("bookmark %s: %w", e.name, err)
 	}
-	for _, tag := range instead {
-		if _, err := s.zfs.run(ctx, name, "release", ns+string(tag), e.name); unless(err, errNothing) != nil {
-			return fmt.Errorf("release %s of %s: %w", tag, e.name, err)
-		}
-	}
 	return nil
 }
 
@@ -37,6 +61,9 @@ func (s *Source) Bookmark(ctx context.Context, d dataset.Path, snap dataset.Snap
 // or a clone of it.
 func (t *tool) bookmark(ctx context.Context, e entry, ds string) error {
 	name := ds + "#" + e.short()
+	if !e.isOurs() {
+		name = ds + "#" + dataset.ForeignPrefix + e.short()
+	}
 	_, err := t.run(ctx, ds, "bookmark", e.name, name)
 	if !errors.Is(err, dataset.ErrExists) {
 		return err

@@ -87,6 +87,25 @@ func ownName(name string) error {
 	return nil
 }
 
+// foreignName checks the name of a snapshot that others made.
+func foreignName(name string) error {
+	if _, err := dataset.ParseForeignName(name); err != nil {
+		return fmt.Errorf("%w: %w", dataset.ErrRefused, err)
+	}
+	if what := checkComponent(name); what != "" {
+		return fmt.Errorf("snapshot name: %s: %w", what, dataset.ErrRefused)
+	}
+	return nil
+}
+
+// listedName checks the name of a snapshot that Snapshots, or Foreign, has listed.
+func listedName(s dataset.Snapshot) error {
+	if s.Foreign {
+		return foreignName(s.Name)
+	}
+	return ownName(s.Name)
+}
+
 // snapshotName is the full name of a snapshot, if ZFS takes one that long.
 func snapshotName(ds, name string) (string, error) {
 	if full := ds + "@" + name; len(full) <= maxName {

@@ -24,14 +24,17 @@ type Options struct {
 	GiveUp time.Duration
 	// Now is the clock of this host, or nil: then no listing is kept.
 	Now func() time.Time
+	// Include names the snapshots of others that are listed beside ours; nil: none.
+	Include func(name string) bool
 }
 
 // Source works on live datasets of this host. It implements fsdrivers.Source;
 // its methods may be called concurrently.
 type Source struct {
-	log zerolog.Logger
-	zfs *tool
-	now func() time.Time
+	log     zerolog.Logger
+	zfs     *tool
+	now     func() time.Time
+	include func(name string) bool
 
 	sights *sights
 	lists  *lists
@@ -42,12 +45,15 @@ type Source struct {
 	pools map[string]bool
 }
 
-var _ fsdrivers.Source = (*Source)(nil)
+var (
+	_ fsdrivers.Source    = (*Source)(nil)
+	_ fsdrivers.Foreigner = (*Source)(nil)
+)
 
 // NewSource makes a source. It touches nothing.
 func NewSource(o Options) *Source {
 	return &Source{
-		log: o.Log, zfs: newTool(o.Binary, o.GiveUp), now: o.Now, sights: newSights(o.Now), lists: newLists(), pools: make(map[string]bool),
+		log: o.Log, zfs: newTool(o.Binary, o.GiveUp), now: o.Now, include: o.Include, sights: newSights(o.Now), lists: newLists(), pools: make(map[string]bool),
 	}
 }
 
@@ -132,7 +138,7 @@ func (s *Source) snapshots(ctx context.Context, name string) ([]dataset.Snapshot
 		if err != nil {
 			return nil, err
 		}
-		mine := ours(all, true)
+		mine := s.listed(all)
 		if len(mine) == 0 {
 			err = s.mustBeDatasets(ctx, []string{name})
 		}
@@ -148,7 +154,28 @@ func (s *Source) snapshots(ctx context.Context, name string) ([]dataset.Snapshot
 	if f.isPlaceholder(name) {
 		return nil, fmt.Errorf("%s only holds others: %w", name, dataset.ErrNotDataset)
 	}
-	return s.zfs.keep(ctx, s.lists, s.now, dataset.Path(name), name, f.guardOf(name, seen), true)
+	return s.zfs.keep(ctx, s.lists, s.now, dataset.Path(name), name, f.guardOf(name, seen), s.listed)
+}
+
+// listed are the entries that Snapshots tells of.
+func (s *Source) listed(all []entry) []entry { return including(all, true, s.include) }
+
+// Foreign implements fsdrivers.Foreigner.
+func (s *Source) Foreign(ctx context.Context, d dataset.Path) ([]dataset.Snapshot, error) {
+	name, err := s.name(d)
+	if err != nil {
+		return nil, fmt.Errorf("snapshots of others: %w", err)
+	}
+	all, err := s.zfs.list(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("snapshots of others: %w", err)
+	}
+	all = slices.DeleteFunc(all, func(e entry) bool { return !e.isSnapshot() || e.isOurs() || foreignName(e.short()) != nil })
+	list, err := s.zfs.describe(ctx, all, nil)
+	if err != nil {
+		return nil, fmt.Errorf("snapshots of others: %w", err)
+	}
+	return list, nil
 }
 
 // mustBeDatasets refuses placeholders and what is not there.

@@ -59,6 +59,37 @@ func TestSnapshotsAreOursInOrder(t *testing.T) {
 	}
 }
 
+// What others made is told beside ours where it is asked for, once, and a bookmark of
+// it stands for it where it is not: a filter hides no base.
+func TestSnapshotsOfOthersThatAreIncluded(t *testing.T) {
+	rules := listed()
+	rules[0].Out += "tank/db#antipode__daily\t12\t150\ntank/db@weekly\t13\t160\n"
+	rules[1].Out += props("tank/db@daily", "creation", "1767225600", "tank/db@weekly", "creation", "1767225600", "tank/db#antipode__daily", "creation", "1")
+	for include, want := range map[string]string{"": "old a _daily b", "daily": "old a daily* b"} {
+		s := script(t, rules...)
+		src := s.source(nil)
+		if include != "" {
+			src.include = func(name string) bool { return name == include }
+		}
+		list, err := src.Snapshots(t.Context(), "tank/db")
+		var got []string
+		for _, snap := range list {
+			name := strings.TrimPrefix(snap.Name, NamePrefix)
+			if snap.Foreign {
+				name += "*"
+			}
+			got = append(got, name)
+		}
+		if err != nil || strings.Join(got, " ") != want {
+			t.Errorf("with %q: got %v, %v, want %s", include, got, err, want)
+		}
+	}
+	others, err := script(t, rules...).source(nil).Foreign(t.Context(), "tank/db")
+	if err != nil || len(others) != 2 || others[0].Name != "daily" || others[1].Name != "weekly" || !others[1].Foreign {
+		t.Errorf("of others: got %v, %v, want daily and weekly", others, err)
+	}
+}
+
 func TestAnUnchangedDatasetCostsNothing(t *testing.T) {
 	s := script(t, append(listed(), rule{
 		Args: "get -Hp -o name,property,source,value -t filesystem,volume",
@@ -255,6 +286,41 @@ func TestEstimate(t *testing.T) {
 	s, step := sender(t, "off")
 	if n, err := s.source(nil).Estimate(t.Context(), step); n != 77 || err != nil {
 		t.Errorf("got %d, %v, want 77", n, err)
+	}
+}
+
+func TestDestroyLooksAtTheIdentityFirst(t *testing.T) {
+	look := "list -Hp -t snapshot -o name,guid,createtxg tank/db@antipode_a"
+	snap := dataset.Snapshot{Name: "antipode_a", ID: idOf(10)}
+	for name, c := range map[string]struct {
+		rules []rule
+		err   error
+		last  string
+	}{
+		"there":     {[]rule{{Args: look, Out: "tank/db@antipode_a\t10\t5\n"}, {Args: "destroy"}, {Args: "list"}}, nil, "destroy tank/db@antipode_a"},
+		"gone":      {[]rule{{Args: look, Code: 1, Err: "cannot open 'tank/db@antipode_a': dataset does not exist\n"}, {Args: "list"}}, nil, ""},
+		"made anew": {[]rule{{Args: look, Out: "tank/db@antipode_a\t99\t5\n"}}, dataset.ErrChanged, ""},
+		"held": {[]rule{
+			{Args: look, Out: "tank/db@antipode_a\t10\t5\n"},
+			{Args: "destroy", Code: 1, Err: "cannot destroy snapshot tank/db@antipode_a: dataset is busy\n"},
+		}, dataset.ErrHeld, "destroy tank/db@antipode_a"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := script(t, c.rules...)
+			err := s.source(nil).Destroy(t.Context(), "tank/db", snap)
+			if !errors.Is(err, c.err) || c.err == nil && err != nil {
+				t.Errorf("got %v, want %v", err, c.err)
+			}
+			var destroys []string
+			for _, call := range s.calls() {
+				if strings.HasPrefix(call, "destroy") {
+					destroys = append(destroys, call)
+				}
+			}
+			if got := strings.Join(destroys, ", "); got != c.last {
+				t.Errorf("destroyed %q, want %q", got, c.last)
+			}
+		})
 	}
 }
 

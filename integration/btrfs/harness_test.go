@@ -113,6 +113,21 @@ func (h *harness) SourceAtTarget() fsdrivers.Source {
 	return btrfs.NewSource(btrfs.Options{Log: zerolog.Nop()})
 }
 
+func (h *harness) SourceWith(include func(string) bool) fsdrivers.Source {
+	return btrfs.NewSource(btrfs.Options{Log: zerolog.Nop(), Include: include})
+}
+
+// MakeForeign puts the snapshot where btrbk does with `snapshot_dir .antipode`.
+func (h *harness) MakeForeign(d dataset.Path, name string) {
+	h.t.Helper()
+	dir := filepath.Join(string(d), dataset.Dir)
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		h.tool("btrfs", "subvolume", "create", "--", dir)
+		h.must(os.Chmod(dir, 0o700))
+	}
+	h.tool("btrfs", "subvolume", "snapshot", "-r", string(d), filepath.Join(dir, name))
+}
+
 // limits make segments of what other drivers' cases call big.
 func limits() segment.Limits {
 	return segment.Limits{Bytes: 512 << 10, Most: time.Hour, Quiet: time.Hour, Small: 128 << 10}

@@ -114,6 +114,14 @@ func (h *harness) Reopen() {
 	h.target = target
 }
 
+func (h *harness) SourceWith(include func(string) bool) fsdrivers.Source {
+	return zfs.NewSource(zfs.Options{Log: zerolog.Nop(), Include: include})
+}
+
+func (h *harness) MakeForeign(d dataset.Path, name string) {
+	h.zfs("snapshot", string(d)+"@"+name)
+}
+
 // operated is a target whose operator loads the key before an activation.
 type operated struct {
 	*zfs.Target
@@ -152,12 +160,6 @@ func (h *harness) MakeDir(name string) dataset.Path {
 	h.t.Helper()
 	h.zfs("create", "-o", "canmount=off", "-o", "org.antipode:placeholder=on", string(h.Path(name)))
 	return h.Path(name)
-}
-
-// Nests implements drivertest.Nester: nothing lies below a volume.
-func (h *harness) Nests() bool {
-	_, flat := h.lab.files.(volumes)
-	return !flat
 }
 
 // HardNames are the hardest that ZFS takes, with room for @ and a name behind.

@@ -24,7 +24,10 @@ const (
 // memory makes drivers on a file system in memory.
 type memory struct{ disk *fake.Disk }
 
-func (m memory) Source(policy.Driver) (fsdrivers.Source, error) { return m.disk.Source(), nil }
+func (m memory) Source(policy.Driver, policy.Names) (fsdrivers.Source, error) {
+	return m.disk.Source(), nil
+}
+
 func (m memory) Target(a policy.Accept) (fsdrivers.Target, error) {
 	return m.disk.Target(a.Into, time.Now), nil
 }
