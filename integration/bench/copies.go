@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"antipode/daemon/control"
+	"antipode/integration/stage"
 )
 
 // stepsEach is how many small steps are timed in each round.
@@ -76,9 +77,9 @@ func (b *bench) copies(ctx context.Context) error {
 
 // clean runs a copy and takes down what it has set up.
 func (b *bench) clean(run func() (copied, error)) (copied, error) {
-	mark := len(b.undo)
+	mark := b.Mark()
 	c, err := run()
-	return c, errors.Join(err, b.strikeTo(mark))
+	return c, errors.Join(err, b.StrikeTo(mark))
 }
 
 // pipe copies a new snapshot with the tools alone, to where it is durable.
@@ -89,38 +90,38 @@ func (b *bench) pipe(ctx context.Context) (copied, error) {
 // piped copies a new snapshot by a script of bash, which finds it in $0, the
 // target's directory in $1, and what else it needs behind.
 func (b *bench) piped(ctx context.Context, name, script string, args ...string) (copied, error) {
-	target, err := b.volume(ctx, "target")
+	target, err := b.Volume(ctx, "target", volumeBytes)
 	if err != nil {
 		return copied{}, err
 	}
-	point := filepath.Join(b.source.dir, "point")
-	if _, err := tool(ctx, "btrfs", "subvolume", "snapshot", "-r", b.dataset, point); err != nil {
+	point := filepath.Join(b.source.Dir, "point")
+	if _, err := stage.Tool(ctx, "btrfs", "subvolume", "snapshot", "-r", b.dataset, point); err != nil {
 		return copied{}, err
 	}
-	b.later(func(ctx context.Context) error {
-		_, err := tool(ctx, "btrfs", "subvolume", "delete", point)
+	b.Later(func(ctx context.Context) error {
+		_, err := stage.Tool(ctx, "btrfs", "subvolume", "delete", point)
 		return err
 	})
 	if err := b.settle(ctx, target); err != nil {
 		return copied{}, err
 	}
 	began := time.Now()
-	_, cpu, err := timed(ctx, "bash", append([]string{"-c", "set -o pipefail; " + script, point, target.dir}, args...)...)
+	_, cpu, err := stage.Timed(ctx, "bash", append([]string{"-c", "set -o pipefail; " + script, point, target.Dir}, args...)...)
 	if err != nil {
 		return copied{}, err
 	}
 	moved := time.Since(began)
-	_, syncCPU, err := timed(ctx, "sync", "-f", target.dir)
+	_, syncCPU, err := stage.Timed(ctx, "sync", "-f", target.Dir)
 	took := time.Since(began)
 	b.note("%s: %.2f s for the stream, %.2f s for the sync", name, moved.Seconds(), (took - moved).Seconds())
 	return copied{took: took, cpu: cpu + syncCPU}, err
 }
 
 // settle lets no copy begin with another's unwritten data.
-func (b *bench) settle(ctx context.Context, target *volume) error {
-	_, err := tool(ctx, "sync", "-f", b.source.dir)
-	_, targetErr := tool(ctx, "sync", "-f", target.dir)
-	_, diskErr := tool(ctx, "sync", "-f", b.dir)
+func (b *bench) settle(ctx context.Context, target *stage.Volume) error {
+	_, err := stage.Tool(ctx, "sync", "-f", b.source.Dir)
+	_, targetErr := stage.Tool(ctx, "sync", "-f", target.Dir)
+	_, diskErr := stage.Tool(ctx, "sync", "-f", b.Dir)
 	return errors.Join(err, targetErr, diskErr)
 }
 
@@ -146,8 +147,8 @@ func (b *bench) antipode(ctx context.Context) (c copied, err error) {
 		return copied{}, err
 	}
 	c.cpu, c.daemon = allNow-all, daemonsNow-daemons
-	for _, n := range []*node{p.near, p.far} {
-		peak, err := n.peak()
+	for _, n := range []*stage.Node{p.near, p.far} {
+		peak, err := n.PeakMemory()
 		if err != nil {
 			return copied{}, err
 		}
@@ -162,8 +163,8 @@ func (b *bench) antipode(ctx context.Context) (c copied, err error) {
 
 // cpu adds up both daemons; all has their children too.
 func (p *pair) cpu() (daemons, all time.Duration, err error) {
-	for _, n := range []*node{p.near, p.far} {
-		own, children, err := n.cpu()
+	for _, n := range []*stage.Node{p.near, p.far} {
+		own, children, err := n.CPU()
 		if err != nil {
 			return 0, 0, err
 		}
@@ -192,12 +193,12 @@ func (p *pair) smallSteps(ctx context.Context) ([]time.Duration, error) {
 // promote kills the source and makes the standby live: from the call of the
 // command to its answer.
 func (p *pair) promote(ctx context.Context) (time.Duration, error) {
-	if err := p.near.kill(); err != nil {
+	if err := p.near.Kill(); err != nil {
 		return 0, err
 	}
 	var r control.PromoteResponse
 	began := time.Now()
-	if err := p.far.ask(ctx, &r, "promote", p.dataset, "--yes", "--reason", "bench"); err != nil {
+	if err := p.far.Ask(ctx, &r, "promote", p.dataset, "--yes", "--reason", "bench"); err != nil {
 		return 0, err
 	}
 	took := time.Since(began)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"antipode/fsdrivers/btrfs/stream"
+	"antipode/integration/stage"
 )
 
 // gateBytes of a real stream are passed through the gate again and again.
@@ -18,12 +19,12 @@ const gateBytes = 256 << 20
 // gate compares how fast the gate passes a real stream with how fast that comes
 // out of `btrfs send`, both in turn.
 func (b *bench) gate(ctx context.Context) error {
-	point := filepath.Join(b.source.dir, "gate")
-	if _, err := tool(ctx, "btrfs", "subvolume", "snapshot", "-r", b.dataset, point); err != nil {
+	point := filepath.Join(b.source.Dir, "gate")
+	if _, err := stage.Tool(ctx, "btrfs", "subvolume", "snapshot", "-r", b.dataset, point); err != nil {
 		return err
 	}
-	b.later(func(ctx context.Context) error {
-		_, err := tool(ctx, "btrfs", "subvolume", "delete", point)
+	b.Later(func(ctx context.Context) error {
+		_, err := stage.Tool(ctx, "btrfs", "subvolume", "delete", point)
 		return err
 	})
 	var gates, sends []float64
@@ -48,7 +49,7 @@ func (b *bench) gate(ctx context.Context) error {
 
 // send runs `btrfs send` to nowhere and keeps the beginning of the stream.
 func send(ctx context.Context, point string) (all int64, head []byte, took time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(ctx, toolTimeout)
+	ctx, cancel := context.WithTimeout(ctx, pipeTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "btrfs", "send", "-q", point)
 	out, err := cmd.StdoutPipe()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"antipode/integration/link"
+	"antipode/integration/stage"
 )
 
 const (
@@ -28,18 +29,18 @@ const (
 // measures what each kill has sent again: what the link had carried of the stream,
 // less what the next run goes on from.
 func (b *bench) kills(ctx context.Context) (err error) {
-	mark := len(b.undo)
+	mark := b.Mark()
 	defer func() {
-		if strikeErr := b.strikeTo(mark); err == nil {
+		if strikeErr := b.StrikeTo(mark); err == nil {
 			err = strikeErr
 		}
 	}()
 	k := *b
-	source, err := b.volume(ctx, "killed")
+	source, err := b.Volume(ctx, "killed", volumeBytes)
 	if err != nil {
 		return err
 	}
-	k.dataset = filepath.Join(source.dir, "data")
+	k.dataset = filepath.Join(source.Dir, "data")
 	if err := fillKilled(ctx, k.dataset); err != nil {
 		return err
 	}
@@ -48,20 +49,20 @@ func (b *bench) kills(ctx context.Context) (err error) {
 		if between, err = link.Open("127.0.0.3:0", target); err != nil {
 			return "", err
 		}
-		b.later(func(context.Context) error { return between.Close() })
+		b.Later(func(context.Context) error { return between.Close() })
 		return between.Address(), nil
 	})
 	if err != nil {
 		return err
 	}
-	if _, err := p.near.run(ctx, "trigger", job); err != nil {
+	if _, err := p.near.Run(ctx, "trigger", job); err != nil {
 		return err
 	}
 	worst, from := 0.0, int64(0)
 	for _, who := range []struct {
 		name  string
-		nodes []*node
-	}{{"target", []*node{p.far}}, {"source", []*node{p.near}}, {"both", []*node{p.far, p.near}}} {
+		nodes []*stage.Node
+	}{{"target", []*stage.Node{p.far}}, {"source", []*stage.Node{p.near}}, {"both", []*stage.Node{p.far, p.near}}} {
 		again, next, err := b.kill(ctx, p, between, from, who.nodes)
 		if err != nil {
 			return fmt.Errorf("kill of %s: %w", who.name, err)
@@ -76,7 +77,7 @@ func (b *bench) kills(ctx context.Context) (err error) {
 
 // fillKilled makes the subvolume and fills it with what does not compress.
 func fillKilled(ctx context.Context, root string) error {
-	if _, err := tool(ctx, "btrfs", "subvolume", "create", root); err != nil {
+	if _, err := stage.Tool(ctx, "btrfs", "subvolume", "create", root); err != nil {
 		return err
 	}
 	m := &maker{root: root, rand: rand.NewChaCha8([32]byte{'k', 'i', 'l', 'l'})}
@@ -86,33 +87,33 @@ func fillKilled(ctx context.Context, root string) error {
 	if m.err != nil {
 		return m.err
 	}
-	_, err := tool(ctx, "sync", "-f", root)
+	_, err := stage.Tool(ctx, "sync", "-f", root)
 	return err
 }
 
 // kill kills the nodes once enough has passed since the stream began at from, starts
 // them again, and returns how much is sent again and where the stream now begins.
-func (b *bench) kill(ctx context.Context, p *pair, l *link.Link, from int64, nodes []*node) (again, next int64, err error) {
+func (b *bench) kill(ctx context.Context, p *pair, l *link.Link, from int64, nodes []*stage.Node) (again, next int64, err error) {
 	before, moment := l.There(), killFirst+rand.Int64N(killSpread)
-	if err := until(ctx, func() (bool, error) { return l.There() >= before+moment, nil }); err != nil {
+	if err := stage.Until(ctx, func() (bool, error) { return l.There() >= before+moment, nil }); err != nil {
 		return 0, 0, err
 	}
 	for _, n := range nodes {
-		if err := n.kill(); err != nil {
+		if err := n.Kill(); err != nil {
 			return 0, 0, err
 		}
 	}
 	reached := from + l.There() - before
 	began := p.begun()
 	for _, n := range nodes {
-		if err := n.start(ctx, b.stage); err != nil {
+		if err := n.Start(ctx, b.Stage); err != nil {
 			return 0, 0, err
 		}
 		if n == p.near {
 			began = 0 // its log is a new one
 		}
 	}
-	err = until(ctx, func() (bool, error) {
+	err = stage.Until(ctx, func() (bool, error) {
 		places := p.places()
 		if len(places) > began {
 			next = places[len(places)-1]
@@ -127,7 +128,7 @@ var wasBegun = regexp.MustCompile(`"why":"(?:was begun: (\d+) bytes|first copy)[
 
 // places are the bytes from which the source has begun the step, as its log has them.
 func (p *pair) places() (all []int64) {
-	f, err := os.Open(filepath.Join(p.near.dir, "log"))
+	f, err := os.Open(p.near.Log())
 	if err != nil {
 		return nil
 	}
@@ -149,8 +150,8 @@ func (p *pair) begun() int { return len(p.places()) }
 func (p *pair) published(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, copyPatience, fmt.Errorf("the copy was not complete within %s", copyPatience))
 	defer cancel()
-	return until(ctx, func() (bool, error) {
-		list, err := filepath.Glob(filepath.Join(p.target.dir, "into", p.dataset, "antipode_*"))
+	return stage.Until(ctx, func() (bool, error) {
+		list, err := filepath.Glob(filepath.Join(p.target.Dir, "into", p.dataset, "antipode_*"))
 		return len(list) > 0, err
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"antipode/integration/link"
+	"antipode/integration/stage"
 )
 
 const (
@@ -21,9 +22,9 @@ const (
 // link measures what passes a proxy between the daemons: the rate limit during a
 // first copy, then, the limit lifted, an increment.
 func (b *bench) link(ctx context.Context) (err error) {
-	mark := len(b.undo)
+	mark := b.Mark()
 	defer func() {
-		if strikeErr := b.strikeTo(mark); err == nil {
+		if strikeErr := b.StrikeTo(mark); err == nil {
 			err = strikeErr
 		}
 	}()
@@ -33,7 +34,7 @@ func (b *bench) link(ctx context.Context) (err error) {
 		if err != nil {
 			return "", err
 		}
-		b.later(func(context.Context) error { return between.Close() })
+		b.Later(func(context.Context) error { return between.Close() })
 		return between.Address(), nil
 	})
 	if err != nil {
@@ -53,7 +54,7 @@ func (b *bench) link(ctx context.Context) (err error) {
 	if err := p.configure(between.Address(), ""); err != nil {
 		return err
 	}
-	if _, err := p.near.run(ctx, "reload"); err != nil {
+	if _, err := p.near.Run(ctx, "reload"); err != nil {
 		return err
 	}
 	if err := <-first; err != nil {
@@ -81,7 +82,7 @@ func (b *bench) increment(ctx context.Context, p *pair, between *link.Link) erro
 
 // rateOf measures bytes per second towards the target, once it is even.
 func rateOf(ctx context.Context, l *link.Link) (float64, error) {
-	if err := until(ctx, func() (bool, error) { return l.There() > 1<<20, nil }); err != nil {
+	if err := stage.Until(ctx, func() (bool, error) { return l.There() > 1<<20, nil }); err != nil {
 		return 0, err
 	}
 	if err := pause(ctx, limitSettle); err != nil {

@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"antipode/integration/loopfs"
+	"antipode/integration/stage"
 )
 
 // atMost bounds the whole run: what hangs is a failure.
@@ -81,20 +82,20 @@ func run(o options) int {
 // bench is one run of all measurements.
 type bench struct {
 	options
-	*stage
-	source  *volume
+	*stage.Stage
+	source  *stage.Volume
 	dataset string // the subvolume that is copied
 	bytes   int64  // of its content
 }
 
 // measure sets up the source and takes everything down, whatever happens.
 func measure(ctx context.Context, o options) (err error) {
-	set, err := newStage(o.below)
+	set, err := stage.New(o.below, "antipode-bench")
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, set.strike()) }()
-	b := &bench{options: o, stage: set}
+	defer func() { err = errors.Join(err, set.Strike()) }()
+	b := &bench{options: o, Stage: set}
 	if err := b.setUp(ctx); err != nil {
 		return fmt.Errorf("make the source: %w", err)
 	}
@@ -113,17 +114,17 @@ func measure(ctx context.Context, o options) (err error) {
 }
 
 func (b *bench) setUp(ctx context.Context) (err error) {
-	if b.source, err = b.volume(ctx, "source"); err != nil {
+	if b.source, err = b.Volume(ctx, "source", volumeBytes); err != nil {
 		return err
 	}
-	b.dataset = filepath.Join(b.source.dir, "data")
-	if _, err := tool(ctx, "btrfs", "subvolume", "create", b.dataset); err != nil {
+	b.dataset = filepath.Join(b.source.Dir, "data")
+	if _, err := stage.Tool(ctx, "btrfs", "subvolume", "create", b.dataset); err != nil {
 		return err
 	}
 	if b.bytes, err = fill(b.dataset); err != nil {
 		return err
 	}
-	if _, err := tool(ctx, "sync", "-f", b.source.dir); err != nil {
+	if _, err := stage.Tool(ctx, "sync", "-f", b.source.Dir); err != nil {
 		return err
 	}
 	b.note("source: %d MiB of content", b.bytes>>20)

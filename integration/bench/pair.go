@@ -8,15 +8,19 @@ import (
 	"time"
 
 	"antipode/daemon/control"
+	"antipode/integration/stage"
 )
 
-const job = "bench"
+const (
+	job         = "bench"
+	volumeBytes = 6 << 30 // sparse; what is not written takes no room
+)
 
 // pair is two daemons with the source's dataset and a new, empty target.
 type pair struct {
-	near, far *node
+	near, far *stage.Node
 	dataset   string
-	target    *volume
+	target    *stage.Volume
 }
 
 // pair sets two daemons up; the source calls the target at via, or at its own
@@ -24,16 +28,16 @@ type pair struct {
 func (b *bench) pair(ctx context.Context, rate string, via func(target string) (string, error)) (*pair, error) {
 	p := &pair{dataset: b.dataset}
 	var err error
-	if p.target, err = b.volume(ctx, "target"); err != nil {
+	if p.target, err = b.Volume(ctx, "target", volumeBytes); err != nil {
 		return nil, err
 	}
-	if p.near, err = b.node(ctx, "near", "127.0.0.1"); err != nil {
+	if p.near, err = b.Node(ctx, b.bin, "near", "127.0.0.1"); err != nil {
 		return nil, err
 	}
-	if p.far, err = b.node(ctx, "far", "127.0.0.2"); err != nil {
+	if p.far, err = b.Node(ctx, b.bin, "far", "127.0.0.2"); err != nil {
 		return nil, err
 	}
-	address := p.far.address
+	address := p.far.Address
 	if via != nil {
 		if address, err = via(address); err != nil {
 			return nil, err
@@ -42,8 +46,8 @@ func (b *bench) pair(ctx context.Context, rate string, via func(target string) (
 	if err := p.configure(address, rate); err != nil {
 		return nil, err
 	}
-	for _, n := range []*node{p.far, p.near} {
-		if err := n.start(ctx, b.stage); err != nil {
+	for _, n := range []*stage.Node{p.far, p.near} {
+		if err := n.Start(ctx, b.Stage); err != nil {
 			return nil, err
 		}
 	}
@@ -53,7 +57,7 @@ func (b *bench) pair(ctx context.Context, rate string, via func(target string) (
 // configure gives both nodes their work. The job has no schedule: it runs when
 // it is triggered.
 func (p *pair) configure(address, rate string) error {
-	live := filepath.Join(p.target.dir, "live")
+	live := filepath.Join(p.target.Dir, "live")
 	if err := os.MkdirAll(live, 0o755); err != nil {
 		return err
 	}
@@ -61,20 +65,20 @@ func (p *pair) configure(address, rate string) error {
 	if rate != "" {
 		limit = fmt.Sprintf("rate_limit = %q\n", rate)
 	}
-	err := p.near.configure(fmt.Sprintf("[[peer]]\nname = \"far\"\naddress = %q\nkey = %q\n\n[[job]]\nid = %q\ndriver = \"btrfs\"\n"+
-		"datasets = [%q]\nreplicate_to = [\"far\"]\nmay_promote = true\n%s", address, p.far.key, job, p.dataset, limit))
+	err := p.near.Configure(p.near.Address, fmt.Sprintf("[[peer]]\nname = \"far\"\naddress = %q\nkey = %q\n\n[[job]]\nid = %q\ndriver = \"btrfs\"\n"+
+		"datasets = [%q]\nreplicate_to = [\"far\"]\nmay_promote = true\n%s", address, p.far.Key, job, p.dataset, limit))
 	if err != nil {
 		return err
 	}
-	return p.far.configure(fmt.Sprintf("[[peer]]\nname = \"near\"\naddress = %q\nkey = %q\n\n[[accept]]\nfrom = \"near\"\ndriver = \"btrfs\"\n"+
-		"into = %q\nlive = %q\n", p.near.address, p.near.key, filepath.Join(p.target.dir, "into"), live))
+	return p.far.Configure(p.far.Address, fmt.Sprintf("[[peer]]\nname = \"near\"\naddress = %q\nkey = %q\n\n[[accept]]\nfrom = \"near\"\ndriver = \"btrfs\"\n"+
+		"into = %q\nlive = %q\n", p.near.Address, p.near.Key, filepath.Join(p.target.Dir, "into"), live))
 }
 
 // trigger runs the job to its end: until the target has said that the point is
 // durable and published. It returns how long that took, by the daemon's clock.
 func (p *pair) trigger(ctx context.Context) (took time.Duration, bytes int64, err error) {
 	var r control.TriggerResponse
-	if err := p.near.ask(ctx, &r, "trigger", job, "--wait"); err != nil {
+	if err := p.near.Ask(ctx, &r, "trigger", job, "--wait"); err != nil {
 		return 0, 0, err
 	}
 	if len(r.Errors) > 0 || r.Steps != 1 {

@@ -15,6 +15,7 @@ import (
 	"antipode/daemon/prune"
 	"antipode/fsdrivers/btrfs"
 	"antipode/fsdrivers/dataset"
+	"antipode/integration/stage"
 )
 
 // points is how many snapshots the job has whose retention is timed.
@@ -39,14 +40,14 @@ func (b *bench) retention(ctx context.Context) error {
 
 // retain makes the snapshots on a file system of their own, and times the rest.
 func (b *bench) retain(ctx context.Context, name string) (time.Duration, error) {
-	mark := len(b.undo)
-	defer func() { _ = b.strikeTo(mark) }()
-	v, err := b.volume(ctx, name)
+	mark := b.Mark()
+	defer func() { _ = b.StrikeTo(mark) }()
+	v, err := b.Volume(ctx, name, volumeBytes)
 	if err != nil {
 		return 0, err
 	}
-	path := dataset.Path(filepath.Join(v.dir, "data"))
-	if _, err := tool(ctx, "btrfs", "subvolume", "create", string(path)); err != nil {
+	path := dataset.Path(filepath.Join(v.Dir, "data"))
+	if _, err := stage.Tool(ctx, "btrfs", "subvolume", "create", string(path)); err != nil {
 		return 0, err
 	}
 	now := time.Now().UTC().Truncate(time.Hour)

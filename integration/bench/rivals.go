@@ -17,6 +17,8 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	"golang.org/x/sys/unix"
+
+	"antipode/integration/stage"
 )
 
 // rivals are the other ways to carry the same stream between two machines, on this
@@ -37,8 +39,8 @@ type rivals struct {
 // prepareRivals looks which are installed, and starts an sshd.
 func (b *bench) prepareRivals(ctx context.Context) (*rivals, func(), error) {
 	r := &rivals{b: b, vs: map[string][]float64{}}
-	mark := len(b.undo)
-	stop := func() { _ = b.strikeTo(mark) }
+	mark := b.Mark()
+	stop := func() { _ = b.StrikeTo(mark) }
 	var err error
 	if r.self, err = os.Executable(); err != nil {
 		return nil, nil, err
@@ -98,7 +100,7 @@ func (r *rivals) mbuffer(ctx context.Context) (copied, error) {
 
 // tls is a plain pipe through one TLS connection.
 func (r *rivals) tls(ctx context.Context) (copied, error) {
-	address, err := freeAddress("127.0.0.4")
+	address, err := stage.FreeAddress("127.0.0.4")
 	if err != nil {
 		return copied{}, err
 	}
@@ -118,7 +120,7 @@ func (r *rivals) overSSH(ctx context.Context) (copied, error) {
 		return copied{}, err
 	}
 	var after time.Duration
-	err = until(ctx, func() (bool, error) {
+	err = stage.Until(ctx, func() (bool, error) {
 		if err := r.ssh.process.Process.Signal(syscall.Signal(0)); err != nil {
 			return false, err
 		}
@@ -138,18 +140,18 @@ type sshd struct {
 }
 
 func (b *bench) startSSHD(ctx context.Context, program string) (*sshd, error) {
-	dir, err := os.MkdirTemp(b.dir, "ssh-")
+	dir, err := os.MkdirTemp(b.Dir, "ssh-")
 	if err != nil {
 		return nil, err
 	}
-	address, err := freeAddress("127.0.0.5")
+	address, err := stage.FreeAddress("127.0.0.5")
 	if err != nil {
 		return nil, err
 	}
 	host, port, _ := strings.Cut(address, ":")
 	file := func(name string) string { return filepath.Join(dir, name) }
 	for _, key := range []string{"host", "user"} {
-		if _, err := tool(ctx, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", file(key)); err != nil {
+		if _, err := stage.Tool(ctx, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", file(key)); err != nil {
 			return nil, err
 		}
 	}
@@ -171,20 +173,20 @@ func (b *bench) startSSHD(ctx context.Context, program string) (*sshd, error) {
 	if err := s.process.Start(); err != nil {
 		return nil, err
 	}
-	b.later(func(context.Context) error {
+	b.Later(func(context.Context) error {
 		_ = s.process.Process.Kill() // it may have ended
 		_ = s.process.Wait()
 		return nil
 	})
-	return s, until(ctx, func() (bool, error) {
-		_, err := tool(ctx, "ssh", "-F", s.config, "bench", "true")
+	return s, stage.Until(ctx, func() (bool, error) {
+		_, err := stage.Tool(ctx, "ssh", "-F", s.config, "bench", "true")
 		return err == nil, nil
 	})
 }
 
 // cpu is the processor time of the sshd and of all sessions that have ended.
 func (s *sshd) cpu() (time.Duration, error) {
-	own, children, err := (&node{name: "sshd", process: s.process}).cpu()
+	own, children, err := stage.CPU(s.process.Process.Pid)
 	return own + children, err
 }
 

@@ -11,13 +11,17 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"antipode/integration/stage"
 )
+
+const pipeTimeout = 5 * time.Minute // what takes longer hangs
 
 // tlsPipe is one end of a rival: a pipe through one TLS connection and nothing else.
 // `bench send ADDRESS` carries standard input, `bench receive ADDRESS` brings it to
 // standard output. It returns the exit code.
 func tlsPipe(end, address string) int {
-	ctx, cancel := context.WithTimeout(context.Background(), toolTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), pipeTimeout)
 	defer cancel()
 	var err error
 	switch end {
@@ -37,7 +41,7 @@ func tlsPipe(end, address string) int {
 
 func tlsSend(ctx context.Context, address string) error {
 	var conn net.Conn
-	err := until(ctx, func() (bool, error) { // the other end may come later
+	err := stage.Until(ctx, func() (bool, error) { // the other end may come later
 		c, err := net.DialTimeout("tcp", address, time.Second)
 		conn = c
 		return err == nil, nil

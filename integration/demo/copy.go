@@ -21,7 +21,7 @@ func (d *demo) firstCopy(ctx context.Context) error {
 		return err
 	}
 	d.say("%s: %d files, %s. Big and small, sparse, cloned, hard links, fifos, symlinks,",
-		d.short(d.ground.dataset()), d.data.files, status.Bytes(d.data.bytes))
+		d.Short(d.ground.dataset()), d.data.files, status.Bytes(d.data.bytes))
 	d.say("extended attributes, odd names, owners, modes and times. The rate limit is %s.", d.rate())
 	if err := d.configureBoth(ctx); err != nil {
 		return err
@@ -110,12 +110,12 @@ func (d *demo) cutTheLink(ctx context.Context, acked int64) error {
 
 // countCopy compares what passed the link with the stream.
 func (d *demo) countCopy(took time.Duration) error {
-	done, err := d.fra1.events("step is durable on the target")
+	done, err := d.fra1.Events("step is durable on the target")
 	if err != nil {
 		return err
 	}
 	if len(done) == 0 || done[0].Bytes == 0 {
-		return fmt.Errorf("the log of %s has no first copy", d.fra1.name)
+		return fmt.Errorf("the log of %s has no first copy", d.fra1.Name)
 	}
 	d.full = done[0].Bytes
 	passed := d.link.There()

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"antipode/daemon/status"
+	"antipode/integration/stage"
 )
 
 // ground is what the story stands on: a file system for each machine. fra1 has the
@@ -47,33 +48,35 @@ type sizes struct {
 	protect    string
 }
 
+const volumeBytes = 3 << 30 // sparse; what is not written takes no room
+
 // btrfs stands on two sparse files with loop devices.
 type btrfs struct {
-	stage    *stage
-	fra, sin *volume
+	stage    *stage.Stage
+	fra, sin *stage.Volume
 }
 
 func (b *btrfs) raise(ctx context.Context) (err error) {
-	if b.fra, err = b.stage.volume(ctx, "fra1"); err != nil {
+	if b.fra, err = b.stage.Volume(ctx, "fra1", volumeBytes); err != nil {
 		return err
 	}
-	if b.sin, err = b.stage.volume(ctx, "sin1"); err != nil {
+	if b.sin, err = b.stage.Volume(ctx, "sin1", volumeBytes); err != nil {
 		return err
 	}
 	return os.Mkdir(b.live(), 0o755)
 }
 
 func (b *btrfs) makeDataset(ctx context.Context) error {
-	_, err := tool(ctx, "btrfs", "subvolume", "create", b.root())
+	_, err := stage.Tool(ctx, "btrfs", "subvolume", "create", b.root())
 	return err
 }
 
 func (b *btrfs) describe(string) string     { return "Btrfs, " + status.Bytes(volumeBytes) }
 func (b *btrfs) driver() string             { return "btrfs" }
-func (b *btrfs) root() string               { return filepath.Join(b.fra.dir, "srv") }
+func (b *btrfs) root() string               { return filepath.Join(b.fra.Dir, "srv") }
 func (b *btrfs) dataset() string            { return b.root() }
-func (b *btrfs) into() string               { return filepath.Join(b.sin.dir, "replicas") }
-func (b *btrfs) live() string               { return filepath.Join(b.sin.dir, "live") }
+func (b *btrfs) into() string               { return filepath.Join(b.sin.Dir, "replicas") }
+func (b *btrfs) live() string               { return filepath.Join(b.sin.Dir, "live") }
 func (b *btrfs) liveDir(live string) string { return live }
 
 func (b *btrfs) made(context.Context) ([]string, error) {
@@ -92,12 +95,12 @@ func (b *btrfs) look(_ context.Context, snapshot string) (string, func() error, 
 // receive of sin1 has a mount namespace of its own, which names it too, and so may
 // any service of this machine that was started in the meantime.
 func (b *btrfs) lose(ctx context.Context) (string, error) {
-	if err := b.fra.unmount(ctx); err != nil {
+	if err := b.fra.Unmount(ctx); err != nil {
 		return "", err
 	}
 	ctx, cancel := context.WithTimeout(ctx, detachTimeout)
 	defer cancel()
-	if until(ctx, func() (bool, error) { return !b.fra.isAttached(ctx), nil }) == nil {
+	if stage.Until(ctx, func() (bool, error) { return !b.fra.IsAttached(ctx), nil }) == nil {
 		return "Its file system is unmounted, and the loop device is detached.", nil
 	}
 	return "Its file system is unmounted; other programs' mount namespaces still hold the loop device.", nil

@@ -12,6 +12,7 @@ import (
 	"antipode/daemon/status"
 	"antipode/fsdrivers/dataset"
 	"antipode/integration/manifest"
+	"antipode/integration/stage"
 )
 
 const (
@@ -35,17 +36,17 @@ func (d *demo) loseThePrimary(ctx context.Context) error {
 		return err
 	}
 	d.say("Before it, fra1 wrote down all that is in its newest snapshot on sin1: the manifest.")
-	d.say("kill -9 %d: the daemon of fra1, with %s of an increment on the way.", d.fra1.pid(), status.Bytes(inFlight))
+	d.say("kill -9 %d: the daemon of fra1, with %s of an increment on the way.", d.fra1.PID(), status.Bytes(inFlight))
 	d.say("%s", how)
-	d.say("antipode promote %s --yes", d.short(d.ground.dataset()))
+	d.say("antipode promote %s --yes", d.Short(d.ground.dataset()))
 	d.progress("promoting ...")
 	began := time.Now()
-	if err := d.sin1.ask(ctx, &d.promoted, "promote", d.ground.dataset(), "--yes", "--reason", "the demo lost fra1"); err != nil {
+	if err := d.sin1.Ask(ctx, &d.promoted, "promote", d.ground.dataset(), "--yes", "--reason", "the demo lost fra1"); err != nil {
 		return err
 	}
 	d.took = time.Since(began)
 	p := d.promoted
-	d.good("sin1 is the primary after %.2f s, generation %d; the data are live below %s.", d.took.Seconds(), p.Generation, d.short(d.ground.live()))
+	d.good("sin1 is the primary after %.2f s, generation %d; the data are live below %s.", d.took.Seconds(), p.Generation, d.Short(d.ground.live()))
 	d.say("Recovery point: %s, %s old. Only what was written later is lost.", p.Point, seconds(p.Age))
 	d.say("The increment was given up.")
 	return nil
@@ -62,7 +63,7 @@ func (d *demo) dieSending(ctx context.Context) (int64, error) {
 			return 0, d.data.err
 		}
 		written := time.Now()
-		err := until(ctx, func() (bool, error) {
+		err := stage.Until(ctx, func() (bool, error) {
 			p, err := d.line(ctx)
 			if err != nil {
 				return false, err
@@ -75,7 +76,7 @@ func (d *demo) dieSending(ctx context.Context) (int64, error) {
 				d.progress("sending %s: %s  %s/s", m.Snapshot, status.Bytes(m.Bytes), status.Bytes(m.Rate))
 				if inFlight = m.Bytes; inFlight >= d.ground.sizes().killAfter && d.isDescribed(p.LastPoint.Name) {
 					killed = true
-					return true, d.fra1.kill()
+					return true, d.fra1.Kill()
 				}
 			}
 			return p.LastPoint.Time.After(written), nil // it slipped through

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"antipode/integration/loopfs"
+	"antipode/integration/stage"
 )
 
 // How long the story may take: what hangs is a failure. ZFS may be that of an
@@ -86,18 +87,18 @@ func run(bin, on string, width int) int {
 
 // perform tells the story and takes the stage down, whatever happens.
 func perform(ctx context.Context, scr *screen, bin, on string) (code int) {
-	set, err := newStage()
+	set, err := stage.New("", "antipode-demo")
 	if err != nil {
 		scr.bad("no temporary directory: %v", err)
 		return 1
 	}
-	d := &demo{screen: scr, stage: set, bin: bin, ground: &btrfs{stage: set}}
+	d := &demo{screen: scr, Stage: set, bin: bin, ground: &btrfs{stage: set}}
 	if on == "zfs" {
 		d.ground = &zfs{stage: set}
 	}
 	defer func() {
 		caught := recover()
-		if err := set.strike(); err != nil {
+		if err := set.Strike(); err != nil {
 			scr.bad("clean up: %v", err)
 			code = 1
 		}
@@ -122,15 +123,15 @@ func (d *demo) explain(ctx context.Context, err error) {
 		return
 	}
 	d.bad("The demo failed: %v", err)
-	for _, n := range []*node{d.fra1, d.sin1} {
+	for _, n := range []*stage.Node{d.fra1, d.sin1} {
 		if n == nil {
 			continue
 		}
-		for i, line := range n.tail(logTail) {
+		for i, line := range n.Tail(logTail) {
 			if i == 0 {
-				d.say("The last lines of the log of %s:", n.name)
+				d.say("The last lines of the log of %s:", n.Name)
 			}
-			d.say("  %s", d.short(line))
+			d.say("  %s", d.Short(line))
 		}
 	}
 }

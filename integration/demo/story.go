@@ -13,6 +13,7 @@ import (
 	"antipode/daemon/status"
 	"antipode/integration/link"
 	"antipode/integration/manifest"
+	"antipode/integration/stage"
 )
 
 const (
@@ -26,9 +27,9 @@ const (
 // demo is the story and what it has come to so far.
 type demo struct {
 	*screen
-	*stage
+	*stage.Stage
 	bin        string
-	fra1, sin1 *node
+	fra1, sin1 *stage.Node
 	ground     ground
 	link       *link.Link
 	data       *maker
@@ -66,18 +67,18 @@ func (d *demo) setUp(ctx context.Context) (err error) {
 	if err := d.ground.raise(ctx); err != nil {
 		return err
 	}
-	if d.fra1, err = d.node(d.bin, "fra1", "127.0.0.1"); err != nil {
+	if d.fra1, err = d.Node(ctx, d.bin, "fra1", "127.0.0.1"); err != nil {
 		return err
 	}
-	if d.sin1, err = d.node(d.bin, "sin1", "127.0.0.2"); err != nil {
+	if d.sin1, err = d.Node(ctx, d.bin, "sin1", "127.0.0.2"); err != nil {
 		return err
 	}
-	if d.link, err = link.Open("127.0.0.3:0", d.sin1.address); err != nil {
+	if d.link, err = link.Open("127.0.0.3:0", d.sin1.Address); err != nil {
 		return err
 	}
-	d.later(func(context.Context) error { return d.link.Close() })
+	d.Later(func(context.Context) error { return d.link.Close() })
 	rows := [][]string{}
-	for _, n := range []*node{d.fra1, d.sin1} {
+	for _, n := range []*stage.Node{d.fra1, d.sin1} {
 		row, err := d.raise(ctx, n)
 		if err != nil {
 			return err
@@ -90,22 +91,22 @@ func (d *demo) setUp(ctx context.Context) (err error) {
 
 // raise starts the daemon of a machine and introduces it. Others reach sin1 over
 // the link only.
-func (d *demo) raise(ctx context.Context, n *node) ([]string, error) {
-	advertise := n.address
+func (d *demo) raise(ctx context.Context, n *stage.Node) ([]string, error) {
+	advertise := n.Address
 	if n == d.sin1 {
 		advertise = d.link.Address()
 	}
-	if err := n.configure(advertise, ""); err != nil {
+	if err := n.Configure(advertise, ""); err != nil {
 		return nil, err
 	}
-	if err := n.start(ctx, d.stage); err != nil {
+	if err := n.Start(ctx, d.Stage); err != nil {
 		return nil, err
 	}
-	key, err := n.run(ctx, "identity")
+	key, err := n.Run(ctx, "identity")
 	if err != nil {
 		return nil, err
 	}
-	return []string{n.name, n.address, fmt.Sprintf("pid %d", n.pid()), d.ground.describe(n.name), "key " + brief(key)}, nil
+	return []string{n.Name, n.Address, fmt.Sprintf("pid %d", n.PID()), d.ground.describe(n.Name), "key " + brief(key)}, nil
 }
 
 // brief shortens a key for the eye.
@@ -113,15 +114,15 @@ func brief(key string) string { return key[:min(len(key), 16)] + "…" }
 
 // pair has each node pin the other's key, by a token that serves once.
 func (d *demo) pair(ctx context.Context) error {
-	token, err := d.sin1.run(ctx, "pair")
+	token, err := d.sin1.Run(ctx, "pair")
 	if err != nil {
 		return err
 	}
 	var paired control.PairAcceptResponse
-	if err := d.fra1.ask(ctx, &paired, "pair", token); err != nil {
+	if err := d.fra1.Ask(ctx, &paired, "pair", token); err != nil {
 		return err
 	}
-	if _, err := d.fra1.run(ctx, "pair", token); err == nil {
+	if _, err := d.fra1.Run(ctx, "pair", token); err == nil {
 		return errors.New("a pairing token was taken twice")
 	}
 	d.good("antipode pair: one token, and each has the other's key pinned. A second use was refused.")
@@ -133,17 +134,17 @@ func (d *demo) pair(ctx context.Context) error {
 func (d *demo) configureBoth(ctx context.Context) error {
 	size := d.ground.sizes()
 	err := errors.Join(
-		d.fra1.configure(d.fra1.address, fmt.Sprintf("[[job]]\nid = %q\ndriver = %q\ndatasets = [%q]\nevery = %q\n"+
+		d.fra1.Configure(d.fra1.Address, fmt.Sprintf("[[job]]\nid = %q\ndriver = %q\ndatasets = [%q]\nevery = %q\n"+
 			"replicate_to = [\"sin1\"]\nrpo = \"1m\"\nrate_limit = %q\nmay_promote = true\nkeep = %s\n",
 			job, d.ground.driver(), d.ground.dataset(), size.every, size.rate, keepHere)),
-		d.sin1.configure(d.link.Address(), fmt.Sprintf("[[accept]]\nfrom = \"fra1\"\ndriver = %q\ninto = %q\nlive = %q\n"+
+		d.sin1.Configure(d.link.Address(), fmt.Sprintf("[[accept]]\nfrom = \"fra1\"\ndriver = %q\ninto = %q\nlive = %q\n"+
 			"rpo = \"1m\"\nprotect = %q\nkeep = %s\n", d.ground.driver(), d.ground.into(), d.ground.live(), size.protect, keepThere)),
 	)
 	if err != nil {
 		return err
 	}
-	for _, n := range []*node{d.sin1, d.fra1} {
-		if _, err := n.run(ctx, "reload"); err != nil {
+	for _, n := range []*stage.Node{d.sin1, d.fra1} {
+		if _, err := n.Run(ctx, "reload"); err != nil {
 			return err
 		}
 	}
@@ -153,7 +154,7 @@ func (d *demo) configureBoth(ctx context.Context) error {
 // line asks fra1 how its dataset stands to sin1.
 func (d *demo) line(ctx context.Context) (status.Pair, error) {
 	var s status.Status
-	if err := d.fra1.ask(ctx, &s, "status"); err != nil {
+	if err := d.fra1.Ask(ctx, &s, "status"); err != nil {
 		return status.Pair{}, err
 	}
 	for _, j := range s.Jobs {
@@ -171,7 +172,7 @@ func (d *demo) line(ctx context.Context) (status.Pair, error) {
 
 // watch looks at the line until look is content.
 func (d *demo) watch(ctx context.Context, look func(status.Pair) bool) error {
-	return until(ctx, func() (bool, error) {
+	return stage.Until(ctx, func() (bool, error) {
 		p, err := d.line(ctx)
 		return err == nil && look(p), err
 	})
@@ -232,30 +233,30 @@ func points(dir string) ([]string, error) {
 func (d *demo) retention(ctx context.Context) error {
 	d.chapter("Retention, on each side by its own policy")
 	var destroyed []string
-	err := until(ctx, func() (bool, error) {
+	err := stage.Until(ctx, func() (bool, error) {
 		destroyed = nil
 		rows := [][]string{}
 		for _, side := range []struct {
-			n          *node
+			n          *stage.Node
 			verb, keep string
 			list       func(context.Context) ([]string, error)
 		}{
 			{d.fra1, "made", "keep = " + keepHere, d.ground.made},
 			{d.sin1, "received", fmt.Sprintf("keep = %s, protect = %q", keepThere, d.ground.sizes().protect), d.ground.received},
 		} {
-			gone, err := side.n.events("destroyed")
+			gone, err := side.n.Events("destroyed")
 			if err != nil {
 				return false, err
 			}
 			left, err := side.list(ctx)
 			if err != nil || len(gone) == 0 {
-				d.progress("waiting for %s to prune ...", side.n.name)
+				d.progress("waiting for %s to prune ...", side.n.Name)
 				return false, err
 			}
 			last := gone[len(gone)-1]
-			destroyed = append(destroyed, fmt.Sprintf("%s destroyed %s: %s.", side.n.name, last.Snapshot, last.Why))
+			destroyed = append(destroyed, fmt.Sprintf("%s destroyed %s: %s.", side.n.Name, last.Snapshot, last.Why))
 			rows = append(rows, []string{
-				side.n.name, side.keep, fmt.Sprintf("%d %s", len(left)+len(gone), side.verb),
+				side.n.Name, side.keep, fmt.Sprintf("%d %s", len(left)+len(gone), side.verb),
 				fmt.Sprintf("%d destroyed", len(gone)), fmt.Sprintf("%d left", len(left)),
 			})
 		}

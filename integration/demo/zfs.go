@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"antipode/integration/stage"
 )
 
 // poolBytes is the size of a pool's file; what is not written takes no room.
@@ -17,7 +19,7 @@ const poolBytes = 1 << 30
 
 // zfs stands on two pools, each on a sparse file.
 type zfs struct {
-	stage    *stage
+	stage    *stage.Stage
 	fra, sin string // names of the pools
 	version  string
 }
@@ -39,7 +41,7 @@ func missingZFS() string {
 }
 
 func (z *zfs) raise(ctx context.Context) error {
-	out, err := tool(ctx, "zfs", "version")
+	out, err := stage.Tool(ctx, "zfs", "version")
 	if err != nil {
 		return err
 	}
@@ -61,40 +63,40 @@ func poolName(host string) string { return fmt.Sprintf("antipode-%s-%d", host, o
 
 // pool makes one, mounted in the stage's directory.
 func (z *zfs) pool(ctx context.Context, name, host string) error {
-	image := filepath.Join(z.stage.dir, host+".img")
+	image := filepath.Join(z.stage.Dir, host+".img")
 	if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, poolBytes)); err != nil {
 		return err
 	}
-	_, err := tool(ctx, "zpool", "create", "-o", "cachefile=none", "-O", "compression=on", "-m", filepath.Join(z.stage.dir, host), name, image)
+	_, err := stage.Tool(ctx, "zpool", "create", "-o", "cachefile=none", "-O", "compression=on", "-m", filepath.Join(z.stage.Dir, host), name, image)
 	if err == nil {
-		z.stage.later(func(ctx context.Context) error { return z.destroy(ctx, name) })
+		z.stage.Later(func(ctx context.Context) error { return z.destroy(ctx, name) })
 	}
 	return err
 }
 
 // destroy destroys a pool that is there; it waits a little for its last users.
 func (z *zfs) destroy(ctx context.Context, name string) error {
-	return until(ctx, func() (bool, error) {
-		if _, err := tool(ctx, "zpool", "list", name); err != nil {
+	return stage.Until(ctx, func() (bool, error) {
+		if _, err := stage.Tool(ctx, "zpool", "list", name); err != nil {
 			return true, nil
 		}
-		_, err := tool(ctx, "zpool", "destroy", "-f", name)
+		_, err := stage.Tool(ctx, "zpool", "destroy", "-f", name)
 		return err == nil, nil
 	})
 }
 
 func (z *zfs) makeDataset(ctx context.Context) error {
-	_, err := tool(ctx, "zfs", "create", z.dataset())
+	_, err := stage.Tool(ctx, "zfs", "create", z.dataset())
 	return err
 }
 
 func (z *zfs) driver() string  { return "zfs" }
 func (z *zfs) dataset() string { return z.fra + "/srv" }
-func (z *zfs) root() string    { return filepath.Join(z.stage.dir, "fra1/srv") }
+func (z *zfs) root() string    { return filepath.Join(z.stage.Dir, "fra1/srv") }
 func (z *zfs) into() string    { return z.sin + "/replicas" }
 func (z *zfs) live() string    { return z.sin + "/live" }
 func (z *zfs) liveDir(live string) string {
-	return filepath.Join(z.stage.dir, "sin1", strings.TrimPrefix(live, z.sin))
+	return filepath.Join(z.stage.Dir, "sin1", strings.TrimPrefix(live, z.sin))
 }
 
 func (z *zfs) describe(host string) string {
@@ -108,7 +110,7 @@ func (z *zfs) received(ctx context.Context) ([]string, error) {
 }
 
 func (z *zfs) snapshots(ctx context.Context, dataset string) ([]string, error) {
-	out, err := tool(ctx, "zfs", "list", "-H", "-d", "1", "-t", "snapshot", "-o", "name", "-s", "createtxg", dataset)
+	out, err := stage.Tool(ctx, "zfs", "list", "-H", "-d", "1", "-t", "snapshot", "-o", "name", "-s", "createtxg", dataset)
 	var names []string
 	for line := range strings.Lines(out) {
 		if _, name, _ := strings.Cut(strings.TrimSpace(line), "@"); strings.HasPrefix(name, "antipode_"+job+"_") {
@@ -120,7 +122,7 @@ func (z *zfs) snapshots(ctx context.Context, dataset string) ([]string, error) {
 
 // look mounts the snapshot.
 func (z *zfs) look(_ context.Context, snapshot string) (string, func() error, error) {
-	dir := filepath.Join(z.stage.dir, "look")
+	dir := filepath.Join(z.stage.Dir, "look")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", nil, err
 	}
@@ -132,8 +134,8 @@ func (z *zfs) look(_ context.Context, snapshot string) (string, func() error, er
 
 // lose exports the pool, once the send that its daemon left has ended.
 func (z *zfs) lose(ctx context.Context) (string, error) {
-	err := until(ctx, func() (bool, error) {
-		_, err := tool(ctx, "zpool", "export", "-f", z.fra)
+	err := stage.Until(ctx, func() (bool, error) {
+		_, err := stage.Tool(ctx, "zpool", "export", "-f", z.fra)
 		return err == nil, nil
 	})
 	return "Its pool is exported.", err
