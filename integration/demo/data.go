@@ -226,6 +226,9 @@ func (m *maker) correspond() {
 	}
 }
 
+// note is one more letter in the place of the last one.
+func (m *maker) note() { m.file("mail/outbox/note.eml", 1024+m.below(14<<10)) }
+
 func (m *maker) update() {
 	for range 16 {
 		m.write("db/table-1.ibd", 0, m.below(m.sizes.tableBytes>>16)<<16, 64<<10)

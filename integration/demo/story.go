@@ -229,11 +229,15 @@ func points(dir string) ([]string, error) {
 	return names, err
 }
 
-// retention shows that both sides prune by their own policy.
+// retention shows that both sides prune by their own policy. Users go on writing
+// meanwhile: what nobody writes to gets no snapshots, and then nothing has to go.
 func (d *demo) retention(ctx context.Context) error {
 	d.chapter("Retention, on each side by its own policy")
 	var destroyed []string
 	err := stage.Until(ctx, func() (bool, error) {
+		if d.data.note(); d.data.err != nil {
+			return false, d.data.err
+		}
 		destroyed = nil
 		rows := [][]string{}
 		for _, side := range []struct {
