@@ -142,6 +142,9 @@ func (b *bench) antipode(ctx context.Context) (c copied, err error) {
 	if c.took, c.stream, err = p.trigger(ctx); err != nil {
 		return copied{}, err
 	}
+	if c.stream < b.bytes {
+		return copied{}, fmt.Errorf("the run that was timed sent %d bytes of %d", c.stream, b.bytes)
+	}
 	daemonsNow, allNow, err := p.cpu()
 	if err != nil {
 		return copied{}, err

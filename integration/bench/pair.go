@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"antipode/daemon/control"
+	"antipode/fsdrivers/dataset"
 	"antipode/integration/stage"
 )
 
@@ -27,6 +28,7 @@ type pair struct {
 // address where that is "". rate is the job's limit, "" for none.
 func (b *bench) pair(ctx context.Context, rate string, via func(target string) (string, error)) (*pair, error) {
 	p := &pair{dataset: b.dataset}
+	b.Later(b.forget) // when the daemons have stopped
 	var err error
 	if p.target, err = b.Volume(ctx, "target", volumeBytes); err != nil {
 		return nil, err
@@ -52,6 +54,18 @@ func (b *bench) pair(ctx context.Context, rate string, via func(target string) (
 		}
 	}
 	return p, nil
+}
+
+// forget removes the snapshots that a daemon made. The next one would send the old
+// ones when it starts, before anybody looks at the time.
+func (b *bench) forget(ctx context.Context) error {
+	own := filepath.Join(b.dataset, dataset.Dir)
+	snapshots, err := filepath.Glob(filepath.Join(own, "antipode_"+job+"_*"))
+	if err != nil || len(snapshots) == 0 {
+		return err
+	}
+	_, err = stage.Tool(ctx, "btrfs", append([]string{"subvolume", "delete"}, append(snapshots, own)...)...)
+	return err
 }
 
 // configure gives both nodes their work. The job has no schedule: it runs when
