@@ -156,7 +156,7 @@ func (c *checker) offer(ctx context.Context, object, name string, o wire.Offer, 
 	var need int64
 	for _, path := range c.d.Board.Datasets(w.job.ID) {
 		snapshots, err := w.source.Snapshots(ctx, path)
-		if err != nil || len(snapshots) == 0 || heldBase(snapshots, w.job.ID, name) != "" {
+		if err != nil || len(snapshots) == 0 || mayHaveBase(snapshots, w.job.ID, name) {
 			continue
 		}
 		if usage, err := w.source.Space(ctx, path); err == nil {

@@ -53,7 +53,7 @@ func (c *checker) tooLong(ctx context.Context, object, name string, path dataset
 		return // said above
 	}
 	snapshots, err := w.source.Snapshots(ctx, path)
-	if err != nil || len(snapshots) == 0 || heldBase(snapshots, w.job.ID, name) != "" {
+	if err != nil || len(snapshots) == 0 || mayHaveBase(snapshots, w.job.ID, name) {
 		return
 	}
 	mark, err := w.source.Mark(ctx, path)

@@ -12,6 +12,7 @@ import (
 	"antipode/daemon/forecast"
 	"antipode/daemon/policy"
 	"antipode/daemon/prune"
+	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
 	"antipode/transport/wire"
 )
@@ -213,6 +214,9 @@ func (c *checker) settles(w *work, datasets int) {
 	}
 	n, unsent := s.Away(j.Keep, j.Backlog, j.Location, policy.Week, ticks)
 	pins := "on Btrfs the base keeps what was overwritten since, which status and min_free watch"
+	if _, can := w.source.(fsdrivers.Bookmarker); can {
+		pins = "once no rule keeps it, as a bookmark, which keeps no data"
+	}
 	c.add(control.Good, object, fmt.Sprintf("if a target is away for a week, each dataset has %d snapshots then, %d of them not there yet (backlog %d); the base stays, and %s",
 		n, unsent, j.Backlog, pins), "")
 }
@@ -231,7 +235,7 @@ func (c *checker) firstCopies(ctx context.Context, w *work, name string, paths [
 	count := 0
 	for _, path := range paths {
 		list, err := w.source.Snapshots(ctx, path)
-		if err != nil || heldBase(list, w.job.ID, name) != "" {
+		if err != nil || mayHaveBase(list, w.job.ID, name) {
 			continue
 		}
 		count++

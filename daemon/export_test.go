@@ -31,6 +31,11 @@ func (d *Daemon) Check(ctx context.Context) (control.CheckResponse, error) {
 	return d.check(ctx, control.CheckRequest{})
 }
 
+// CheckDeep is the verb check --deep.
+func (d *Daemon) CheckDeep(ctx context.Context) (control.CheckResponse, error) {
+	return d.check(ctx, control.CheckRequest{Deep: true})
+}
+
 // IssueToken is the verb pair.
 func (d *Daemon) IssueToken() (control.PairResponse, error) { return d.pairing.issue() }
 

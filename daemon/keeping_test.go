@@ -113,6 +113,32 @@ func TestAPrintedPlanIsExecutedAsItIs(t *testing.T) {
 	})
 }
 
+func TestADryRunTellsWhatItWouldFree(t *testing.T) {
+	runPair(t, func(p *pair) {
+		const size = 1 << 20
+		p.fra1.config.Jobs[0].Keep = policy.Keep{}
+		p.startBoth()
+		for range 6 {
+			p.write("big", strings.Repeat(time.Now().Format(time.RFC3339), size/20))
+			after(time.Hour)
+		}
+		p.fra1.stop()
+		p.fra1.config.Jobs[0].Keep = policy.Keep{Last: 1}
+		p.fra1.disk.Stick() // the run at the start prunes nothing
+		p.start(p.fra1)
+		p.fra1.disk.Unstick()
+		r, err := p.fra1.daemon.Prune(p.t.Context(), pruneRequest{Job: "db", DryRun: true})
+		if err != nil || len(r.Runs) != 1 || len(r.Runs[0].Prunes) != 1 {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		shown := r.Runs[0].Prunes[0]
+		doomed := int64(len(prune.Doomed(shown.Verdicts)))
+		if doomed < 3 || shown.Frees.Kind != control.About || shown.Frees.Bytes < (doomed-2)*size || shown.Frees.Bytes > doomed*size {
+			t.Errorf("%d go, which frees %+v; want about %d bytes each", doomed, shown.Frees, size)
+		}
+	})
+}
+
 func TestTheBrakeStopsARunAndIsReleasedByCommand(t *testing.T) {
 	runPair(t, func(p *pair) {
 		p.fra1.config.Jobs[0].Keep = policy.Keep{}

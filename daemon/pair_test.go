@@ -54,6 +54,7 @@ type node struct {
 	daemon *daemon.Daemon
 	ahead  time.Duration // how far its clock is ahead of the bubble's
 	slow   time.Duration // each destroy on it takes as long
+	marks  bool          // its file system has bookmarks
 	hook   func(ctx context.Context, argv []string, env map[string]string) error
 	crash  func() // ends the daemon without any grace for its disk
 	stop   func() // ends it gracefully
@@ -85,10 +86,16 @@ type fakes struct {
 	disk *fake.Disk
 	now  func() time.Time
 	slow time.Duration // each destroy takes as long
+	// marks says that the file system has bookmarks.
+	marks bool
 }
 
 func (f fakes) Source(_ policy.Driver, include policy.Names) (fsdrivers.Source, error) {
-	return f.disk.SourceWith(include.Match), nil
+	source := f.disk.SourceWith(include.Match)
+	if f.marks {
+		return fake.Bookmarking{Source: source}, nil
+	}
+	return source, nil
 }
 
 func (f fakes) Target(a policy.Accept) (fsdrivers.Target, error) {
@@ -178,7 +185,7 @@ func (p *pair) start(n *node) {
 	cfg, ahead := n.config, n.ahead
 	now := func() time.Time { return time.Now().Add(ahead) }
 	d, err := daemon.New(daemon.Options{
-		Config: &cfg, Identity: p.identity[n.name], Drivers: fakes{n.disk, now, n.slow}, Ledger: history, Listener: listener,
+		Config: &cfg, Identity: p.identity[n.name], Drivers: fakes{n.disk, now, n.slow, n.marks}, Ledger: history, Listener: listener,
 		Dial: p.net.Dial, Now: now, Log: zerolog.New(zerolog.NewTestWriter(t)).Level(p.level), Version: "test",
 		Reload: func() (*config.Config, error) { next := n.config; return &next, nil },
 		Tell: func(_ context.Context, _ []string, _ time.Duration, env map[string]string) error {

@@ -11,6 +11,7 @@ import (
 	"antipode/daemon/policy"
 	"antipode/daemon/prune"
 	"antipode/daemon/send"
+	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
 )
 
@@ -157,17 +158,12 @@ func (r *retention) object() string {
 	return "accept from " + r.name
 }
 
-// freer is a driver that can tell how much room destroying snapshots makes.
-type freer interface {
-	Frees(ctx context.Context, d dataset.Path, list []dataset.Snapshot) (int64, error)
-}
-
 // frees asks a driver that can tell; Btrfs knows it only with quotas.
 func frees(ctx context.Context, by any, path dataset.Path, doomed []prune.Verdict) control.Estimate {
 	if len(doomed) == 0 {
 		return control.Estimate{Kind: control.About}
 	}
-	can, ok := by.(freer)
+	can, ok := by.(fsdrivers.Freer)
 	if !ok {
 		return control.Estimate{Kind: control.Unknown}
 	}
@@ -220,8 +216,9 @@ func (d *Daemon) sourceInput(w *work, points []dataset.Snapshot) prune.Input {
 	in := prune.Input{
 		Side: prune.Source, Points: points, Keep: w.job.Keep, Backlog: w.job.Backlog, Location: w.job.Location, Now: d.Now(),
 	}
+	_, in.Bookmarks = w.source.(fsdrivers.Bookmarker)
 	for _, name := range w.job.ReplicateTo {
-		in.Peers = append(in.Peers, prune.Peer{Name: name, Base: heldBase(points, w.job.ID, name)})
+		in.Peers = append(in.Peers, prune.Peer{Name: name, Base: heldBase(points, w.job.ID, name), Hold: send.BaseTag(w.job.ID, name)})
 	}
 	return in
 }
@@ -234,6 +231,12 @@ func heldBase(points []dataset.Snapshot, job, peer string) dataset.ID {
 		}
 	}
 	return ""
+}
+
+// mayHaveBase reports whether a peer may have a point of the list: one that is held
+// for it, or a bookmark, of which nothing tells whose it is.
+func mayHaveBase(points []dataset.Snapshot, job, peer string) bool {
+	return heldBase(points, job, peer) != "" || slices.ContainsFunc(points, func(s dataset.Snapshot) bool { return s.Bookmark })
 }
 
 // remember writes what retention destroyed into history.

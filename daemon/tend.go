@@ -12,6 +12,7 @@ import (
 	"antipode/daemon/policy"
 	"antipode/daemon/prune"
 	"antipode/daemon/status"
+	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
 )
 
@@ -187,7 +188,7 @@ type yielding struct {
 }
 
 // yieldAfter is how many points are destroyed before it is looked again.
-const yieldAfter = 50
+const yieldAfter = 500
 
 // Destroy removes one point. errPromoted.
 func (y yielding) Destroy(ctx context.Context, path dataset.Path, s dataset.Snapshot) error {
@@ -221,9 +222,9 @@ func (f destroyFunc) Destroy(ctx context.Context, path dataset.Path, s dataset.S
 	return f(ctx, path, s)
 }
 
-// Frees tells what the driver can tell.
+// Frees implements fsdrivers.Freer, as far as the driver is one.
 func (y yielding) Frees(ctx context.Context, path dataset.Path, list []dataset.Snapshot) (int64, error) {
-	if can, ok := y.Destroyer.(freer); ok {
+	if can, ok := y.Destroyer.(fsdrivers.Freer); ok {
 		return can.Frees(ctx, path, list)
 	}
 	return 0, errors.ErrUnsupported

@@ -38,3 +38,22 @@ type Mover interface {
 	// receive runs), ErrRefused (no path for a replica).
 	Move(ctx context.Context, d dataset.Dataset, to dataset.Path) error
 }
+
+// Bookmarker keeps bases without their data, on a source.
+type Bookmarker interface {
+	// Bookmark keeps the identity of s as a base for increments, for next to no space,
+	// and takes the tags off s that it stands in for, once it is durable. As long as s
+	// is there it is no part of any list; once s is gone it is listed as a snapshot
+	// with Bookmark set, and goes when that is destroyed. It needs no hold: to hold it
+	// is success. Doing it again is success. Errors: ErrNotFound, ErrChanged,
+	// ErrRefused (the file system cannot).
+	Bookmark(ctx context.Context, d dataset.Path, s dataset.Snapshot, instead ...dataset.Tag) error
+}
+
+// Freer tells what destroying snapshots gives back, on either side.
+type Freer interface {
+	// Frees answers a hint in bytes: what goes with the snapshots of the list and
+	// with nothing but all of them together. Those that are gone count nothing.
+	// Errors: of a dataset that cannot be looked at.
+	Frees(ctx context.Context, d dataset.Path, list []dataset.Snapshot) (bytes int64, err error)
+}

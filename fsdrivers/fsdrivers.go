@@ -99,7 +99,8 @@ type Destroyer interface {
 	// that is gone is success. It is durable on return and does not wait for
 	// the file system to give the space back. A pin keeps the snapshot unless s
 	// carries the same one: then the caller has seen that it ended, and it goes
-	// too. Errors: ErrChanged, ErrHeld (also for any hold of ours), ErrStuck.
+	// too. A bookmark of the snapshot stays; with Bookmark set that goes, and nothing
+	// else. Errors: ErrChanged, ErrHeld (also for any hold of ours), ErrStuck.
 	Destroy(ctx context.Context, d dataset.Path, s dataset.Snapshot) error
 }
 

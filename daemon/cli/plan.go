@@ -164,7 +164,10 @@ func (p *printer) prune(x prunePreview, all bool) {
 	for _, v := range x.Verdicts {
 		if v.Destroy || all {
 			fate := "keep"
-			if v.Destroy {
+			switch {
+			case v.Bookmark:
+				fate = "bookmark"
+			case v.Destroy:
 				fate = "destroy"
 			}
 			rows = append(rows, []string{fate, v.Snapshot.Name, reasons(v)})

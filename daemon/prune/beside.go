@@ -11,16 +11,22 @@ import (
 func isBeside(s dataset.Snapshot) bool { return s.Bookmark || s.Foreign }
 
 // beside decides where the list has such. What comes after a base among them is not
-// on its peer yet, as after any other base.
+// on its peer yet, as after any other base. Nothing tells whose base a bookmark is: a
+// peer without another has, as far as its backlog goes, what the oldest one stands for.
 func (d *Decider) beside(in Input) []Verdict {
 	all := byOrder(in.Points)
 	peers := in.Peers
-	in.Peers = slices.Clone(peers)
-	for i, p := range peers {
+	in.Peers, in.after = nil, map[string]uint64{}
+	oldest := slices.IndexFunc(all, func(s dataset.Snapshot) bool { return s.Bookmark })
+	for _, p := range peers {
 		at := slices.IndexFunc(all, func(s dataset.Snapshot) bool { return s.ID == p.Base })
-		if at >= 0 && isBeside(all[at]) {
-			in.Peers[i] = Peer{Name: p.Name, past: all[at].Order}
+		switch {
+		case p.Base.IsZero() && oldest >= 0:
+			in.after[p.Name] = all[oldest].Order
+		case at >= 0 && isBeside(all[at]):
+			p.Base, in.after[p.Name] = "", all[at].Order
 		}
+		in.Peers = append(in.Peers, p)
 	}
 	in.Points = slices.DeleteFunc(slices.Clone(all), isBeside)
 	judged := d.Decide(in)

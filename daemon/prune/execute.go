@@ -22,6 +22,12 @@ type ManyDestroyer interface {
 	DestroyAll(ctx context.Context, d dataset.Path, list []dataset.Snapshot) []error
 }
 
+// Bookmarker is a Destroyer that can keep a base without its data. The bookmark is
+// durable before any of the tags is taken off.
+type Bookmarker interface {
+	Bookmark(ctx context.Context, d dataset.Path, s dataset.Snapshot, instead ...dataset.Tag) error
+}
+
 // batch bounds what is handed to a ManyDestroyer at once: ctx is looked at in
 // between, and a crash leaves at most so many without their line in history.
 const batch = 1000
@@ -32,6 +38,11 @@ const batch = 1000
 // their reasons, also beside an error. A snapshot that has got a hold or
 // another identity in the meantime is left alone, the rest goes on, and the
 // error tells of it; any other error, or the end of ctx, stops it.
+//
+// A base becomes a bookmark in two phases. First the bookmark is made, and takes the
+// place of the holds that were seen on the snapshot; then the snapshot goes. Cut off
+// in between there is one base too many, never one too few. A base that cannot be
+// bookmarked stays, and holds back nothing else.
 func Execute(ctx context.Context, d dataset.Path, verdicts []Verdict, by Destroyer) ([]Verdict, error) {
 	many, ok := by.(ManyDestroyer)
 	if !ok {
@@ -45,6 +56,8 @@ func Execute(ctx context.Context, d dataset.Path, verdicts []Verdict, by Destroy
 		}
 		some := doomed[:min(batch, len(doomed))]
 		doomed = doomed[len(some):]
+		some, err := bookmark(ctx, d, some, by)
+		errs = append(errs, err)
 		for i, err := range many.DestroyAll(ctx, d, snapshotsOf(some)) {
 			if err == nil {
 				done = append(done, some[i])
@@ -57,6 +70,28 @@ func Execute(ctx context.Context, d dataset.Path, verdicts []Verdict, by Destroy
 		}
 	}
 	return done, errors.Join(errs...)
+}
+
+// bookmark is the first phase. It returns the verdicts without those whose bookmark
+// could not be made.
+func bookmark(ctx context.Context, d dataset.Path, verdicts []Verdict, by Destroyer) ([]Verdict, error) {
+	var errs []error
+	var ready []Verdict
+	for _, v := range verdicts {
+		if v.Bookmark {
+			b, can := by.(Bookmarker)
+			err := errors.ErrUnsupported
+			if can {
+				err = b.Bookmark(ctx, d, v.Snapshot, v.Snapshot.Holds...)
+			}
+			if err != nil {
+				errs = append(errs, fmt.Errorf("bookmark %s of %s (%s), which stays: %w", v.Snapshot.Name, d, v.Snapshot.ID, err))
+				continue
+			}
+		}
+		ready = append(ready, v)
+	}
+	return ready, errors.Join(errs...)
 }
 
 // Doomed are the verdicts that destroy, in their order.

@@ -45,7 +45,7 @@ func (g *Groups) Apply(verdicts []Verdict) {
 			continue
 		}
 		if w, stays := g.kept[v.Snapshot.Name]; stays {
-			v.Destroy, v.Reasons = false, []Reason{{Kind: Group, Rule: w.kind, Ref: string(w.dataset)}}
+			v.Destroy, v.Bookmark, v.Reasons = false, false, []Reason{{Kind: Group, Rule: w.kind, Ref: string(w.dataset)}}
 		}
 	}
 }

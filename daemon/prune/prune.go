@@ -77,6 +77,11 @@ type Input struct {
 	// not count them, so that empty points cannot flush it. Nil where nothing
 	// can tell: then all count.
 	Unchanged map[dataset.ID]bool
+	// Bookmarks says that a base may live on as a bookmark: one that nothing but the
+	// peers needs goes, and leaves that.
+	Bookmarks bool
+
+	after map[string]uint64 // the Order of what a peer has at least, by its name, where that is none that rules count; see beside
 }
 
 // Peer is a far side of the dataset.
@@ -87,14 +92,16 @@ type Peer struct {
 	// (its durable hold protects it). One that is not among Points makes the
 	// input contradict itself, and nothing is destroyed.
 	Base dataset.ID
-	// past is the Order of a base that no rule counts; see beside.
-	past uint64
+	// Hold is the tag by which the base is held for it.
+	Hold dataset.Tag
 }
 
 // Verdict is what becomes of one snapshot.
 type Verdict struct {
 	Snapshot dataset.Snapshot `json:"snapshot"`
 	Destroy  bool             `json:"destroy"`
+	// Bookmark says that it is a base, and has to leave a bookmark.
+	Bookmark bool `json:"bookmark,omitempty"`
 	// Reasons has at least one entry: all that keep it, or why it goes. It may
 	// share memory with other verdicts: append, never change.
 	Reasons []Reason `json:"reasons"`
@@ -194,11 +201,14 @@ func (d *Decider) verdicts() []Verdict {
 	begin := 0
 	for i, end := range d.ends {
 		v := &d.out[i]
-		v.Snapshot, v.Destroy, v.Reasons = d.points[i], false, d.reasons[begin:end:end]
-		if begin == end {
+		v.Snapshot, v.Destroy, v.Bookmark, v.Reasons = d.points[i], false, false, d.reasons[begin:end:end]
+		switch {
+		case begin == end:
 			v.Destroy, v.Reasons = d.orphan(v.Snapshot.Pin)
-		} else if d.every != nil {
+		case d.every != nil:
 			v.Reasons = append(v.Reasons, d.every...)
+		case d.Bookmarks && d.isOnlyBase(v.Reasons):
+			v.Destroy, v.Bookmark, v.Reasons = true, true, d.bookmarked(v.Reasons)
 		}
 		begin = end
 	}

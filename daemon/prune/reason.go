@@ -28,7 +28,7 @@ type Reason struct {
 // Kind is what a reason follows from.
 type Kind string
 
-// Reasons to keep a snapshot, and Expired, the only reason to destroy one.
+// Reasons to keep a snapshot, and Expired and Bookmark, those to destroy one.
 const (
 	Newest    Kind = "newest"    // the recovery point
 	Held      Kind = "held"      // has a hold of ours
@@ -45,10 +45,11 @@ const (
 	Monthly   Kind = "monthly"
 	Yearly    Kind = "yearly"
 	Within    Kind = "within"
-	Group     Kind = "group"   // another snapshot of the same instant stays
-	NoRule    Kind = "no-rule" // the policy has no keep rule
-	Frozen    Kind = "frozen"  // nothing is destroyed now, and why
-	Expired   Kind = "expired" // nothing keeps it
+	Group     Kind = "group"    // another snapshot of the same instant stays
+	NoRule    Kind = "no-rule"  // the policy has no keep rule
+	Frozen    Kind = "frozen"   // nothing is destroyed now, and why
+	Expired   Kind = "expired"  // nothing keeps it
+	Bookmark  Kind = "bookmark" // nothing but a peer needs it, for which a bookmark is enough
 )
 
 // IsNeed reports whether a snapshot with a reason of this kind must outlive any
@@ -88,6 +89,8 @@ func (r Reason) Text() string {
 		return "no keep rule is set"
 	case Frozen:
 		return r.Ref
+	case Bookmark:
+		return "nothing keeps its data; a bookmark stays as the base of " + r.Ref
 	case Expired:
 		if !r.At.IsZero() {
 			return fmt.Sprintf("nothing keeps it, its pin ended %s", utc(r.At))

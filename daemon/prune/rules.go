@@ -74,17 +74,17 @@ func (d *Decider) keepUnsent() {
 		return
 	}
 	for _, peer := range d.Peers {
-		first := len(d.points)
-		switch {
-		case !peer.Base.IsZero():
-			first = d.find(peer.Base) + 1
-		case peer.past > 0:
-			first = slices.IndexFunc(d.points, func(s dataset.Snapshot) bool { return s.Order > peer.past })
+		from := d.find(peer.Base) + 1
+		if peer.Base.IsZero() {
+			order, bookmarked := d.after[peer.Name]
+			if !bookmarked {
+				continue // a first copy: what it sends is held, and needs nothing in between
+			}
+			for from < len(d.points) && d.points[from].Order <= order {
+				from++
+			}
 		}
-		if first < 0 || first == len(d.points) {
-			continue // a first copy among others: what it sends is held, and needs nothing in between
-		}
-		unsent := d.since(first)
+		unsent := d.since(from)
 		b := d.Backlog
 		if len(unsent) <= b {
 			d.keepLast(Reason{Kind: Unsent, Rule: Last, Ref: peer.Name, Of: b}, unsent)

@@ -22,10 +22,13 @@ const (
 	Returns     Ability = "Returner"
 	Includes    Ability = "Outsider"
 	Resumes     Ability = "Resumer"
+	Nests       Ability = "Nester"
 	Compares    Ability = "fsdrivers.Comparer"
 	Versions    Ability = "fsdrivers.Versioner"
 	Moves       Ability = "fsdrivers.Mover"
 	DestroysAll Ability = "fsdrivers.ManyDestroyer"
+	Frees       Ability = "fsdrivers.Freer"
+	Bookmarks   Ability = "fsdrivers.Bookmarker"
 )
 
 // abilities tell of a Harness what it can do. What both drivers may have, both or
@@ -40,10 +43,13 @@ var abilities = map[Ability]func(Harness) bool{
 	Returns:     is[Returner],
 	Includes:    is[Outsider],
 	Resumes:     func(h Harness) bool { r, tells := h.(Resumer); return !tells || r.Resumes() },
+	Nests:       func(h Harness) bool { n, tells := h.(Nester); return !tells || n.Nests() },
 	Compares:    func(h Harness) bool { return has[fsdrivers.Comparer](h.Source()) },
 	Versions:    func(h Harness) bool { return onEither[fsdrivers.Versioner](h) },
 	Moves:       func(h Harness) bool { return has[fsdrivers.Mover](h.Target()) },
 	DestroysAll: func(h Harness) bool { return onEither[fsdrivers.ManyDestroyer](h) },
+	Bookmarks:   func(h Harness) bool { return has[fsdrivers.Bookmarker](h.Source()) },
+	Frees:       func(h Harness) bool { return onEither[fsdrivers.Freer](h) },
 }
 
 func has[T any](v any) bool { _, ok := v.(T); return ok }

@@ -111,6 +111,12 @@ type Resumer interface {
 	Resumes() bool
 }
 
+// Nester tells whether datasets may lie below datasets; with a Harness that is none
+// they may.
+type Nester interface {
+	Nests() bool
+}
+
 // Settler lets as much time pass as its file system needs to be sure that what
 // changes next is told from what changed last.
 type Settler interface {
@@ -159,6 +165,7 @@ func groups() []group {
 	need := func(a ...Ability) []Ability { return a }
 	return []group{
 		{"list", listCases(), nil},
+		{"nested", nestedCases(), need(Nests)},
 		{"snapshot", snapshotCases(), nil},
 		{"transfer", transferCases(), nil},
 		{"refuse", refuseCases(), nil},
@@ -169,6 +176,8 @@ func groups() []group {
 		{"foreign", foreignCases(), need(Copies)},
 		{"keep", onBothSides(keepCases()), nil},
 		{"keep many", onBothSides(manyCases()), need(DestroysAll)},
+		{"free", onBothSides(freeCases()), need(Frees)},
+		{"bookmark", bookmarkCases(), need(Bookmarks)},
 		{"by hand", byHandCases(), need(Removes)},
 		{"mark", markCases(), nil},
 		{"activate", activateCases(), nil},
@@ -180,6 +189,7 @@ func groups() []group {
 		{"version by hand", versionByHandCases(), need(Versions, Removes)},
 		{"compare", compareCases(), need(Compares)},
 		{"move", moveCases(), need(Moves)},
+		{"move nested", moveNestedCases(), need(Moves, Nests)},
 		{"move outside", moveOutsideCases(), need(Moves, Guards)},
 		{"include", includeCases(), need(Includes)},
 		{"include and compare", includeCompareCases(), need(Includes, Compares)},

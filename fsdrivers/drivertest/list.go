@@ -10,8 +10,6 @@ import (
 
 func listCases() []testCase {
 	return []testCase{
-		{"a deep search finds what is below, sorted", deepSearch},
-		{"a shallow search finds the dataset alone", shallowSearch},
 		{"a deep search may start at a directory", searchDirectory},
 		{"what is no dataset is told from what is not there", notDataset},
 		{"a source does not find read-only datasets", findReadOnly},
@@ -19,6 +17,15 @@ func listCases() []testCase {
 		{"an identity outlives the driver", identityDurable},
 		{"a target finds its replicas under the source's names", findReplicas},
 		{"a target without replicas finds none", findNoReplicas},
+	}
+}
+
+// nestedCases have datasets below datasets.
+func nestedCases() []testCase {
+	return []testCase{
+		{"a deep search finds what is below, sorted", deepSearch},
+		{"a shallow search finds the dataset alone", shallowSearch},
+		{"replicas are apart", replicasApart},
 	}
 }
 

@@ -18,7 +18,6 @@ func transferCases() []testCase {
 		{"many files are sent", sendMany},
 		{"a received snapshot has the announced identity and times", receivedFacts},
 		{"received snapshots are listed in the order in which they came", receivedOrder},
-		{"replicas are apart", replicasApart},
 		{"a stream is consumed to its end of file", consumesAll},
 		{"a stream may come in small pieces", smallPieces},
 		{"a step that is published is answered without reading", answeredWithoutReading},

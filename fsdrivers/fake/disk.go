@@ -124,7 +124,10 @@ func (d *Disk) free() int64 {
 	return max(0, d.size-d.ballast-d.used)
 }
 
-func (d *Disk) count() (sum int64) {
+func (d *Disk) count() int64 { return d.countBut(nil) }
+
+// countBut leaves out what only those snapshots hold.
+func (d *Disk) countBut(but map[*snapshot]bool) (sum int64) {
 	seen := map[*blob]bool{}
 	add := func(c content) {
 		for _, b := range c {
@@ -136,7 +139,9 @@ func (d *Disk) count() (sum int64) {
 	}
 	shelve := func(s shelf) {
 		for _, snap := range s.snaps {
-			add(snap.files)
+			if !but[snap] {
+				add(snap.files)
+			}
 		}
 	}
 	for _, v := range d.live {

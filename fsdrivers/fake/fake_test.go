@@ -34,7 +34,7 @@ func newHarness(t *testing.T, resumable bool) *harness {
 	return h
 }
 
-func (h *harness) Source() fsdrivers.Source { return h.source }
+func (h *harness) Source() fsdrivers.Source { return fake.Bookmarking{Source: h.source} }
 func (h *harness) Target() fsdrivers.Target { return h.target }
 func (h *harness) Now() time.Time           { return time.Date(2026, 4, 1, 0, 0, 0, 0, time.UTC) }
 

@@ -14,9 +14,10 @@ import (
 
 // shelf is the snapshots and the mark of one dataset, on either side.
 type shelf struct {
-	snaps   map[string]*snapshot
-	mark    dataset.Mark
-	changes uint64 // of all that can be listed of it
+	snaps     map[string]*snapshot
+	bookmarks map[dataset.ID]*snapshot // bases whose data take no room; hidden by a snapshot of that identity
+	mark      dataset.Mark
+	changes   uint64 // of all that can be listed of it
 }
 
 // snapshot is one point in time. Its files never change.
@@ -101,6 +102,13 @@ func (s *side) Snapshots(ctx context.Context, d dataset.Path) ([]dataset.Snapsho
 	for _, snap := range found.snaps {
 		all = append(all, snap.view())
 	}
+	for id, snap := range found.bookmarks {
+		if found.byID(id) == nil {
+			v := snap.Snapshot
+			v.Bookmark = true
+			all = append(all, v)
+		}
+	}
 	slices.SortFunc(all, func(a, b dataset.Snapshot) int { return int(a.Order) - int(b.Order) })
 	return all, nil
 }
@@ -120,6 +128,11 @@ func (s *side) Destroy(ctx context.Context, d dataset.Path, snap dataset.Snapsho
 		return fmt.Errorf("destroy snapshot %s of %s: %w", snap.Name, d, err)
 	}
 	defer leave()
+	if found != nil && snap.Bookmark {
+		delete(found.bookmarks, snap.ID)
+		found.touch()
+		return nil
+	}
 	if found == nil || found.snaps[snap.Name] == nil {
 		return nil
 	}
@@ -154,6 +167,9 @@ func (s *side) Hold(ctx context.Context, d dataset.Path, snap dataset.Snapshot, 
 		return fmt.Errorf("hold %s of %s: %w", snap.Name, d, err)
 	}
 	defer leave()
+	if found != nil && found.bookmarks[snap.ID] != nil && found.byID(snap.ID) == nil {
+		return nil
+	}
 	if found == nil || found.snaps[snap.Name] == nil {
 		return fmt.Errorf("hold %s of %s: %w", snap.Name, d, dataset.ErrNotFound)
 	}

@@ -201,6 +201,9 @@ func (s *Source) encode(step dataset.Step) (*encoder, *snapshot, error) {
 	}
 	base := v.byID(step.From.ID)
 	if base == nil {
+		base = v.bookmarks[step.From.ID]
+	}
+	if base == nil {
 		return nil, nil, fmt.Errorf("base %s: %w", step.From.ID, dataset.ErrBaseMissing)
 	}
 	return newEncoder(base.ID, to.ID, base.files, to.files), to, nil

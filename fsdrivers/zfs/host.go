@@ -301,21 +301,5 @@ func (t *tool) release(ctx context.Context, ds string, tag dataset.Tag, keep []d
 	})
 }
 
-// destroy destroys a snapshot that still has its identity. One that is gone is
-// success. Errors: ErrChanged, ErrHeld.
-func (t *tool) destroy(ctx context.Context, ds string, s dataset.Snapshot) error {
-	e, err := t.find(ctx, ds, s)
-	if err != nil {
-		return unless(err, dataset.ErrNotFound)
-	}
-	if err = t.releaseEnded(ctx, ds, e, s.Pin); err == nil {
-		_, err = t.run(ctx, ds, "destroy", e.name)
-	}
-	if errors.Is(err, dataset.ErrBusy) { // a hold, or a send that runs
-		err = fmt.Errorf("%w: %w", dataset.ErrHeld, err)
-	}
-	return unless(err, errNothing, dataset.ErrNotFound)
-}
-
 // commaList joins property names.
 func commaList(props ...string) string { return strings.Join(props, ",") }

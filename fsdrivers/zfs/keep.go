@@ -9,39 +9,10 @@ import (
 	"antipode/fsdrivers/dataset"
 )
 
-// Destroy implements fsdrivers.Destroyer. A base that is only a bookmark any more
-// is destroyed like a snapshot.
-func (s *Source) Destroy(ctx context.Context, d dataset.Path, snap dataset.Snapshot) error {
-	name, err := s.name(d)
-	if err != nil {
-		return unless(err, dataset.ErrNotFound)
-	}
-	defer s.changed(name, false)
-	if err := ownName(snap.Name); err != nil {
-		return err
-	}
-	if err := s.zfs.destroy(ctx, name, snap); err != nil {
-		return fmt.Errorf("destroy %s@%s: %w", name, snap.Name, err)
-	}
-	all, err := s.zfs.list(ctx, name)
-	if err != nil {
-		return unless(err, dataset.ErrNotFound)
-	}
-	for _, e := range all {
-		if e.isBookmark() && e.isOurs() && e.id() == snap.ID {
-			_, err := s.zfs.run(ctx, name, "destroy", e.name)
-			if unless(err, dataset.ErrNotFound) != nil {
-				return fmt.Errorf("destroy %s: %w", e.name, err)
-			}
-		}
-	}
-	return nil
-}
+var _ fsdrivers.Bookmarker = (*Source)(nil)
 
-// Bookmark keeps the identity of a snapshot as a base for increments after the
-// snapshot is destroyed, for almost no space. Doing it again is success. Errors:
-// ErrNotFound, ErrChanged.
-func (s *Source) Bookmark(ctx context.Context, d dataset.Path, snap dataset.Snapshot) error {
+// Bookmark implements fsdrivers.Bookmarker.
+func (s *Source) Bookmark(ctx context.Context, d dataset.Path, snap dataset.Snapshot, instead ...dataset.Tag) error {
 	name, err := s.name(d)
 	if err != nil {
 		return fmt.Errorf("bookmark: %w", err)
@@ -53,6 +24,11 @@ func (s *Source) Bookmark(ctx context.Context, d dataset.Path, snap dataset.Snap
 	defer s.changed(name, false)
 	if err := s.zfs.bookmark(ctx, e, name); err != nil {
 		return fmt.Errorf("bookmark %s: %w", e.name, err)
+	}
+	for _, tag := range instead {
+		if _, err := s.zfs.run(ctx, name, "release", ns+string(tag), e.name); unless(err, errNothing) != nil {
+			return fmt.Errorf("release %s of %s: %w", tag, e.name, err)
+		}
 	}
 	return nil
 }

@@ -120,15 +120,6 @@ func (t *tool) setPin(ctx context.Context, ds string, s dataset.Snapshot, p *dat
 	return err
 }
 
-// releaseEnded takes off the pin that the caller has seen to have ended.
-func (t *tool) releaseEnded(ctx context.Context, ds string, e entry, p *dataset.Pin) error {
-	if p == nil {
-		return nil
-	}
-	_, err := t.run(ctx, ds, "release", pinTagOf(*p), e.name)
-	return unless(err, errNothing)
-}
-
 // Pin implements fsdrivers.Pinner.
 func (s *Source) Pin(ctx context.Context, d dataset.Path, snap dataset.Snapshot, p dataset.Pin) error {
 	return s.setPin(ctx, d, snap, &p)

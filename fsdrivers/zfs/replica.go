@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -212,71 +211,4 @@ func (t *Target) lineageOf(ctx context.Context, d dataset.Path, s dataset.Snapsh
 		return nil, fmt.Errorf("%s@%s has another identity than %s: %w", named.name, s.Name, s.ID, dataset.ErrChanged)
 	}
 	return nil, fmt.Errorf("%s (%s) of %s: %w", s.Name, s.ID, d, dataset.ErrNotFound)
-}
-
-// Destroy implements fsdrivers.Destroyer. Where the newest point goes, the head
-// goes back to the one before, or no increment would fit; where the last goes, the
-// lineage goes with it, unless something else needs it.
-func (t *Target) Destroy(ctx context.Context, d dataset.Path, snap dataset.Snapshot) error {
-	release, err := t.claim(d)
-	if errors.Is(err, dataset.ErrBusy) {
-		release = func() {} // a receive runs: its base is kept by the kernel
-	}
-	defer release()
-	defer t.changed(d)()
-	l, err := t.lineageOf(ctx, d, snap)
-	if err != nil {
-		if err := unless(err, dataset.ErrNotFound); err != nil {
-			return fmt.Errorf("destroy: %w", err)
-		}
-		return nil
-	}
-	if err := t.destroyIn(ctx, l, snap); err != nil {
-		return fmt.Errorf("destroy %s@%s: %w", l.name, snap.Name, err)
-	}
-	return nil
-}
-
-func (t *Target) destroyIn(ctx context.Context, l *lineage, snap dataset.Snapshot) error {
-	all := l.snapshots()
-	newest := len(all) > 0 && all[len(all)-1].id() == snap.ID
-	untouched := l.prop("written") == "0" && l.token() == "" && l.prop(propLive) == ""
-	if newest && untouched && len(all) > 1 {
-		if err := t.zfs.set(ctx, l.name, propRewind, string(all[len(all)-2].id())); err != nil {
-			return err
-		}
-	}
-	if err := t.zfs.destroy(ctx, l.name, snap); err != nil {
-		if newest && untouched && len(all) > 1 {
-			err = errors.Join(err, t.zfs.unset(ctx, l.name, propRewind))
-		}
-		return err
-	}
-	switch {
-	case !newest || !untouched:
-		return nil
-	case len(all) > 1:
-		return t.rewind(ctx, l.name, string(all[len(all)-2].id()))
-	case l.prop(propMark) == "" && l.prop(propActive) == "":
-		// Without -r or -f: what has something below it stays.
-		_, err := t.zfs.run(ctx, l.name, "destroy", l.name)
-		return unless(err, dataset.ErrHeld, dataset.ErrBusy, dataset.ErrNotFound)
-	}
-	return nil
-}
-
-// rewind takes the head back to the newest snapshot, if that is the one that was
-// written down. It undoes only what the destroyed point had brought.
-func (t *Target) rewind(ctx context.Context, ds, to string) error {
-	all, err := t.zfs.list(ctx, ds)
-	if err != nil {
-		return err
-	}
-	all = slices.DeleteFunc(all, func(e entry) bool { return !e.isSnapshot() })
-	if len(all) > 0 && string(all[len(all)-1].id()) == to {
-		if _, err := t.zfs.run(ctx, ds, "rollback", all[len(all)-1].name); err != nil {
-			return fmt.Errorf("take %s back to its newest point: %w", ds, err)
-		}
-	}
-	return t.zfs.unset(ctx, ds, propRewind)
 }

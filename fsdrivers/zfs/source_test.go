@@ -289,41 +289,6 @@ func TestEstimate(t *testing.T) {
 	}
 }
 
-func TestDestroyLooksAtTheIdentityFirst(t *testing.T) {
-	look := "list -Hp -t snapshot -o name,guid,createtxg tank/db@antipode_a"
-	snap := dataset.Snapshot{Name: "antipode_a", ID: idOf(10)}
-	for name, c := range map[string]struct {
-		rules []rule
-		err   error
-		last  string
-	}{
-		"there":     {[]rule{{Args: look, Out: "tank/db@antipode_a\t10\t5\n"}, {Args: "destroy"}, {Args: "list"}}, nil, "destroy tank/db@antipode_a"},
-		"gone":      {[]rule{{Args: look, Code: 1, Err: "cannot open 'tank/db@antipode_a': dataset does not exist\n"}, {Args: "list"}}, nil, ""},
-		"made anew": {[]rule{{Args: look, Out: "tank/db@antipode_a\t99\t5\n"}}, dataset.ErrChanged, ""},
-		"held": {[]rule{
-			{Args: look, Out: "tank/db@antipode_a\t10\t5\n"},
-			{Args: "destroy", Code: 1, Err: "cannot destroy snapshot tank/db@antipode_a: dataset is busy\n"},
-		}, dataset.ErrHeld, "destroy tank/db@antipode_a"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := script(t, c.rules...)
-			err := s.source(nil).Destroy(t.Context(), "tank/db", snap)
-			if !errors.Is(err, c.err) || c.err == nil && err != nil {
-				t.Errorf("got %v, want %v", err, c.err)
-			}
-			var destroys []string
-			for _, call := range s.calls() {
-				if strings.HasPrefix(call, "destroy") {
-					destroys = append(destroys, call)
-				}
-			}
-			if got := strings.Join(destroys, ", "); got != c.last {
-				t.Errorf("destroyed %q, want %q", got, c.last)
-			}
-		})
-	}
-}
-
 func TestACommandThatHangsIsGivenUp(t *testing.T) {
 	s := script(t, rule{Args: "set", Hang: true})
 	src := NewSource(Options{Binary: s.binary(), GiveUp: 200 * time.Millisecond})

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -121,58 +120,66 @@ func (f filesystems) unlock(t *testing.T, snapshot string) error {
 
 func (volumes) unlock(*testing.T, string) error { return nil }
 
-// volumes hold their files as a length and a JSON object at their beginning.
+// volumes hold their files each in a place of its own, so that writing one leaves the
+// blocks of the others alone, and where they are at their beginning.
 type volumes struct{}
 
-const volumeSize = "48M"
+const (
+	volumeSize  = "48M"
+	volumeBlock = 16 << 10
+	tableSize   = 4 * volumeBlock // room for 8 bytes of length and the table
+)
+
+// place is where a file of a volume is. It has the blocks up to End.
+type place struct{ At, Size, End int64 }
 
 func (volumes) make(t *testing.T, ds string) error {
-	_, err := run(t, "zfs", "create", "-s", "-V", volumeSize, "-o", "volblocksize=16k", ds)
+	_, err := run(t, "zfs", "create", "-s", "-V", volumeSize, "-o", fmt.Sprint("volblocksize=", volumeBlock), ds)
 	return err
 }
 
-func load(path string) (map[string][]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
+// table reads where the files of a volume are.
+func table(f *os.File) (map[string]place, error) {
+	all := make(map[string]place)
+	head := make([]byte, tableSize)
+	if _, err := f.ReadAt(head, 0); err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	all := make(map[string][]byte)
-	var length [8]byte
-	if _, err := io.ReadFull(f, length[:]); err != nil {
-		return nil, err
-	}
-	n := binary.LittleEndian.Uint64(length[:])
+	n := binary.LittleEndian.Uint64(head)
 	if n == 0 {
 		return all, nil
 	}
-	text := make([]byte, n)
-	if _, err := io.ReadFull(f, text); err != nil {
-		return nil, err
+	if n > tableSize-8 {
+		return nil, fmt.Errorf("a table of %d bytes", n)
 	}
-	return all, json.Unmarshal(text, &all)
+	return all, json.Unmarshal(head[8:8+n], &all)
 }
 
 func (volumes) write(_ *testing.T, ds, file string, data []byte) error {
-	return change(ds, func(all map[string][]byte) { all[file] = data })
+	return change(ds, func(f *os.File, all map[string]place) error {
+		p := all[file]
+		size := int64(len(data))
+		if p.At+size > p.End {
+			p.At = tableSize
+			for _, other := range all {
+				p.At = max(p.At, other.End)
+			}
+			p.End = p.At + (size+volumeBlock-1)/volumeBlock*volumeBlock
+		}
+		p.Size = size
+		all[file] = p
+		_, err := f.WriteAt(data, p.At)
+		return err
+	})
 }
 
 func (volumes) remove(_ *testing.T, ds, file string) error {
-	return change(ds, func(all map[string][]byte) { delete(all, file) })
+	return change(ds, func(_ *os.File, all map[string]place) error { delete(all, file); return nil })
 }
 
-// change rewrites the files of a volume.
-func change(ds string, do func(all map[string][]byte)) error {
+// change does something to the files of a volume, and writes where they are then.
+func change(ds string, do func(f *os.File, all map[string]place) error) (err error) {
 	path, err := zvol.Device(ds)
-	if err != nil {
-		return err
-	}
-	all, err := load(path)
-	if err != nil {
-		return err
-	}
-	do(all)
-	text, err := json.Marshal(all)
 	if err != nil {
 		return err
 	}
@@ -180,8 +187,25 @@ func change(ds string, do func(all map[string][]byte)) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteAt(append(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text...), 0)
-	return errors.Join(err, f.Sync(), f.Close())
+	defer func() { err = errors.Join(err, f.Close()) }()
+	all, err := table(f)
+	if err != nil {
+		return err
+	}
+	if err := do(f, all); err != nil {
+		return err
+	}
+	text, err := json.Marshal(all)
+	if err != nil {
+		return err
+	}
+	if len(text) > tableSize-8 {
+		return fmt.Errorf("%s has too many files", ds)
+	}
+	if _, err := f.WriteAt(append(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text...), 0); err != nil {
+		return err
+	}
+	return f.Sync()
 }
 
 func (volumes) read(_ *testing.T, ds, file string) ([]byte, error) {
@@ -189,15 +213,22 @@ func (volumes) read(_ *testing.T, ds, file string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := load(path)
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	data, ok := all[file]
+	defer f.Close()
+	all, err := table(f)
+	if err != nil {
+		return nil, err
+	}
+	p, ok := all[file]
 	if !ok {
 		return nil, fmt.Errorf("%s in %s: %w", file, ds, fs.ErrNotExist)
 	}
-	return data, nil
+	data := make([]byte, p.Size)
+	_, err = f.ReadAt(data, p.At)
+	return data, err
 }
 
 // readSnapshot reads a clone: a replica's volumes have no devices.

@@ -162,6 +162,12 @@ func (h *harness) MakeDir(name string) dataset.Path {
 	return h.Path(name)
 }
 
+// Nests implements drivertest.Nester: nothing lies below a volume.
+func (h *harness) Nests() bool {
+	_, flat := h.lab.files.(volumes)
+	return !flat
+}
+
 // HardNames are the hardest that ZFS takes, with room for @ and a name behind.
 func (h *harness) HardNames() []string {
 	room := 230 - len(h.Path("dir/")) - len(h.into()) - len("antipode_drivertest_01")

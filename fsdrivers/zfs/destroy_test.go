@@ -1,0 +1,252 @@
+package zfs
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"antipode/fsdrivers/dataset"
+)
+
+// destroys are the destroy commands so far.
+func (s *scripted) destroys() (all []string) {
+	for _, call := range s.calls() {
+		if strings.HasPrefix(call, "destroy") {
+			all = append(all, call)
+		}
+	}
+	return all
+}
+
+func snap(name string, guid uint64) dataset.Snapshot {
+	return dataset.Snapshot{Name: "antipode_" + name, ID: idOf(guid)}
+}
+
+const lookAtDB = "list -Hp -d 1 -t snapshot,bookmark -o name,guid,createtxg -s createtxg tank/db"
+
+func TestDestroyLooksAtTheIdentityFirst(t *testing.T) {
+	there := rule{Args: lookAtDB, Out: "tank/db@antipode_a\t10\t5\ntank/db#antipode_a\t10\t5\n"}
+	busy := rule{Args: "destroy", Code: 1, Err: "cannot destroy snapshot tank/db@antipode_a: dataset is busy\n"}
+	mark := snap("a", 10)
+	mark.Bookmark = true
+	for name, c := range map[string]struct {
+		snap  dataset.Snapshot
+		rules []rule
+		err   error
+		want  string
+	}{
+		"there":                       {snap("a", 10), []rule{there, {Args: "holds"}, {Args: "destroy"}}, nil, "destroy tank/db@antipode_a"},
+		"a bookmark":                  {mark, []rule{there, {Args: "destroy"}}, nil, "destroy tank/db#antipode_a"},
+		"gone":                        {snap("a", 10), []rule{{Args: lookAtDB}}, nil, ""},
+		"with its dataset":            {snap("a", 10), []rule{{Args: lookAtDB, Code: 1, Err: "cannot open 'tank/db': dataset does not exist\n"}}, nil, ""},
+		"made anew":                   {snap("a", 11), []rule{there}, dataset.ErrChanged, ""},
+		"not ours":                    {dataset.Snapshot{Name: "daily", ID: idOf(10)}, []rule{there}, dataset.ErrRefused, ""},
+		"held by us":                  {snap("a", 10), []rule{there, {Args: "holds", Out: "tank/db@antipode_a\torg.antipode:base.x\tnow\n"}}, dataset.ErrHeld, ""},
+		"held by others":              {snap("a", 10), []rule{there, {Args: "holds", Out: "tank/db@antipode_a\tbackup\tnow\n"}}, dataset.ErrHeld, ""},
+		"held since it was looked at": {snap("a", 10), []rule{there, {Args: "holds"}, busy}, dataset.ErrHeld, "destroy tank/db@antipode_a"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := script(t, c.rules...)
+			err := s.source(nil).Destroy(t.Context(), "tank/db", c.snap)
+			if !errors.Is(err, c.err) || c.err == nil && err != nil {
+				t.Errorf("got %v, want %v", err, c.err)
+			}
+			if got := strings.Join(s.destroys(), ", "); got != c.want {
+				t.Errorf("destroyed %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// crowd is a thousand snapshots, as they are listed and as they are to go.
+func crowd() (out string, list []dataset.Snapshot) {
+	for i := range uint64(1000) {
+		s := snap(fmt.Sprintf("db_20260101T%06dZ", i), 1000+i)
+		list = append(list, s)
+		out += fmt.Sprintf("tank/db@%s\t%d\t%d\n", s.Name, 1000+i, 5000+i)
+	}
+	return out, list
+}
+
+func TestAThousandSnapshotsAreAFewCommands(t *testing.T) {
+	out, list := crowd()
+	s := script(t, rule{Args: lookAtDB, Out: out}, rule{Args: "holds"}, rule{Args: "destroy"})
+	for i, err := range s.source(nil).DestroyAll(t.Context(), "tank/db", list) {
+		if err != nil {
+			t.Fatalf("%s: %v", list[i].Name, err)
+		}
+	}
+	if n := len(s.calls()); n > 4 {
+		t.Errorf("it took %d processes, want at most 4", n)
+	}
+	var named []string
+	for _, call := range s.destroys() {
+		if len(call) > maxArgBytes+100 {
+			t.Errorf("a command line of %d bytes", len(call))
+		}
+		named = append(named, strings.Split(strings.TrimPrefix(call, "destroy tank/db@"), ",")...)
+	}
+	if len(named) != len(list) || named[0] != list[0].Name || !slices.IsSorted(named) {
+		t.Errorf("%d were named, want %d, oldest first", len(named), len(list))
+	}
+}
+
+// TestEachOfManyIsAnsweredFor: zfs destroys all that a command names or none, so one
+// that got a hold in the meantime must not keep the others.
+func TestEachOfManyIsAnsweredFor(t *testing.T) {
+	var out string
+	var list []dataset.Snapshot
+	for i, name := range []string{"a", "b", "c", "d", "e"} {
+		list = append(list, snap(name, uint64(10+i)))
+		out += fmt.Sprintf("tank/db@antipode_%s\t%d\t%d\n", name, 10+i, 10+i)
+	}
+	list[4].ID = idOf(99)
+	list = append(list, snap("gone", 50))
+	busy := rule{Code: 1, Err: "cannot destroy snapshot tank/db@antipode_c: dataset is busy\n"}
+	rules := []rule{{Args: lookAtDB, Out: out}, {Args: "holds", Out: "tank/db@antipode_b\torg.antipode:base.x\tnow\n"}}
+	for _, args := range []string{"destroy tank/db@antipode_a,antipode_c,antipode_d", "destroy tank/db@antipode_c,antipode_d", "destroy tank/db@antipode_c"} {
+		busy.Args = args
+		rules = append(rules, busy)
+	}
+	s := script(t, append(rules, rule{Args: "destroy"})...)
+	answers := s.source(nil).DestroyAll(t.Context(), "tank/db", list)
+	for i, want := range []error{nil, dataset.ErrHeld, dataset.ErrHeld, nil, dataset.ErrChanged, nil} {
+		if !errors.Is(answers[i], want) || want == nil && answers[i] != nil {
+			t.Errorf("%s: got %v, want %v", list[i].Name, answers[i], want)
+		}
+	}
+	if got := s.destroys(); !slices.Contains(got, "destroy tank/db@antipode_a") || !slices.Contains(got, "destroy tank/db@antipode_d") {
+		t.Errorf("destroyed %q, want a and d among them", got)
+	}
+}
+
+func TestAnErrorOfThePoolLeavesTheRest(t *testing.T) {
+	out, list := crowd()
+	s := script(t, rule{Args: lookAtDB, Out: out}, rule{Args: "holds"},
+		rule{Args: "destroy", Code: 1, Err: "cannot destroy snapshots: pool I/O is currently suspended\n"})
+	for _, err := range s.source(nil).DestroyAll(t.Context(), "tank/db", append(list, snap("gone", 5))[:1000]) {
+		if !errors.Is(err, dataset.ErrStuck) {
+			t.Fatalf("got %v, want stuck", err)
+		}
+	}
+	if n := len(s.destroys()); n != 1 {
+		t.Errorf("%d commands were tried on it, want 1", n)
+	}
+}
+
+func TestAPinThatEndedGoesWithItsSnapshotAlone(t *testing.T) {
+	pin := dataset.Pin{Why: "audit", At: theTime()}
+	seen, unseen := snap("a", 10), snap("b", 11)
+	seen.Pin = &pin
+	s := script(t, rule{Args: lookAtDB, Out: "tank/db@antipode_a\t10\t5\ntank/db@antipode_b\t11\t6\n"},
+		rule{Args: "holds", Out: fmt.Sprintf("tank/db@antipode_a\t%s\tnow\ntank/db@antipode_b\t%s\tnow\n", pinTagOf(pin), pinTagOf(pin))},
+		rule{Args: "release"}, rule{Args: "destroy"})
+	answers := s.source(nil).DestroyAll(t.Context(), "tank/db", []dataset.Snapshot{seen, unseen})
+	if answers[0] != nil || !errors.Is(answers[1], dataset.ErrHeld) {
+		t.Errorf("got %v, want the one gone whose pin was seen", answers)
+	}
+	if want := "release " + pinTagOf(pin) + " tank/db@antipode_a"; !slices.Contains(s.calls(), want) || len(s.destroys()) != 1 {
+		t.Errorf("got %q, want %q and one destroyed", s.calls(), want)
+	}
+}
+
+// lineage of src/db with the points a, b and c, and somebody's snapshot between them.
+func pointed(more ...rule) []rule {
+	return append([]rule{
+		{Args: getLineages, Out: lineageOut("dst/into/src/db", "written", "0")},
+		{Args: "holds"},
+		{Args: "set"},
+		{Args: "inherit"},
+		{Args: "rollback"},
+		{Args: "destroy"},
+	}, more...)
+}
+
+const (
+	pointsABC = "dst/into/src/db@antipode_a\t10\t5\ndst/into/src/db@daily\t40\t6\ndst/into/src/db@antipode_b\t11\t7\ndst/into/src/db@antipode_c\t12\t8\n"
+	pointsA   = "dst/into/src/db@antipode_a\t10\t5\ndst/into/src/db@daily\t40\t6\n"
+)
+
+// TestTheHeadGoesBackToWhatIsLeft: not to what goes with the newest point.
+func TestTheHeadGoesBackToWhatIsLeft(t *testing.T) {
+	s, tg := target(t, pointed(rule{Args: "list", Times: 1, Out: pointsABC}, rule{Args: "list", Out: pointsA})...)
+	answers := tg.DestroyAll(t.Context(), "src/db", []dataset.Snapshot{snap("c", 12), snap("b", 11)})
+	if answers[0] != nil || answers[1] != nil {
+		t.Fatal(answers)
+	}
+	calls := s.calls()
+	at := func(want string) int { return slices.Index(calls, want) }
+	older, note := at("destroy dst/into/src/db@antipode_b"), at("set "+propRewind+"="+string(idOf(40))+" dst/into/src/db")
+	newest, back := at("destroy dst/into/src/db@antipode_c"), at("rollback dst/into/src/db@daily")
+	if older < 0 || note < older || newest < note || back < newest {
+		t.Errorf("got %q, want the older one destroyed, the way back noted, the newest destroyed, and the head taken back", calls)
+	}
+}
+
+func TestManyPointsOfAReplicaAreAFewCommands(t *testing.T) {
+	out, list := crowd()
+	s, tg := target(t, pointed(rule{Args: "list", Out: strings.ReplaceAll(out, "tank/db@", "dst/into/src/db@")})...)
+	before := len(s.calls())
+	for i, err := range tg.DestroyAll(t.Context(), "src/db", list[:999]) {
+		if err != nil {
+			t.Fatalf("%s: %v", list[i].Name, err)
+		}
+	}
+	if n := len(s.calls()) - before; n > 6 {
+		t.Errorf("it took %d processes, want at most 6", n)
+	}
+	other := list[3]
+	other.ID = idOf(7)
+	if err := tg.Destroy(t.Context(), "src/db", other); !errors.Is(err, dataset.ErrChanged) {
+		t.Errorf("another identity: %v, want changed", err)
+	}
+}
+
+// TestABookmarkIsMadeBeforeAnythingIsLetGo: the other way round a crash could leave
+// no base.
+func TestABookmarkIsMadeBeforeAnythingIsLetGo(t *testing.T) {
+	look := rule{Args: "list -Hp -t snapshot", Out: "tank/db@antipode_a\t10\t5\n"}
+	there := rule{Args: "bookmark", Code: 1, Err: "cannot create bookmark 'tank/db#antipode_a': bookmark exists\n"}
+	release := rule{Args: "release org.antipode:base.db.sin1 tank/db@antipode_a", Code: 1, Err: "cannot release hold from snapshot 'tank/db@antipode_a': no such tag on this dataset\n"}
+	for name, c := range map[string]struct {
+		rules []rule
+		err   error
+		last  string
+	}{
+		"made":         {[]rule{look, {Args: "bookmark tank/db@antipode_a tank/db#antipode_a"}, release}, nil, release.Args},
+		"made before":  {[]rule{look, there, {Args: "get", Out: props("tank/db#antipode_a", "guid", "10")}, release}, nil, release.Args},
+		"of another":   {[]rule{look, there, {Args: "get", Out: props("tank/db#antipode_a", "guid", "11")}}, dataset.ErrExists, ""},
+		"an old pool":  {[]rule{look, {Args: "bookmark", Code: 1, Err: "cannot create bookmark 'tank/db#antipode_a': bookmark feature not enabled\n"}}, dataset.ErrRefused, ""},
+		"made anew":    {[]rule{{Args: "list -Hp -t snapshot", Out: "tank/db@antipode_a\t99\t5\n"}}, dataset.ErrChanged, ""},
+		"gone already": {[]rule{{Args: "list", Code: 1, Err: "cannot open 'tank/db@antipode_a': dataset does not exist\n"}}, dataset.ErrNotFound, ""},
+	} {
+		s := script(t, c.rules...)
+		err := s.source(nil).Bookmark(t.Context(), "tank/db", snap("a", 10), "base.db.sin1")
+		if !errors.Is(err, c.err) || c.err == nil && err != nil {
+			t.Errorf("%s: got %v, want %v", name, err, c.err)
+		}
+		if calls := s.calls(); c.last != "" && calls[len(calls)-1] != c.last || c.last == "" && strings.Contains(strings.Join(calls, "\n"), "release") {
+			t.Errorf("%s: got %q, want %q last", name, calls, c.last)
+		}
+	}
+}
+
+func TestWhatGoesIsAskedOfZFS(t *testing.T) {
+	s := script(t, rule{Args: "destroy -n -v -p tank/db@antipode_a,antipode_b", Out: "destroy\ttank/db@antipode_a\ndestroy\ttank/db@antipode_b\nreclaim\t4096\n"},
+		rule{Args: "destroy -n", Code: 1, Err: "could not find any snapshots to destroy; check snapshot names.\n"})
+	mark := snap("m", 3)
+	mark.Bookmark = true
+	src := s.source(nil)
+	if n, err := src.Frees(t.Context(), "tank/db", []dataset.Snapshot{snap("a", 1), snap("b", 2), mark}); n != 4096 || err != nil {
+		t.Errorf("got %d, %v, want 4096", n, err)
+	}
+	if n, err := src.Frees(t.Context(), "tank/db", []dataset.Snapshot{snap("gone", 1)}); n != 0 || err != nil {
+		t.Errorf("of what is gone: got %d, %v, want 0", n, err)
+	}
+	s.rules(rule{Args: "destroy -n", Out: "reclaim\tmuch\n"})
+	if _, err := src.Frees(t.Context(), "tank/db", []dataset.Snapshot{snap("a", 1)}); err == nil {
+		t.Error("a size that is no number was read")
+	}
+}
