@@ -47,8 +47,8 @@ func (t *Target) activate(ctx context.Context, d dataset.Path, snap dataset.Snap
 	if what := checkName(t.live + "/" + string(d) + "." + aside); what != "" {
 		return done, fmt.Errorf("%s/%s.%s: %s: %w", t.live, d, aside, what, dataset.ErrRefused)
 	}
-	t.settling.Lock()
-	defer t.settling.Unlock()
+	t.places.Lock()
+	defer t.places.Unlock()
 	defer t.changed(d)()
 	l, err := t.lineageOf(ctx, d, snap)
 	if err != nil {

@@ -21,6 +21,7 @@
 //	INTO/<part of a path>        org.antipode:placeholder    a parent that was never received
 //	<lineage>                    org.antipode:incoming       the step that it takes in, or took in last
 //	                             org.antipode:key            the pinned wrapped key; raw if there is one
+//	                             org.antipode:move           the path that it is being moved to
 //	                             org.antipode:rewind         the point that the head goes back to
 //	                             org.antipode:mark, activation
 //	                             org.antipode:live            it was activated in place

@@ -28,6 +28,9 @@ type rule struct {
 func TestMain(m *testing.M) {
 	switch base := filepath.Base(os.Args[0]); base {
 	case "zfs":
+		if _, err := os.Stat(poolFile(filepath.Dir(os.Args[0]))); err == nil {
+			os.Exit(simulate(filepath.Dir(os.Args[0]), os.Args[1:]))
+		}
 		os.Exit(play(filepath.Dir(os.Args[0]), strings.Join(os.Args[1:], " ")))
 	case "zpool":
 		os.Exit(play(filepath.Dir(os.Args[0]), strings.Join(append([]string{base}, os.Args[1:]...), " ")))

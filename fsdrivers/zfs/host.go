@@ -29,6 +29,7 @@ const (
 	propRewind  = ns + "rewind"
 	propActive  = ns + "activation"
 	propLive    = ns + "live"
+	propMove    = ns + "move"
 	on          = "on"
 	keyAny      = "any" // of propKey: the next wrapped key is taken and pinned
 )

@@ -153,6 +153,8 @@ func (t *Target) Unpin(ctx context.Context, d dataset.Path, snap dataset.Snapsho
 }
 
 func (t *Target) setPin(ctx context.Context, d dataset.Path, snap dataset.Snapshot, p *dataset.Pin) error {
+	t.places.RLock()
+	defer t.places.RUnlock()
 	defer t.changed(d)()
 	l, err := t.lineageOf(ctx, d, snap)
 	if err == nil {
@@ -208,6 +210,8 @@ func (s *Source) Holds(ctx context.Context, d dataset.Path) ([]fsdrivers.Hold, e
 
 // Holds implements fsdrivers.HoldLister.
 func (t *Target) Holds(ctx context.Context, d dataset.Path) ([]fsdrivers.Hold, error) {
+	t.places.RLock()
+	defer t.places.RUnlock()
 	r, err := t.replica(ctx, d)
 	if err != nil {
 		return nil, fmt.Errorf("holds of %s: %w", d, err)

@@ -21,6 +21,8 @@ func (t *Target) DestroyAll(ctx context.Context, d dataset.Path, list []dataset.
 		release = func() {} // a receive runs: its base is kept by the kernel
 	}
 	defer release()
+	t.places.RLock()
+	defer t.places.RUnlock()
 	defer t.changed(d)()
 	r, err := t.replica(ctx, d)
 	if err == nil {
@@ -145,6 +147,8 @@ func (t *Target) rewind(ctx context.Context, ds, to string) error {
 
 // Frees implements fsdrivers.Freer.
 func (t *Target) Frees(ctx context.Context, d dataset.Path, list []dataset.Snapshot) (sum int64, err error) {
+	t.places.RLock()
+	defer t.places.RUnlock()
 	r, err := t.known(ctx, d)
 	if err != nil {
 		return 0, fmt.Errorf("ask what goes with points of %s: %w", d, err)

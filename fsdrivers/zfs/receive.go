@@ -26,6 +26,8 @@ const (
 // Pending implements fsdrivers.Receiver: the resume token of the pool, if it is of
 // a step that was written down before it began.
 func (t *Target) Pending(ctx context.Context, d dataset.Path) (dataset.Checkpoint, error) {
+	t.places.RLock()
+	defer t.places.RUnlock()
 	r, err := t.known(ctx, d)
 	if err != nil {
 		return dataset.Checkpoint{}, fmt.Errorf("pending: %w", err)

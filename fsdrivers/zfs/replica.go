@@ -37,7 +37,7 @@ type replica struct {
 
 // lineageProps is what is known of a lineage.
 var lineageProps = commaList("guid", "type", "receive_resume_token", "inconsistent", "written", "snapshots_changed",
-	propPath, propSource, propStep, propKey, propRewind, propMark, propActive, propLive, propHolder)
+	propPath, propSource, propStep, propKey, propRewind, propMark, propActive, propLive, propMove, propHolder)
 
 // incoming is the step that a lineage takes in or took in last.
 type incoming struct {

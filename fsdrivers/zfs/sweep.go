@@ -18,6 +18,15 @@ func (t *Target) Sweep(ctx context.Context) error {
 		return fmt.Errorf("sweep: %w", err)
 	}
 	var errs []error
+	switch moved, err := t.finishMoves(ctx, all); {
+	case err != nil:
+		errs = append(errs, fmt.Errorf("sweep: %w", err))
+		fallthrough
+	case moved:
+		if all, err = t.lineages(ctx, ""); err != nil {
+			return errors.Join(append(errs, fmt.Errorf("sweep: %w", err))...)
+		}
+	}
 	done := make(map[dataset.Path]bool)
 	for _, l := range all {
 		if ctx.Err() != nil {
@@ -90,12 +99,12 @@ func (t *Target) adopt(ctx context.Context, l *lineage) error {
 
 // settle moves the lineage name of d to its place, if that is free or only a
 // placeholder is there, and returns where it is then. It does nothing while
-// something below is changing.
-func (t *Target) settle(ctx context.Context, d dataset.Path, name string) (string, error) {
-	t.settling.Lock()
-	defer t.settling.Unlock()
+// something below is changing, but what the caller has claimed itself.
+func (t *Target) settle(ctx context.Context, d dataset.Path, name string, claimed ...dataset.Path) (string, error) {
+	t.places.Lock()
+	defer t.places.Unlock()
 	home, err := t.targetName(d)
-	if err != nil || t.isBusyBelow(d) {
+	if err != nil || t.isBusyBelow(d, claimed...) {
 		return name, err
 	}
 	defer t.changed("")() // what is below a placeholder moves too

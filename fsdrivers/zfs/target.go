@@ -59,8 +59,11 @@ type Target struct {
 	zfs  *tool
 	live string
 
-	marks    sync.Mutex // held from reading a mark to writing it
-	settling sync.Mutex // held while datasets are renamed
+	marks sync.Mutex // held from reading a mark to writing it
+
+	// places is held for writing while datasets are renamed, and for reading by who
+	// finds some and works on them by name. A claim comes before it.
+	places sync.RWMutex
 
 	preparing sync.Mutex // guards prepared
 	prepared  bool       // Into was ours, with our places in it
@@ -215,6 +218,8 @@ func (t *Target) targetName(d dataset.Path) (string, error) {
 
 // claim makes the caller the only one that changes a replica.
 func (t *Target) claim(d dataset.Path) (release func(), err error) {
+	t.places.RLock() // who renames what is above has looked for claims
+	defer t.places.RUnlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.busy[d] {
@@ -228,13 +233,13 @@ func (t *Target) claim(d dataset.Path) (release func(), err error) {
 	}, nil
 }
 
-// isBusyBelow reports whether anything below d is being changed: it cannot be
-// renamed then.
-func (t *Target) isBusyBelow(d dataset.Path) bool {
+// isBusyBelow reports whether anything below d, but what the caller claimed itself,
+// is being changed: it cannot be renamed then.
+func (t *Target) isBusyBelow(d dataset.Path, claimed ...dataset.Path) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for b := range t.busy {
-		if b != d && d.Contains(b) {
+		if b != d && d.Contains(b) && !slices.Contains(claimed, b) {
 			return true
 		}
 	}
@@ -248,6 +253,8 @@ func (t *Target) lockFile(d dataset.Path) string {
 
 // Find implements fsdrivers.Lister: the replicas that Into holds.
 func (t *Target) Find(ctx context.Context, _ dataset.Path, _ bool) ([]dataset.Dataset, error) {
+	t.places.RLock()
+	defer t.places.RUnlock()
 	all, err := t.readAll(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("find replicas: %w", err)
@@ -268,6 +275,8 @@ func (t *Target) Find(ctx context.Context, _ dataset.Path, _ bool) ([]dataset.Da
 
 // Snapshots implements fsdrivers.Lister: what is complete, of all lineages.
 func (t *Target) Snapshots(ctx context.Context, d dataset.Path) ([]dataset.Snapshot, error) {
+	t.places.RLock()
+	defer t.places.RUnlock()
 	r, err := t.known(ctx, d)
 	if err != nil {
 		return nil, fmt.Errorf("snapshots: %w", err)
@@ -277,6 +286,8 @@ func (t *Target) Snapshots(ctx context.Context, d dataset.Path) ([]dataset.Snaps
 
 // Mark implements fsdrivers.Marker.
 func (t *Target) Mark(ctx context.Context, d dataset.Path) (dataset.Mark, error) {
+	t.places.RLock()
+	defer t.places.RUnlock()
 	r, err := t.known(ctx, d)
 	if err != nil {
 		return dataset.Mark{}, fmt.Errorf("mark: %w", err)
@@ -310,6 +321,8 @@ func (r *replica) mark() (*lineage, dataset.Mark, error) {
 func (t *Target) SwapMark(ctx context.Context, d dataset.Path, old, next dataset.Mark) error {
 	t.marks.Lock()
 	defer t.marks.Unlock()
+	t.places.RLock()
+	defer t.places.RUnlock()
 	defer t.changed(d)()
 	r, err := t.replica(ctx, d)
 	if err != nil {
@@ -327,6 +340,8 @@ func (t *Target) SwapMark(ctx context.Context, d dataset.Path, old, next dataset
 
 // Hold implements fsdrivers.Holder.
 func (t *Target) Hold(ctx context.Context, d dataset.Path, snap dataset.Snapshot, tag dataset.Tag) error {
+	t.places.RLock()
+	defer t.places.RUnlock()
 	defer t.changed(d)()
 	l, err := t.lineageOf(ctx, d, snap)
 	if err == nil {
@@ -340,6 +355,8 @@ func (t *Target) Hold(ctx context.Context, d dataset.Path, snap dataset.Snapshot
 
 // Release implements fsdrivers.Holder.
 func (t *Target) Release(ctx context.Context, d dataset.Path, tag dataset.Tag, keep ...dataset.ID) error {
+	t.places.RLock()
+	defer t.places.RUnlock()
 	defer t.changed(d)()
 	r, err := t.replica(ctx, d)
 	if err != nil {

@@ -15,9 +15,10 @@ import (
 )
 
 // TestWhatIsWrongWithOneDatasetIsNamedAndTheOthersGoOn: in one job, datasets that
-// were renamed, destroyed and made again, whose standby was written to, or has
-// somebody's snapshot. Each error names its dataset and the next step, nothing is
-// rolled back or overwritten, and the cure that it names is one.
+// were renamed, or destroyed and made again, which are followed and set aside; and
+// some whose standby was written to, or has somebody's snapshot. Each error names its
+// dataset and the next step, nothing is rolled back or overwritten, and the cure that
+// it names is one.
 func TestWhatIsWrongWithOneDatasetIsNamedAndTheOthersGoOn(t *testing.T) {
 	if isElsewhere(t, "2.4") {
 		return
@@ -45,33 +46,45 @@ func TestWhatIsWrongWithOneDatasetIsNamedAndTheOthersGoOn(t *testing.T) {
 	text := p.fra.TriggerFails("db")
 	t.Logf("what the operator reads:\n%s", text)
 	for _, says := range [][]string{
-		{anew, "another dataset", "zfs rename"},
 		{p.replica(written), "has been modified", "nothing is rolled back"},
 		{p.replica(foreign) + "@daily", "nothing is rolled back"},
 	} {
 		node.Says(t, text, says...)
 	}
-	for _, ds := range []string{anew, written, foreign} {
+	for _, ds := range []string{written, foreign} {
 		if problem := node.Line(p.fra.Status(), ds).LastError; problem == nil {
 			t.Errorf("status says nothing of %s", ds)
 		}
 	}
 	p.same(good)
 	p.same(renamed + " 2")
-	if n := len(p.snapshots(p.replica(renamed))); n != 1 {
-		t.Errorf("the replica under the old name has %d points, want the one from before", n)
+	if n := len(p.snapshots(p.replica(renamed + " 2"))); n != 2 {
+		t.Errorf("the replica under the new name has %d points, want the one from before and the new one", n)
+	}
+	p.same(anew)
+	all := p.zfs("list", "-H", "-r", "-o", "name", p.to)
+	if strings.Contains(all, p.replica(renamed)+"\n") {
+		t.Errorf("a replica is left under the old name: %s", all)
+	}
+	aside := ""
+	for line := range strings.Lines(all) {
+		if strings.HasPrefix(line, p.replica(anew)+".was-") {
+			aside = strings.TrimSuffix(line, "\n")
+		}
+	}
+	if aside == "" || len(p.snapshots(aside)) != 1 {
+		t.Errorf("the points of the former dataset are gone: %s", all)
 	}
 
 	// The ways out that were named.
-	p.zfs("rename", p.replica(anew), p.to+"/set aside")
 	p.zfs("rollback", p.replica(written)+"@"+p.snapshots(p.replica(written))[0])
 	p.zfs("destroy", p.replica(foreign)+"@daily")
 	p.fra.Eventually("all is well", func() bool { return p.fra.Try(nil, "trigger", "db", "--wait") == nil })
 	for _, ds := range []string{good, anew, written, foreign} {
 		p.same(ds)
 	}
-	if len(p.snapshots(p.to+"/set aside")) != 1 {
-		t.Error("the points of the former dataset are gone")
+	if len(p.snapshots(aside)) != 1 {
+		t.Error("the points of the former dataset went later")
 	}
 }
 
