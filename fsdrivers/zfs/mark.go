@@ -11,7 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"reflect"
+	"slices"
 	"strings"
 
 	"antipode/fsdrivers/dataset"
@@ -100,10 +100,15 @@ func (t *tool) swapMark(ctx context.Context, name string, old, next dataset.Mark
 	if err != nil {
 		return err
 	}
-	if !have.Same(old) {
+	if !sameMark(have, old) {
 		return fmt.Errorf("mark of %s is of generation %d (%s), not %d (%s): %w", name, have.Generation, have.ID, old.Generation, old.ID, dataset.ErrChanged)
 	}
 	return t.writeMark(ctx, name, next)
+}
+
+// sameMark compares all of two marks: a rival of the same generation is another mark.
+func sameMark(a, b dataset.Mark) bool {
+	return a.Activation == b.Activation && slices.Equal(a.History, b.History)
 }
 
 func (t *tool) writeMark(ctx context.Context, name string, next dataset.Mark) error {
@@ -119,7 +124,7 @@ func (t *tool) writeMark(ctx context.Context, name string, next dataset.Mark) er
 		return err
 	}
 	got, err := f.mark(name)
-	if err != nil || !reflect.DeepEqual(got, next) && (!got.Same(next) || len(got.History) != len(next.History)) {
+	if err != nil || !sameMark(got, next) {
 		return errors.Join(err, fmt.Errorf("mark of %s: read back another than was written", name))
 	}
 	return nil

@@ -328,6 +328,27 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+func TestAMarkIsSwappedOnlyForAllOfIt(t *testing.T) {
+	have := longMark(2, func(int) string { return "fra1" })
+	text, err := encodeMark(have)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := script(t, rule{Args: "get", Out: props("tank/db", propMark, text)}, rule{Args: "set"})
+	src := s.source(time.Now)
+	rival, forgetful := have, have
+	rival.Node = "sin1"
+	forgetful.History = nil
+	for name, old := range map[string]dataset.Mark{"of another node": rival, "without its history": forgetful} {
+		if err := src.SwapMark(t.Context(), "tank/db", old, longMark(3, func(int) string { return "sin1" })); !errors.Is(err, dataset.ErrChanged) {
+			t.Errorf("swap for one %s: got %v, want changed", name, err)
+		}
+	}
+	if err := src.SwapMark(t.Context(), "tank/db", have, have); err != nil {
+		t.Errorf("swap for the one that is there: %v", err)
+	}
+}
+
 func FuzzDecodeMark(f *testing.F) {
 	text, err := encodeMark(longMark(3, func(int) string { return "fra1" }))
 	if err != nil {
