@@ -95,7 +95,7 @@ type Daemon struct {
 }
 
 // sendWindows is how many whole windows all that is sent at once may hold.
-const sendWindows = 4
+const sendWindows = 2
 
 // New assembles a daemon that does nothing yet. The errors are those of drivers
 // that cannot be made.

@@ -19,7 +19,7 @@ const (
 	DefaultSocketPath = "/run/antipode/control.sock"
 	DefaultListen     = "0.0.0.0:8771"
 	DefaultLanes      = 64
-	DefaultWindow     = 32 << 20
+	DefaultWindow     = 64 << 20
 	DefaultMinFree    = 5 // per cent
 	DefaultHookWait   = 60 * time.Second
 )
@@ -72,7 +72,7 @@ type Transport struct {
 	Lanes       int           // connections of a job to a peer at most, 1 to MaxLanes
 	Congestion  string        // congestion control by name, or CongestionAuto
 	WaitForLink time.Duration // how long an open transfer waits for a lost link; 0 is the driver's own time
-	Window      int64         // bytes a target buffers for each transfer
+	Window      int64         // bytes that each side of a transfer may buffer
 }
 
 // PeersPath is the directory of paired peers that belongs to a file.

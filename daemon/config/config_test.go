@@ -71,7 +71,7 @@ func TestExample(t *testing.T) {
 		}},
 		Alert:     config.Alert{Exec: []string{"/usr/local/bin/tell-me", "--quiet"}, Timeout: time.Minute},
 		Log:       config.Log{Level: "info", Format: "auto"},
-		Transport: config.Transport{Lanes: 64, Congestion: "auto", WaitForLink: 12 * time.Hour, Window: 32 << 20},
+		Transport: config.Transport{Lanes: 64, Congestion: "auto", WaitForLink: 12 * time.Hour, Window: 64 << 20},
 		Peers: []policy.Peer{
 			{Name: "sin1", Address: "sin1.example.net:8771", Key: key("example sin1")},
 			{Name: "syd1", Key: key("example syd1")},
@@ -142,7 +142,7 @@ keep = { last = 1 }
 	want := config.Config{
 		Path: path, Node: "fra1", StateDir: "/var/lib/antipode", SocketPath: "/run/antipode/control.sock", Listen: "0.0.0.0:8771",
 		Alert: config.Alert{Timeout: time.Minute}, Log: config.Log{Level: "info", Format: "auto"},
-		Transport: config.Transport{Lanes: 64, Congestion: "auto", Window: 32 << 20},
+		Transport: config.Transport{Lanes: 64, Congestion: "auto", Window: 64 << 20},
 	}
 	want.Peers, want.Jobs, want.Accepts = c.Peers, c.Jobs, c.Accepts
 	if !reflect.DeepEqual(*c, want) {

@@ -102,7 +102,7 @@ func decodeTransport(c *Config, t *table) {
 	c.Transport.Congestion = t.oneOf("congestion", CongestionAuto, "bbr", "cubic")
 	c.Transport.WaitForLink = parsed(t, "wait_for_link", "24h", policy.ParseDuration)
 	c.Transport.Window = DefaultWindow
-	if n := parsed(t, "window", "32MiB", policy.ParseBytes); n != 0 {
+	if n := parsed(t, "window", "64MiB", policy.ParseBytes); n != 0 {
 		c.Transport.Window = n
 	}
 	if w := c.Transport.Window; w < 1<<20 || w > 1<<30 {

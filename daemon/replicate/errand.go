@@ -121,7 +121,7 @@ func (c *Courier) step(ctx context.Context, job policy.Job, step plan.Step, resu
 		return 0, err
 	}
 	c.History.Record(ledger.Batch{Steps: []ledger.Step{record}})
-	if m.bytes() < wire.MinChunk { // what takes long for its size says nothing about numbers
+	if m.bytes() < smallStep {
 		c.small.stepped(record.Ended.Sub(began))
 	}
 	c.landed(path, step.To)

@@ -8,6 +8,8 @@ const (
 	// few.
 	tempoFirst = 8
 	tempoMost  = 128
+	// smallStep is below what a step counts: a larger one takes long for its size.
+	smallStep = 256 << 10
 	// tempoGain is how much more has to get done for more at once to be worth it.
 	tempoGain = 1.15
 	// tempoRest is how many rounds of steps pass before more is tried again.

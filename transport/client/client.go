@@ -34,7 +34,7 @@ type Options struct {
 	// The transfers that run share it evenly.
 	Budget *shape.Budget
 	Lanes  int // connections of all transfers together at most; wire.MaxLanes if 0
-	Window int // bytes of one transfer held at most; 32 MiB if 0
+	Window int // bytes of one transfer held at most; 64 MiB if 0
 	// Congestion is the congestion control to ask for by name; Auto if "".
 	Congestion string
 	// Look tells what is known of a connection; nil is Look.
@@ -56,7 +56,7 @@ type Options struct {
 }
 
 const (
-	defaultWindow      = 32 << 20
+	defaultWindow      = 64 << 20
 	defaultWaitForLink = 24 * time.Hour
 
 	dialTimeout   = 15 * time.Second

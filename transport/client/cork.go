@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/http/httptrace"
 	"sync"
@@ -19,9 +20,16 @@ type cork struct {
 	pending []byte
 }
 
-// Write gathers p, or passes it on.
+// errStuck is what TLS gets that wants to say goodbye on a connection that takes
+// nothing: it must not wait to end it.
+var errStuck = errors.New("connection is in the middle of a write")
+
+// Write gathers p, or passes it on. While what was gathered is on its way nobody
+// writes but TLS that closes.
 func (c *cork) Write(p []byte) (int, error) {
-	c.mu.Lock()
+	if !c.mu.TryLock() {
+		return 0, errStuck
+	}
 	defer c.mu.Unlock()
 	if !c.in {
 		return c.Conn.Write(p)

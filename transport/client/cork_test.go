@@ -69,3 +69,36 @@ func TestCorkTellsOfABrokenConnection(t *testing.T) {
 		t.Errorf("pull of nothing: got %v, want nil", err)
 	}
 }
+
+// blocked takes nothing until it is released.
+type blocked struct {
+	net.Conn
+	in, out chan struct{}
+}
+
+func (b *blocked) Write(p []byte) (int, error) {
+	close(b.in)
+	<-b.out
+	return len(p), nil
+}
+
+// TLS says goodbye before it closes. On a connection that takes nothing that must
+// not wait for the write that is stuck: closing is what ends it.
+func TestCorkLetsNobodyWaitBehindAStuckWrite(t *testing.T) {
+	to := &blocked{in: make(chan struct{}), out: make(chan struct{})}
+	c := &cork{Conn: to}
+	c.put()
+	if _, err := c.Write([]byte("payload")); err != nil {
+		t.Fatal(err)
+	}
+	pulled := make(chan error, 1)
+	go func() { pulled <- c.pull() }()
+	<-to.in
+	if _, err := c.Write([]byte("goodbye")); !errors.Is(err, errStuck) {
+		t.Errorf("Write: %v, want %v", err, errStuck)
+	}
+	close(to.out)
+	if err := <-pulled; err != nil {
+		t.Errorf("pull: %v", err)
+	}
+}

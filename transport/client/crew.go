@@ -22,6 +22,9 @@ const (
 	// farRTT is from where on a path is a long one: smaller chunks let more lanes
 	// share a window, and a lost lane takes less along.
 	farRTT = 5 * time.Millisecond
+	// farChunk is for a few lanes that are quick, lossyChunk for many of which some
+	// are always slow: a chunk of theirs holds back all that was sent behind it.
+	farChunk, lossyChunk = 256 << 10, wire.MinChunk
 	// Lanes that a transfer starts with; more where each loss slows one down.
 	startLanes, startLossBased = 2, 4
 	// chunksPerLane is how many chunks of the window each lane needs: one that it
@@ -31,12 +34,16 @@ const (
 
 var errStalled = errors.New("lane is stuck: nothing of it arrives")
 
-// chunkFor is the size of chunks on a path.
-func chunkFor(rtt time.Duration) int {
-	if rtt >= farRTT {
-		return wire.MinChunk
+// chunkFor is the size of chunks on a path. A stream that is shorter goes in one
+// request; for lanes there is a smaller one.
+func chunkFor(p Path) (whole, lanes int) {
+	switch {
+	case p.MinRTT < farRTT:
+		return wire.MaxChunk, wire.MaxChunk
+	case p.LossBased:
+		return farChunk, lossyChunk
 	}
-	return wire.MaxChunk
+	return farChunk, farChunk
 }
 
 // crew keeps as many lanes connected as the pilot wants. Its methods are called
@@ -70,6 +77,7 @@ func (c *crew) steer(ctx context.Context) {
 		for _, h := range c.list() {
 			h.endStalled(now, heard)
 		}
+		c.t.tx.Hurry()
 		every := steerEvery
 		if c.t.lanes.Load() == 0 && now.Sub(heard) > silence {
 			every = watchEvery // the link is lost, maybe for a day

@@ -143,8 +143,18 @@ func TestLanesGrowOnALossyPath(t *testing.T) {
 		}
 		var most int
 		open, want := opening("db"), content(64*mib)
+		open.ChunkBytes = mib
+		during(t, 2*time.Second, func() {
+			if running := p.server.Transfers(); len(running) != 1 || running[0].Open.ChunkBytes != 64*kib {
+				t.Errorf("transfers: %+v, want one of chunks of 64 KiB", running)
+			}
+		})
+		c := p.client(func(o *client.Options) { o.Look = lossy })
+		if _, err := c.Hello(t.Context()); err != nil { // so that the path is known
+			t.Fatal(err)
+		}
 		began := time.Now()
-		if _, err := p.client(func(o *client.Options) { o.Look = lossy }).Send(t.Context(), open, plainReader(want), func(p client.Progress) { most = max(most, p.Lanes) }); err != nil {
+		if _, err := c.Send(t.Context(), open, plainReader(want), func(p client.Progress) { most = max(most, p.Lanes) }); err != nil {
 			t.Fatalf("Send: %v", err)
 		}
 		p.mustHave(open, want)

@@ -10,7 +10,6 @@ import (
 	"antipode/transport/client"
 	"antipode/transport/shape"
 	"antipode/transport/squeeze"
-	"antipode/transport/wire"
 )
 
 // prose packs to less than half.
@@ -54,7 +53,7 @@ func TestCompression(t *testing.T) {
 					t.Fatal(err)
 				}
 				open := opening("db")
-				open.ChunkBytes = wire.MinChunk
+				open.ChunkBytes = 256 * kib
 				var last client.Progress
 				began := time.Now()
 				if _, err := c.Send(t.Context(), open, plainReader(tc.data), func(p client.Progress) { last = p }); err != nil {

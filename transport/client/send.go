@@ -53,7 +53,7 @@ type Progress struct {
 // A wire.ErrUnknown means that the target knows nothing of the transfer and has
 // not published it (it was restarted): plan again.
 func (c *Client) Send(ctx context.Context, open wire.Open, src io.Reader, progress func(Progress)) (wire.Committed, error) {
-	if most := chunkFor(c.newest().MinRTT); open.ChunkBytes == 0 || open.ChunkBytes > most {
+	if most, _ := chunkFor(c.newest()); open.ChunkBytes == 0 || open.ChunkBytes > most {
 		open.ChunkBytes = most
 	}
 	if err := open.Validate(); err != nil {
@@ -94,10 +94,16 @@ func (c *Client) newTransfer(open wire.Open, tell func(Progress)) *transfer {
 	t := &transfer{
 		c: c, open: open, tell: tell, budget: shape.NewBudget(c.opts.Budget), heard: c.opts.Now(), news: make(chan struct{}),
 	}
-	t.tx = stripe.NewSender(stripe.SenderOptions{
-		Pool: c.pool, ChunkBytes: open.ChunkBytes, Now: c.opts.Now, Window: t.window,
-	})
+	t.cut(open.ChunkBytes)
 	return t
+}
+
+// cut makes the stream's chunks as large as that.
+func (t *transfer) cut(chunkBytes int) {
+	t.open.ChunkBytes = chunkBytes
+	t.tx = stripe.NewSender(stripe.SenderOptions{
+		Pool: t.c.pool, ChunkBytes: chunkBytes, Now: t.c.opts.Now, Window: t.window,
+	})
 }
 
 // window is how many chunks may be held now.
@@ -123,6 +129,8 @@ func (t *transfer) send(ctx context.Context, src io.Reader) (wire.Committed, err
 	case err != nil:
 		return wire.Committed{}, fmt.Errorf("read stream: %w", err)
 	}
+	_, most := chunkFor(t.c.newest())
+	t.cut(min(t.open.ChunkBytes, most))
 	return t.striped(ctx, io.MultiReader(bytes.NewReader(first.bytes), src), src)
 }
 

@@ -36,16 +36,16 @@ func TestPackedChunks(t *testing.T) {
 		status int
 		holds  string
 	}{
-		{"whole", step(opening('a'), packed(t, 0, raw, nil), end), 200, `"published":true`},
-		{"twice, packed and not", step(opening('a'), packed(t, 0, raw, nil), chunk(0, raw), packed(t, 0, raw, nil), end), 200, `"published":true`},
-		{"another digest", step(opening('a'), packed(t, 0, raw, func(h *wire.Header, _ *[]byte) { h.Digest++ }), end), 422, "digest"},
-		{"another digest, the second time", step(opening('a'), chunk(0, raw), packed(t, 0, raw, func(h *wire.Header, _ *[]byte) { h.Digest++ }), end), 422, "digest"},
-		{"other content, the second time", step(opening('a'), chunk(0, raw), packed(t, 0, bytes.ToUpper(raw), nil), end), 409, "mismatch"},
-		{"damaged", step(opening('a'), packed(t, 0, raw, func(_ *wire.Header, p *[]byte) { *p = append(bytes.Clone((*p)[:9]), "rubbish"...) }), end), 422, "packed chunk is damaged"},
-		{"says more than it holds", step(opening('a'), packed(t, 0, raw, func(h *wire.Header, _ *[]byte) { h.Raw++ }), end), 422, "packed chunk is damaged"},
-		{"a bomb", step(opening('a'), packed(t, 0, make([]byte, 64<<20), func(h *wire.Header, _ *[]byte) { h.Raw = wire.MinChunk }), end), 422, "packed chunk is damaged"},
-		{"holds more than was announced", step(opening('a'), packed(t, 0, make([]byte, wire.MaxChunk), nil), end), 413, "announced were"},
-		{"a codec of tomorrow", step(opening('a'), func() []byte { b := packed(t, 0, raw, nil); b[2] = 9; return b }(), end), 400, "unknown codec 9"},
+		{"whole", step(large('a'), packed(t, 0, raw, nil), end), 200, `"published":true`},
+		{"twice, packed and not", step(large('a'), packed(t, 0, raw, nil), chunk(0, raw), packed(t, 0, raw, nil), end), 200, `"published":true`},
+		{"another digest", step(large('a'), packed(t, 0, raw, func(h *wire.Header, _ *[]byte) { h.Digest++ }), end), 422, "digest"},
+		{"another digest, the second time", step(large('a'), chunk(0, raw), packed(t, 0, raw, func(h *wire.Header, _ *[]byte) { h.Digest++ }), end), 422, "digest"},
+		{"other content, the second time", step(large('a'), chunk(0, raw), packed(t, 0, bytes.ToUpper(raw), nil), end), 409, "mismatch"},
+		{"damaged", step(large('a'), packed(t, 0, raw, func(_ *wire.Header, p *[]byte) { *p = append(bytes.Clone((*p)[:9]), "rubbish"...) }), end), 422, "packed chunk is damaged"},
+		{"says more than it holds", step(large('a'), packed(t, 0, raw, func(h *wire.Header, _ *[]byte) { h.Raw++ }), end), 422, "packed chunk is damaged"},
+		{"a bomb", step(large('a'), packed(t, 0, make([]byte, 64<<20), func(h *wire.Header, _ *[]byte) { h.Raw = wire.MinChunk }), end), 422, "packed chunk is damaged"},
+		{"holds more than was announced", step(large('a'), packed(t, 0, make([]byte, wire.MaxChunk), nil), end), 413, "announced were"},
+		{"a codec of tomorrow", step(large('a'), func() []byte { b := packed(t, 0, raw, nil); b[2] = 9; return b }(), end), 400, "unknown codec 9"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -60,4 +60,11 @@ func TestPackedChunks(t *testing.T) {
 	if squeeze.MaxBytes != wire.MaxChunk {
 		t.Errorf("what unpacks is bounded by %d, a chunk by %d", squeeze.MaxBytes, wire.MaxChunk)
 	}
+}
+
+// large announces chunks that hold the text.
+func large(incarnation byte) wire.Open {
+	o := opening(incarnation)
+	o.ChunkBytes = 256 << 10
+	return o
 }

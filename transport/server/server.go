@@ -71,9 +71,9 @@ type Options struct {
 	Pairing Pairing // nil: there is no pairing
 	Now     func() time.Time
 	Log     zerolog.Logger
-	// Window is how many bytes of one transfer are held at most; 32 MiB if 0.
+	// Window is how many bytes of one transfer are held at most; 64 MiB if 0.
 	Window int
-	// Memory is divided evenly among the windows of the transfers that run; 4
+	// Memory is divided evenly among the windows of the transfers that run; 2
 	// windows if 0. What one was granted while there were fewer stays granted.
 	Memory int
 	// WaitForLink is how long a receive waits for its sender; nil is 24 h.
@@ -84,8 +84,8 @@ type Options struct {
 }
 
 const (
-	defaultWindow       = 32 << 20
-	defaultMemory       = 4 // windows
+	defaultWindow       = 64 << 20
+	defaultMemory       = 2 // windows
 	defaultWaitForLink  = 24 * time.Hour
 	defaultMaxTransfers = 64
 

@@ -15,7 +15,8 @@ type Lane struct {
 	// Guarded by s.mu.
 	writing   *chunk
 	unacked   int
-	active    time.Time // last sign of life
+	pace      time.Duration // from taking a chunk to its acknowledgement, usually
+	active    time.Time     // last sign of life
 	throttled bool
 	waiting   time.Time // since when it is throttled
 	closed    bool
@@ -28,8 +29,8 @@ var ErrRetired = errors.New("lane was retired")
 // Lane adds a lane.
 func (s *Sender) Lane() *Lane { return &Lane{s: s, active: s.opts.Now()} }
 
-// Next waits for the next frame, the lowest number inside the credit that no
-// lane has. io.EOF: everything is acknowledged. io.ErrClosedPipe: the lane was
+// Next waits for the next frame: one that is overdue on another lane, or the lowest
+// number inside the credit that no lane has. io.EOF: everything is acknowledged. io.ErrClosedPipe: the lane was
 // closed. ErrRetired: there will be nothing more for it. Else the error of Fail
 // or ctx.
 func (l *Lane) Next(ctx context.Context) (Frame, error) {
@@ -47,8 +48,15 @@ func (l *Lane) Next(ctx context.Context) (Frame, error) {
 			return Frame{}, ErrRetired
 		case s.isDone():
 			return Frame{}, io.EOF
-		case len(s.queue) > 0 && s.queue[0].header.Number < s.credit:
+		}
+		if c := l.rescue(); c != nil {
+			return l.takeAgain(c), nil
+		}
+		if len(s.queue) > 0 && s.queue[0].header.Number < s.credit {
 			return l.take(), nil
+		}
+		if s.isFull && s.cut < s.credit && s.room.grow(s.opts.Window()) {
+			s.signal.fire() // the lane has nothing to do, and only room is missing
 		}
 		if err := s.waitLocked(ctx); err != nil {
 			return Frame{}, err
@@ -59,11 +67,17 @@ func (l *Lane) Next(ctx context.Context) (Frame, error) {
 func (l *Lane) take() Frame {
 	c := l.s.queue[0]
 	l.s.queue = l.s.queue[1:]
-	c.lane, c.writers = l, c.writers+1
+	c.lane, c.taken = l, l.s.opts.Now()
+	return l.write(c)
+}
+
+// write begins to write a chunk, of which more than one lane may have a copy.
+func (l *Lane) write(c *chunk) Frame {
 	if l.unacked == 0 {
 		l.active = l.s.opts.Now()
 	}
 	l.unacked++
+	c.writers++
 	l.writing = c
 	return Frame{Header: c.header, Payload: c.payload}
 }
@@ -94,7 +108,12 @@ func (l *Lane) Close() {
 	defer s.mu.Unlock()
 	l.closed = true
 	for _, c := range s.chunks {
-		if c.lane == l {
+		switch {
+		case c.second == l:
+			c.second = nil
+		case c.lane == l && c.second != nil:
+			c.lane, c.second = c.second, nil
+		case c.lane == l:
 			s.insert(c)
 		}
 	}
@@ -137,5 +156,6 @@ func (l *Lane) Throttle(on bool) {
 func (l *Lane) IsStalled(asOf time.Time, after time.Duration) bool {
 	l.s.mu.Lock()
 	defer l.s.mu.Unlock()
-	return l.unacked > 0 && !l.throttled && !l.closed && asOf.Sub(l.active) >= after
+	owes := l.unacked > 0 || l.writing != nil // what it is writing may have come by another lane
+	return owes && !l.throttled && !l.closed && asOf.Sub(l.active) >= after
 }

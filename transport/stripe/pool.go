@@ -7,7 +7,7 @@ import (
 )
 
 // classes are the sizes of buffers: wire.MinChunk, doubled up to wire.MaxChunk.
-const classes = 3
+const classes = 5
 
 // Pool lends buffers for payloads and keeps some of those that come back, so
 // that a full-rate transfer allocates nothing. Safe for concurrent use.
@@ -24,7 +24,7 @@ func NewPool(keepBytes int) *Pool { return &Pool{keepBytes: keepBytes} }
 
 // tiny is what is not worth keeping: hundreds of small streams may be on their way
 // at once.
-const tiny = 64 << 10
+const tiny = 32 << 10
 
 // Get lends a buffer of n bytes, at most wire.MaxChunk, with any content. It
 // takes less than twice n, or wire.MinChunk; no more than n if that is little.

@@ -1,10 +1,6 @@
 package stripe
 
-import (
-	"slices"
-
-	"antipode/transport/wire"
-)
+import "antipode/transport/wire"
 
 // Progress is the state of the receiver as the sender should know it, without
 // the last word, and a channel that closes when it has changed.
@@ -17,27 +13,28 @@ func (r *Receiver) Progress() (wire.Progress, <-chan struct{}) {
 // have is what lies above the watermark, the lowest ranges first. What does not
 // fit is acknowledged later.
 func (r *Receiver) have() []wire.Range {
-	var above []uint64
-	for n := range r.slots {
-		if n > r.next {
-			above = append(above, n)
+	var ranges []wire.Range
+	for n := r.next + 1; n < r.highest; n++ {
+		if !r.has(n) {
+			continue
+		}
+		if ranges = extend(ranges, n); len(ranges) > wire.MaxRanges {
+			return ranges[:wire.MaxRanges]
 		}
 	}
 	if r.end != nil && r.end.Number > r.next {
-		above = append(above, r.end.Number)
+		ranges = extend(ranges, r.end.Number)
 	}
-	slices.Sort(above)
-	var ranges []wire.Range
-	for _, n := range above {
-		if k := len(ranges); k > 0 && ranges[k-1][1] == n {
-			ranges[k-1][1]++
-		} else if k == wire.MaxRanges {
-			break
-		} else {
-			ranges = append(ranges, wire.Range{n, n + 1})
-		}
+	return ranges[:min(len(ranges), wire.MaxRanges)]
+}
+
+// extend appends a number above all that there are.
+func extend(ranges []wire.Range, n uint64) []wire.Range {
+	if k := len(ranges); k > 0 && ranges[k-1][1] == n {
+		ranges[k-1][1]++
+		return ranges
 	}
-	return ranges
+	return append(ranges, wire.Range{n, n + 1})
 }
 
 // Notice shows why nothing is taken at the moment; nil takes it back.

@@ -21,7 +21,7 @@ const digestsKept = 1 << 10
 type ReceiverOptions struct {
 	Pool       *Pool
 	ChunkBytes int // largest payload
-	// Window is how many chunks may be held now, 1 to digestsKept. It is asked
+	// Window is how many chunks may be held now at most, 1 to digestsKept. It is asked
 	// again and again, by whoever holds the receiver's lock.
 	Window func() int
 }
@@ -39,6 +39,7 @@ type Receiver struct {
 	signal   signal
 	slots    map[uint64]slot // received and not yet with the reader
 	next     uint64          // all below is received
+	room     room            // how many chunks may be held
 	head     uint64          // the chunk with the reader, or the one it waits for
 	digests  [digestsKept]uint64
 	last     uint64 // number of the one chunk below MinChunk; MaxUint64 until it is seen
@@ -57,7 +58,7 @@ type slot struct {
 
 // NewReceiver makes a receiver that waits for chunk 0.
 func NewReceiver(o ReceiverOptions) *Receiver {
-	return &Receiver{opts: o, slots: map[uint64]slot{}, last: math.MaxUint64}
+	return &Receiver{opts: o, slots: map[uint64]slot{}, last: math.MaxUint64, room: newRoom(o.ChunkBytes)}
 }
 
 // Admit judges a frame by its header, before its payload is read or room is
@@ -182,12 +183,21 @@ func (r *Receiver) store(h wire.Header, payload []byte) {
 	if r.end != nil && r.next == r.end.Number {
 		r.next++
 	}
+	r.maybeGrow()
 	r.signal.fire()
+}
+
+// maybeGrow makes more room before what came out of order fills it, while the reader
+// waits for what is missing. A reader that is slow gets none.
+func (r *Receiver) maybeGrow() {
+	if filled := r.highest - min(r.highest, r.head); r.next == r.head && 4*filled >= 3*(r.granted-min(r.granted, r.head)) {
+		r.room.grow(r.opts.Window())
+	}
 }
 
 // credit never falls: what was granted before the window became smaller stays so.
 func (r *Receiver) credit() uint64 {
-	r.granted = max(r.granted, r.head+uint64(r.opts.Window()))
+	r.granted = max(r.granted, r.head+uint64(r.room.chunks(r.opts.Window())))
 	return r.granted
 }
 

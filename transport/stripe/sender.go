@@ -15,7 +15,7 @@ import (
 type SenderOptions struct {
 	Pool       *Pool
 	ChunkBytes int        // wire.MinChunk to wire.MaxChunk
-	Window     func() int // chunks that may be held now, at least 1; asked under the sender's lock
+	Window     func() int // chunks that may be held now at most, at least 1; asked under the sender's lock
 	Now        func() time.Time
 }
 
@@ -30,12 +30,20 @@ type Sender struct {
 	queue  []*chunk          // those that no lane has, by rising number
 	cut    uint64            // number of the next one
 	held   int               // buffers in use
+	room   room              // how many may be
+	isFull bool              // Run waits for one of them
 	bytes  int64             // cut
 	acked  int64             // bytes acknowledged
 	next   uint64            // the target's watermark
 	credit uint64
 	ended  bool // the end was cut
 	err    error
+
+	// For rescue.
+	pace   time.Duration // of a chunk on any lane
+	heard  time.Time     // the target's last word
+	newest time.Time     // when the newest acknowledged chunk was taken
+	again  int64         // bytes that went to a second lane
 }
 
 // chunk is a frame on its way. Its buffer goes back when it is acknowledged and
@@ -44,6 +52,8 @@ type chunk struct {
 	header  wire.Header
 	payload []byte
 	lane    *Lane // who has it; nil in the queue
+	second  *Lane // who has it as well
+	taken   time.Time
 	writers int
 	acked   bool
 }
@@ -58,7 +68,7 @@ type Frame struct {
 // NewSender makes a sender that may send what progress allows: the target's
 // answer to the opening.
 func NewSender(o SenderOptions) *Sender {
-	return &Sender{opts: o, chunks: map[uint64]*chunk{}}
+	return &Sender{opts: o, chunks: map[uint64]*chunk{}, room: newRoom(o.ChunkBytes)}
 }
 
 // Run cuts src until its io.EOF, its error or the end of ctx, and returns when
@@ -66,7 +76,7 @@ func NewSender(o SenderOptions) *Sender {
 // else, io.ErrUnexpectedEOF too, fails it.
 func (s *Sender) Run(ctx context.Context, src io.Reader) error {
 	for {
-		buf, err := s.room(ctx)
+		buf, err := s.buffer(ctx)
 		if err != nil {
 			return err
 		}
@@ -102,11 +112,13 @@ func Fill(r io.Reader, b []byte) (n int, err error) {
 	return n, err
 }
 
-// room waits until another buffer may be held.
-func (s *Sender) room(ctx context.Context) ([]byte, error) {
+// buffer waits until another one may be held.
+func (s *Sender) buffer(ctx context.Context) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.err == nil && s.held >= s.opts.Window() {
+	defer func() { s.isFull = false }()
+	for s.err == nil && s.held >= s.room.chunks(s.opts.Window()) {
+		s.isFull = true
 		if err := s.waitLocked(ctx); err != nil {
 			return nil, err
 		}
@@ -184,6 +196,7 @@ func (s *Sender) Acknowledge(p wire.Progress) error {
 	if n := len(p.Have); p.Next > sent || n > 0 && p.Have[n-1][1] > sent {
 		return fmt.Errorf("%w: the target acknowledges chunk %d, and %d were cut", wire.ErrMalformed, p.Next, sent)
 	}
+	s.heard = s.opts.Now()
 	s.next = max(s.next, p.Next)
 	s.credit = max(s.credit, p.Credit)
 	for number, c := range s.chunks {
@@ -199,13 +212,29 @@ func (s *Sender) acknowledge(c *chunk) {
 	delete(s.chunks, c.header.Number)
 	s.acked += int64(len(c.payload))
 	c.acked = true
-	if c.lane != nil {
-		c.lane.active = s.opts.Now()
-		c.lane.unacked--
-	} else {
+	switch {
+	case c.lane == nil:
 		s.queue = slices.DeleteFunc(s.queue, func(q *chunk) bool { return q == c })
+	case c.second != nil:
+		// One of them has brought it. Which one is not known, so that it is a sign of
+		// life of neither.
+		c.lane.unacked--
+		c.second.unacked--
+	default:
+		c.lane.unacked--
+		s.arrived(c)
 	}
 	s.maybeFree(c)
+}
+
+// arrived notes what the acknowledgement of a chunk says of the lane that had it.
+func (s *Sender) arrived(c *chunk) {
+	c.lane.active = s.heard
+	took := s.heard.Sub(c.taken)
+	s.pace, c.lane.pace = smooth(s.pace, took, paceShift), smooth(c.lane.pace, took, lanePaceShift)
+	if c.taken.After(s.newest) {
+		s.newest = c.taken
+	}
 }
 
 // maybeFree gives the buffer back once nobody needs it. The end has none.

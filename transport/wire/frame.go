@@ -30,7 +30,7 @@ const (
 	HeaderBytes  = 32
 	// MinChunk bounds the payload of every chunk but the last from below: each
 	// one costs the receiver bookkeeping.
-	MinChunk = 256 << 10
+	MinChunk = 64 << 10
 	// MaxChunk bounds a payload, raw or coded.
 	MaxChunk = 1 << 20
 )

@@ -24,10 +24,21 @@ type Progress struct {
 // IsFinal reports whether nothing follows.
 func (p Progress) IsFinal() bool { return p.Error != nil || p.Committed != nil }
 
-// Has reports whether p acknowledges the number.
+// Has reports whether p, which is valid, acknowledges the number.
 func (p Progress) Has(number uint64) bool {
-	return number < p.Next ||
-		slices.ContainsFunc(p.Have, func(r Range) bool { return r[0] <= number && number < r[1] })
+	if number < p.Next {
+		return true
+	}
+	_, found := slices.BinarySearchFunc(p.Have, number, func(r Range, n uint64) int {
+		switch {
+		case r[1] <= n:
+			return -1
+		case r[0] > n:
+			return 1
+		}
+		return 0
+	})
+	return found
 }
 
 // Validate checks the form of a line.

@@ -1,0 +1,104 @@
+package stripe
+
+import "time"
+
+// A chunk that lies on a slow lane holds back all that was sent behind it: the
+// target keeps order, and its window fills. So a chunk that is overdue is sent a
+// second time, on a lane that is quick, and whichever copy comes first counts.
+// This is what RACK (RFC 8985) does for segments: late is what was sent long before
+// something that has already arrived.
+const (
+	// overduePaces is how often as long as a chunk usually takes one may take.
+	overduePaces = 2
+	// overtakenPaces is how much later something that has arrived was sent.
+	overtakenPaces = 0.5
+	// reach is how far behind the chunk that is needed next is looked for others.
+	reach = 64
+	// One byte in rescueShare of those acknowledged may be sent twice, and
+	// rescueFree chunks before that.
+	rescueShare, rescueFree = 64, 4
+	// paceShift makes pace the mean of about so many chunks, as a power of two.
+	paceShift, lanePaceShift = 5, 2
+)
+
+// Flight is what is known of a chunk that a lane has.
+type Flight struct {
+	Taken  time.Time     // when the lane took it
+	Heard  time.Time     // the target's last word
+	Newest time.Time     // when the newest of those that have arrived was taken
+	Pace   time.Duration // from being taken to being acknowledged, usually; 0 if not known
+}
+
+// IsOverdue reports whether the chunk should have arrived long ago. A path that
+// delays or loses everything makes nothing overdue: what was sent later is no
+// better off.
+func (f Flight) IsOverdue() bool {
+	pace := float64(f.Pace)
+	return f.Pace > 0 && float64(f.Newest.Sub(f.Taken)) > overtakenPaces*pace && float64(f.Heard.Sub(f.Taken)) > overduePaces*pace
+}
+
+// mayRescue reports whether so many bytes more may be sent a second time.
+func mayRescue(again, acked int64, bytes, chunkBytes int) bool {
+	return again+int64(bytes) <= acked/rescueShare+int64(rescueFree*chunkBytes)
+}
+
+// smooth takes one more measurement into a mean; the first one is it.
+func smooth(mean, one time.Duration, shift int) time.Duration {
+	if mean == 0 {
+		return one
+	}
+	return mean + (one-mean)>>shift
+}
+
+// rescue finds a chunk that lane l should send again; nil if there is none. The
+// caller holds s.mu.
+func (l *Lane) rescue() *chunk {
+	s := l.s
+	if l.pace == 0 || l.pace > s.pace || !s.isPressed() {
+		return nil
+	}
+	for n := s.next; n < min(s.cut, s.next+reach); n++ {
+		c := s.chunks[n]
+		if c == nil {
+			continue // it has arrived
+		}
+		f := Flight{Taken: c.taken, Heard: s.heard, Newest: s.newest, Pace: s.pace}
+		switch {
+		case c.lane == nil:
+			return nil // what the target needs next has not even been sent
+		case c.lane == l || c.second != nil:
+		case !f.IsOverdue():
+			return nil
+		case mayRescue(s.again, s.acked, len(c.payload), s.opts.ChunkBytes):
+			return c
+		default:
+			return nil
+		}
+	}
+	return nil
+}
+
+// isPressed holds when what lies behind the chunk that is needed next fills half of
+// what the target takes: then it is time, and before it is not worth a repetition.
+func (s *Sender) isPressed() bool {
+	top := s.cut
+	if len(s.queue) > 0 {
+		top = s.queue[0].header.Number
+	}
+	return 2*(top-min(top, s.next)) >= s.credit-min(s.credit, s.next)
+}
+
+// second gives a chunk that another lane has to l too.
+func (l *Lane) takeAgain(c *chunk) Frame {
+	c.second = l
+	l.s.again += int64(len(c.payload))
+	return l.write(c)
+}
+
+// Hurry lets the lanes that have nothing to do look for what is overdue: time alone
+// may have made it so.
+func (s *Sender) Hurry() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.signal.fire()
+}
