@@ -24,6 +24,10 @@ const primaryPatience = 2 * time.Second
 // lost without being asked again.
 const primaryForgotten = 30 * time.Second
 
+// primarySilent is from when a primary that sends to us has fallen silent: on a link
+// that is there something comes every 5 s.
+const primarySilent = 7 * time.Second
+
 var errPromoted = errors.New("the dataset is being promoted on the target")
 
 // promotion is one request to make a replica live.
@@ -176,7 +180,9 @@ func (d *Daemon) previewPromotion(ctx context.Context, p promotion, r control.Pr
 		if t.Peer == p.key.From && t.Open.Step.Dataset.Path == p.key.Dataset {
 			answer.Receiving = true
 		}
-		if t.Peer == p.key.From && t.Lanes > 0 { // it is speaking to us, whether we can call it or not
+		// It is speaking to us, whether we can call it or not. A link that went dark
+		// leaves the lanes as they were for long.
+		if t.Peer == p.key.From && t.Lanes > 0 && d.Now().Sub(t.Spoke) < primarySilent {
 			answer.PrimaryReachable = true
 		}
 	}

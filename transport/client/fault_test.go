@@ -333,6 +333,9 @@ func TestEndTransfersWhileLinkIsDown(t *testing.T) {
 			if len(states) != 1 || states[0].WaitingSince.IsZero() || states[0].Received == 0 || states[0].Peer != "fra1" {
 				t.Errorf("Transfers = %+v, want one that waits", states)
 			}
+			if silent := time.Since(states[0].Spoke); silent < 9*time.Minute || silent > 10*time.Minute {
+				t.Errorf("it has been silent for %s, want nearly 10 minutes", silent)
+			}
 			began := time.Now()
 			why := fmt.Errorf("%w: it was promoted here", wire.ErrAborted)
 			other := func(_ string, o wire.Open) bool { return o.Step.Dataset.Path == "/data/other" }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -61,7 +62,7 @@ func (s *Server) readLane(r *http.Request, c *http.ResponseController, peer stri
 	}
 	defer leave()
 	defer s.interrupt(t, v, c)()
-	body := &liveBody{r: r.Body, c: c, now: s.opts.Now}
+	body := &liveBody{r: r.Body, c: c, now: s.opts.Now, spoke: &t.spoke}
 	err = (&frames{body: body, t: t, pool: s.pool, coder: s.coder}).read(false)
 	p, _ := t.progress()
 	return p, err
@@ -104,6 +105,8 @@ type liveBody struct {
 	c    *http.ResponseController
 	now  func() time.Time
 	last time.Time
+	// spoke is when bytes last came, in nanoseconds since 1970; nil where nobody asks.
+	spoke *atomic.Int64
 }
 
 func (b *liveBody) Read(p []byte) (int, error) {
@@ -113,7 +116,11 @@ func (b *liveBody) Read(p []byte) (int, error) {
 		}
 		b.last = now
 	}
-	return b.r.Read(p)
+	n, err := b.r.Read(p)
+	if n > 0 && b.spoke != nil {
+		b.spoke.Store(b.now().UnixNano())
+	}
+	return n, err
 }
 
 // frames reads the frames of one body into a transfer.

@@ -105,7 +105,10 @@ type TransferState struct {
 	Received int64     // bytes of the stream taken in by this incarnation
 	Wire     int64     // the same as they came: packed, with headers, repetitions included
 	Started  time.Time // of this incarnation
-	Lanes    int       // connected now
+	Lanes    int       // connected now, as far as we know
+	// Spoke is when bytes last came on a lane; zero if none did. A sender without work
+	// sends an idle frame every 5 s.
+	Spoke time.Time
 	// WaitingSince is when the last lane ended or was found dead; zero while
 	// there is one.
 	WaitingSince time.Time

@@ -29,6 +29,7 @@ type transfer struct {
 	whole   bool          // it comes in one request, and no lane brings more
 	now     func() time.Time
 	came    atomic.Int64 // bytes of frames
+	spoke   atomic.Int64 // when bytes last came on a lane, in nanoseconds since 1970; 0: never
 
 	cancel context.CancelCauseFunc
 	ending <-chan struct{} // closed by end and when it is over
@@ -179,6 +180,9 @@ func (t *transfer) state() TransferState {
 	s := TransferState{Peer: t.peer, Open: t.open, Received: received, Wire: t.came.Load(), Started: t.started, Lanes: len(t.byLane), Notice: notice}
 	if t.lanes == 0 {
 		s.WaitingSince = t.since
+	}
+	if spoke := t.spoke.Load(); spoke > 0 {
+		s.Spoke = time.Unix(0, spoke)
 	}
 	return s
 }
