@@ -13,10 +13,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"antipode/daemon/policy"
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/fake"
 	"antipode/transport/peer"
+	"antipode/transport/reverse"
+	"antipode/transport/server"
 	"antipode/transport/wire"
 )
 
@@ -56,7 +60,12 @@ func (w *world) invite() {
 		return id
 	}
 	bare, other, rival, gone := pin("bare"), pin("zfsonly"), pin("ams1"), pin("gone")
-	for _, a := range []policy.Accept{{From: "zfsonly", Driver: policy.ZFS, Into: "/backup/zfsonly"}, {From: "ams1", Driver: policy.Btrfs, Into: "/backup/ams1"}} {
+	far, farGone := w.reversed("tok1"), w.reversed("tok2")
+	for _, a := range []policy.Accept{
+		{From: "zfsonly", Driver: policy.ZFS, Into: "/backup/zfsonly"},
+		{From: "ams1", Driver: policy.Btrfs, Into: "/backup/ams1"},
+		{From: "tok1", Driver: policy.Btrfs, Into: "/backup/tok1"},
+	} {
 		a.Keep, a.Location = room.Keep, room.Location
 		cfg.Accepts = append(cfg.Accepts, a)
 	}
@@ -64,10 +73,13 @@ func (w *world) invite() {
 	unknown := w.newIdentity()
 	owner := &principal{name: "a peer with a room", standing: resident, into: into, http: w.client(w.identity["fra1"])}
 	removed := &principal{name: "a peer that a reload removed", standing: ousted, rival: true, http: w.client(gone)}
-	if got := w.do(removed, "GET", wire.PathHello, nil); got.status != http.StatusOK {
-		w.t.Fatalf("before the reload: %s", got)
+	farRemoved := &principal{name: "a peer that a reload removed, on a connection dialed for it", standing: ousted, rival: true, http: farGone}
+	for _, who := range []*principal{removed, farRemoved} {
+		if got := w.do(who, "GET", wire.PathHello, nil); got.status != http.StatusOK {
+			w.t.Fatalf("%s, before the reload: %s", who.name, got)
+		}
 	}
-	cfg.Peers = slices.DeleteFunc(slices.Clone(cfg.Peers), func(p policy.Peer) bool { return p.Name == "gone" })
+	cfg.Peers = slices.DeleteFunc(slices.Clone(cfg.Peers), func(p policy.Peer) bool { return p.Name == "gone" || p.Name == "tok2" })
 	if _, err := w.sin1.daemon.ReloadConfig(); err != nil {
 		w.t.Fatal(err)
 	}
@@ -85,6 +97,8 @@ func (w *world) invite() {
 		{name: "a peer with a room of another driver", standing: guest, rival: true, http: w.client(other)},
 		owner,
 		{name: "another peer with a room", standing: resident, into: "/backup/ams1", rival: true, http: w.client(rival)},
+		{name: "a peer with a room, on a connection dialed for it", standing: resident, into: "/backup/tok1", rival: true, http: far},
+		farRemoved,
 		{name: "an unknown key with a token outstanding", standing: visitor, rival: true, http: w.client(unknown)},
 	}
 }
@@ -115,6 +129,36 @@ func (p *pair) clientOf(config *tls.Config) *http.Client {
 		},
 	}
 	p.t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+// reversed makes a peer that sin1 dials to be called, and returns its way to call.
+func (w *world) reversed(name string) *http.Client {
+	id, sin1 := w.newIdentity(), w.identity["sin1"].Fingerprint()
+	w.sin1.config.Peers = append(w.sin1.config.Peers, policy.Peer{Name: name, Address: name + ":8771", Key: id.Fingerprint().String(), Reverse: true})
+	pool := reverse.NewPool(func(_ string, key peer.Fingerprint) bool { return key == sin1 })
+	listener, err := w.net.Listen(name + ":8771")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	s := server.New(server.Options{
+		Identity: id, Log: zerolog.Nop(), Reversed: pool.Serve,
+		Peers: func(key peer.Fingerprint) (string, bool) { return "sin1", key == sin1 },
+	})
+	ctx, cancel := context.WithCancel(w.t.Context())
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ctx, listener) }()
+	transport := &http.Transport{
+		MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Hour,
+		DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return pool.Take(ctx, "sin1", sin1) },
+	}
+	w.ends = append(w.ends, func() {
+		transport.CloseIdleConnections()
+		cancel()
+		if err := <-served; err != nil {
+			w.t.Errorf("%s: Serve = %v", name, err)
+		}
+	})
 	return &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 

@@ -72,6 +72,7 @@ type world struct {
 	source     dataset.Dataset
 	running    string // the incarnation of a transfer of fra1
 	minted     int
+	ends       []func() // of what was started beside sin1
 }
 
 func malformedOr(v verdictOn, otherwise answer) answer {
@@ -215,6 +216,9 @@ func TestWhoMayDoWhatToWhichName(t *testing.T) {
 			}
 		}
 		w.wantUntouched()
+		for _, end := range w.ends {
+			end()
+		}
 	})
 }
 

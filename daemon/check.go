@@ -12,6 +12,7 @@ import (
 	"antipode/daemon/policy"
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
+	"antipode/transport/reverse"
 	"antipode/transport/wire"
 )
 
@@ -71,11 +72,20 @@ func (c *checker) peers(ctx context.Context) map[string]wire.Hello {
 			c.add(control.Good, object, "has no address; it calls us", "")
 			continue
 		}
+		c.lends(object, p)
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		asked := c.d.Now()
 		hello, err := call.Hello(ctx)
 		cancel()
-		if err != nil {
+		switch {
+		case err != nil && p.Address == "":
+			if c.d.lent.Idle(p.Name) == 0 {
+				err = &reverse.NoneError{Peer: p.Name, Err: err}
+			}
+			c.add(control.Fatal, object, fmt.Sprintf("cannot be called: %v", err),
+				fmt.Sprintf("on %s, give [[peer]] %s its address and reverse = true and see what its status says of it; or set address here, if it can be dialed", p.Name, c.d.node()))
+			continue
+		case err != nil:
 			c.add(control.Fatal, object, fmt.Sprintf("does not answer at %s: %v", p.Address, err),
 				"see that its daemon runs, that the address is right and the port open, and that both sides pin each other's key (antipode identity)")
 			continue
@@ -86,10 +96,30 @@ func (c *checker) peers(ctx context.Context) map[string]wire.Hello {
 	return hellos
 }
 
+// lends tells whether a peer that cannot dial us can call us.
+func (c *checker) lends(object string, p policy.Peer) {
+	if !p.Reverse {
+		return
+	}
+	for _, line := range c.d.Board.Read().Peers {
+		switch {
+		case line.Name != p.Name:
+		case line.Lends > 0:
+			c.add(control.Good, object, fmt.Sprintf("%d connections are open for it to call on", line.Lends), "")
+		default:
+			c.add(control.Fatal, object, "no connection is open for it to call on. "+line.Problem,
+				fmt.Sprintf("see that its [[peer]] %s has no address, and that a job there replicates to %s", c.d.node(), c.d.node()))
+		}
+	}
+}
+
 func (c *checker) hello(object string, p policy.Peer, h wire.Hello, asked time.Time) {
-	now := c.d.Now()
-	c.add(control.Good, object, fmt.Sprintf("answers at %s: node %s, %s, protocol %d, round trip %s",
-		p.Address, h.Node, h.Software, h.Version, now.Sub(asked).Round(100*time.Microsecond)), "")
+	now, at := c.d.Now(), "at "+p.Address
+	if p.Address == "" {
+		at = "over a connection that it keeps open"
+	}
+	c.add(control.Good, object, fmt.Sprintf("answers %s: node %s, %s, protocol %d, round trip %s",
+		at, h.Node, h.Software, h.Version, now.Sub(asked).Round(100*time.Microsecond)), "")
 	if h.Node != p.Name {
 		c.add(control.Warning, object, "calls itself "+h.Node, "use one name in both files, so that marks and alerts name the same node")
 	}

@@ -26,6 +26,7 @@ import (
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
 	"antipode/transport/peer"
+	"antipode/transport/reverse"
 	"antipode/transport/server"
 	"antipode/transport/shape"
 	"antipode/transport/squeeze"
@@ -40,13 +41,14 @@ type Drivers interface {
 	Target(a policy.Accept) (fsdrivers.Target, error)
 }
 
-// Options is all that a daemon takes from the world. Every field is needed.
+// Options is all that a daemon takes from the world. Every field is needed, but
+// for what says so.
 type Options struct {
 	Config   *config.Config
 	Identity peer.Identity
 	Drivers  Drivers
 	Ledger   *ledger.Ledger
-	Listener net.Listener
+	Listener net.Listener // nil: no peer can dial this node
 	Dial     func(ctx context.Context, address string) (net.Conn, error)
 	Now      func() time.Time
 	Log      zerolog.Logger
@@ -75,7 +77,9 @@ type Daemon struct {
 	coder       *squeeze.Coder
 	watch       *watch.Watch
 	pairing     *pairingDesk
-	rateNews    chan struct{} // the rates have to be looked at again
+	lent        *reverse.Pool  // connections of peers that cannot be dialed
+	inlet       *reverse.Inlet // what peers call on of what we dialed
+	rateNews    chan struct{}  // the rates have to be looked at again
 	started     time.Time
 
 	ctx context.Context //nolint:containedctx // the life of Serve, for work that no caller waits for
@@ -104,8 +108,9 @@ func New(o Options) (*Daemon, error) {
 		Options: o, Board: board.New(), ledger: o.Ledger, host: shape.NewBudget(nil), coder: squeeze.NewCoder(),
 		memory:  stripe.NewShare(sendWindows * int(o.Config.Transport.Window)),
 		started: o.Now(), current: &site{}, closed: map[board.ReplicaKey]bool{}, rivals: map[board.ReplicaKey]dataset.Mark{}, silentSince: map[string]time.Time{},
-		rateNews: make(chan struct{}, 1),
+		rateNews: make(chan struct{}, 1), inlet: reverse.NewInlet(),
 	}
+	d.lent = reverse.NewPool(d.wantsLent)
 	if err := errors.Join(d.loadMemory(), d.loadRates()); err != nil {
 		return nil, err
 	}
@@ -119,7 +124,7 @@ func New(o Options) (*Daemon, error) {
 	d.replication = schedule.New(schedule.Options{Now: o.Now, Node: o.Config.Node, Run: d.replicateJob, Log: o.Log})
 	d.server = server.New(server.Options{
 		Identity: o.Identity, Peers: d.peerOf, Backend: target{d}, Pairing: d.pairing, Now: o.Now, Log: o.Log,
-		Window: int(o.Config.Transport.Window), WaitForLink: d.waitForLink,
+		Window: int(o.Config.Transport.Window), WaitForLink: d.waitForLink, Reversed: d.lent.Serve,
 	})
 	if err := d.install(o.Config); err != nil {
 		d.end()
@@ -140,7 +145,8 @@ func (d *Daemon) Serve(ctx context.Context) error {
 	parts := map[string]func(context.Context) error{
 		"schedule":    d.schedule.Serve,
 		"replication": d.replication.Serve,
-		"transport":   func(ctx context.Context) error { return d.server.Serve(ctx, d.Listener) },
+		"transport":   d.listen,
+		"reverse":     func(ctx context.Context) error { return d.server.ServeDialed(ctx, d.inlet) },
 		"watch":       d.watch.Serve,
 		"upkeep":      d.upkeep,
 		"rates":       d.keepRates,
@@ -168,6 +174,23 @@ func (d *Daemon) Serve(ctx context.Context) error {
 	}
 	d.running.Wait()
 	return errors.Join(errs...)
+}
+
+// listen answers peers that dial this node, if any can.
+func (d *Daemon) listen(ctx context.Context) error {
+	if d.Listener != nil {
+		return d.server.Serve(ctx, d.Listener)
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// listens is the address at which peers can dial this node; "" if none can.
+func (d *Daemon) listens() string {
+	if d.Listener == nil {
+		return ""
+	}
+	return d.Listener.Addr().String()
 }
 
 // background runs work that nobody waits for, until Serve ends. After that it

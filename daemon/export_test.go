@@ -40,8 +40,8 @@ func (d *Daemon) CheckDeep(ctx context.Context) (control.CheckResponse, error) {
 func (d *Daemon) IssueToken() (control.PairResponse, error) { return d.pairing.issue() }
 
 // RedeemToken is the verb pair-accept.
-func (d *Daemon) RedeemToken(ctx context.Context, token string) (control.PairAcceptResponse, error) {
-	return d.pairing.redeem(ctx, control.PairAcceptRequest{Token: token})
+func (d *Daemon) RedeemToken(ctx context.Context, token string, reverse bool) (control.PairAcceptResponse, error) {
+	return d.pairing.redeem(ctx, control.PairAcceptRequest{Token: token, Reverse: reverse})
 }
 
 // Rate is the verb rate.

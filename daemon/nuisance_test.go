@@ -75,7 +75,7 @@ func TestATokenThatIsOverIsRefusedWithTheWayOut(t *testing.T) {
 					t.Fatal(err)
 				}
 				after(tc.wait)
-				_, err = p.fra1.daemon.RedeemToken(p.t.Context(), issued.Token)
+				_, err = p.fra1.daemon.RedeemToken(p.t.Context(), issued.Token, false)
 				if err == nil || !strings.Contains(err.Error(), "pair") {
 					t.Errorf("RedeemToken = %v, want a refusal that says to pair again", err)
 				}
@@ -105,7 +105,7 @@ func TestPairingUnderATakenNameLeavesNoFile(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				_, err = p.fra1.daemon.RedeemToken(p.t.Context(), issued.Token)
+				_, err = p.fra1.daemon.RedeemToken(p.t.Context(), issued.Token, false)
 				if err == nil || !strings.Contains(err.Error(), "pair again") {
 					t.Errorf("RedeemToken = %v, want a refusal that says what to do", err)
 				}

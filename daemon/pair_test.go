@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -178,9 +179,11 @@ func (p *pair) start(n *node) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := p.net.Listen(n.config.Listen)
-	if err != nil {
-		t.Fatal(err)
+	var listener net.Listener
+	if n.config.Listen != config.ListenNone {
+		if listener, err = p.net.Listen(n.config.Listen); err != nil {
+			t.Fatal(err)
+		}
 	}
 	cfg, ahead := n.config, n.ahead
 	now := func() time.Time { return time.Now().Add(ahead) }

@@ -32,6 +32,12 @@ type pairingDesk struct {
 // issue makes a token; one that was outstanding is void from now on.
 func (p *pairingDesk) issue() (control.PairResponse, error) {
 	address := p.d.advertised()
+	if address == "" && p.d.Listener == nil {
+		return control.PairResponse{}, &control.Error{
+			Kind: control.KindUsage, Object: "listen.address", Text: "no peer can dial this node",
+			Next: "run `antipode pair` on the other node, and `antipode pair TOKEN --reverse` here",
+		}
+	}
 	if address == "" {
 		return control.PairResponse{}, &control.Error{
 			Kind: control.KindUsage, Object: "listen.address", Text: "it names no host that a peer could call",
@@ -86,7 +92,11 @@ func (p *pairingDesk) redeem(ctx context.Context, r control.PairAcceptRequest) (
 		Identity: p.d.Identity, Key: token.Issuer, Address: token.Address, Dial: p.d.Dial, Now: p.d.Now, Log: p.d.Log,
 	})
 	defer c.Close()
-	answer, err := c.Pair(ctx, token, p.d.node(), p.d.advertised())
+	own := p.d.advertised()
+	if r.Reverse {
+		own = ""
+	}
+	answer, err := c.Pair(ctx, token, p.d.node(), own)
 	if errors.Is(err, wire.ErrUnknown) {
 		return control.PairAcceptResponse{}, &control.Error{
 			Kind: control.KindRefused, Object: token.Address, Text: "no token is outstanding there: this one was used, or its time is over",
@@ -96,7 +106,7 @@ func (p *pairingDesk) redeem(ctx context.Context, r control.PairAcceptRequest) (
 	if err != nil {
 		return control.PairAcceptResponse{}, err
 	}
-	pinned := policy.Peer{Name: answer.Node, Address: token.Address, Key: token.Issuer.String()}
+	pinned := policy.Peer{Name: answer.Node, Address: token.Address, Key: token.Issuer.String(), Reverse: r.Reverse}
 	file, err := p.pin(pinned)
 	return control.PairAcceptResponse{Peer: pinned.Name, Address: pinned.Address, Key: pinned.Key, File: file}, err
 }
@@ -145,9 +155,9 @@ func (d *Daemon) advertised() string {
 	if cfg.Advertise != "" {
 		return cfg.Advertise
 	}
-	host, _, err := net.SplitHostPort(d.Listener.Addr().String())
+	host, _, err := net.SplitHostPort(d.listens())
 	if ip := net.ParseIP(host); err != nil || ip == nil || ip.IsUnspecified() {
 		return ""
 	}
-	return d.Listener.Addr().String()
+	return d.listens()
 }

@@ -14,10 +14,11 @@ import (
 // Status is the read model of this moment.
 func (d *Daemon) Status() status.Status {
 	s := d.Board.Read()
-	s.Node, s.Version, s.Now, s.Started, s.Listen = d.node(), d.Version, d.Now(), d.started, d.Listener.Addr().String()
+	s.Node, s.Version, s.Now, s.Started, s.Listen = d.node(), d.Version, d.Now(), d.started, d.listens()
 	called := d.called()
 	for i := range s.Peers {
 		s.Peers[i].Inbound = !called[s.Peers[i].Name]
+		s.Peers[i].Lent = d.lent.Idle(s.Peers[i].Name)
 	}
 	for i := range s.Jobs {
 		j := &s.Jobs[i]

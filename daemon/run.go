@@ -76,11 +76,13 @@ func Run(ctx context.Context, o RunOptions) (err error) {
 	if aside := history.SetAside(); aside != "" {
 		log.Warn().Str("file", aside).Msg("the ledger was damaged and is set aside; history begins anew")
 	}
-	listener, err := server.ListenConfig().Listen(ctx, "tcp", cfg.Listen)
+	listener, err := listenAt(ctx, cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("listen for peers: %w", err)
 	}
-	defer listener.Close() //nolint:errcheck // the server has closed it; this is for the ways out before that
+	if listener != nil {
+		defer listener.Close() //nolint:errcheck // the server has closed it; this is for the ways out before that
+	}
 	dialer := client.Dialer()
 	// One disk that is not mounted at boot keeps nobody else waiting. A reload, at
 	// which somebody looks on, is strict.
@@ -98,6 +100,14 @@ func Run(ctx context.Context, o RunOptions) (err error) {
 	}
 	drivers.patient = false
 	return d.serveProcess(ctx, cfg.SocketPath)
+}
+
+// listenAt listens for peers; nil where the configuration wants none.
+func listenAt(ctx context.Context, address string) (net.Listener, error) {
+	if address == config.ListenNone {
+		return nil, nil //nolint:nilnil // there is none, and that is right
+	}
+	return server.ListenConfig().Listen(ctx, "tcp", address)
 }
 
 // serveProcess serves peers and the control socket, and reloads on SIGHUP. A stop
@@ -118,7 +128,7 @@ func (d *Daemon) serveProcess(ctx context.Context, socket string) error {
 	defer stop()
 	go func() { ended <- verbs.Serve(ctx, door) }()
 	go func() { ended <- d.Serve(ctx) }()
-	d.Log.Info().Str("node", d.node()).Str("listen", d.Listener.Addr().String()).Str("socket", socket).
+	d.Log.Info().Str("node", d.node()).Str("listen", d.listens()).Str("socket", socket).
 		Str("key", d.Identity.Fingerprint().String()).Str("version", d.Version).Msg("daemon is up")
 	var errs []error
 	for parts := 2; parts > 0; {

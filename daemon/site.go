@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync/atomic"
 
@@ -30,6 +31,7 @@ type site struct {
 	sources map[sourceKey]fsdrivers.Source
 	jobs    map[string]*work
 	rooms   map[roomKey]*room
+	lenders map[string]*lending // by peer
 }
 
 // sourceKey names a driver: jobs that include the same snapshots of others share it.
@@ -92,6 +94,11 @@ func (d *Daemon) install(cfg *config.Config) error {
 	d.current = next
 	d.mu.Unlock()
 	d.hastenRates()
+	for _, l := range next.lenders {
+		if l.done == nil {
+			d.launchLender(l)
+		}
+	}
 	d.dismiss(old, next)
 	d.pinUp(next)
 	d.setSchedules(cfg.Jobs)
@@ -129,6 +136,7 @@ func (d *Daemon) build(cfg *config.Config, old *site) (*site, error) {
 	next := &site{
 		cfg: cfg, pins: map[peer.Fingerprint]string{}, calls: map[string]*client.Client{},
 		sources: map[sourceKey]fsdrivers.Source{}, jobs: map[string]*work{}, rooms: map[roomKey]*room{},
+		lenders: map[string]*lending{},
 	}
 	for _, p := range cfg.Peers {
 		key, err := peer.ParseFingerprint(p.Key)
@@ -136,10 +144,21 @@ func (d *Daemon) build(cfg *config.Config, old *site) (*site, error) {
 			return nil, fmt.Errorf("peer %s: %w", p.Name, err)
 		}
 		next.pins[key] = p.Name
-		if was, ok := old.peer(p.Name); ok && was == p {
+		was, ok := old.peer(p.Name)
+		isSame := ok && was == p
+		switch {
+		case p.Address == "" && !cfg.Calls(p.Name): // it only calls us
+		case isSame && old.calls[p.Name] != nil:
 			next.calls[p.Name] = old.calls[p.Name]
-		} else if p.Address != "" {
+		default:
 			next.calls[p.Name] = d.newClient(cfg, p, key, client.Options{})
+		}
+		switch {
+		case !p.Reverse:
+		case isSame:
+			next.lenders[p.Name] = old.lenders[p.Name]
+		default:
+			next.lenders[p.Name] = d.newLender(cfg, p, key)
 		}
 	}
 	for _, a := range cfg.Accepts {
@@ -191,8 +210,8 @@ func (d *Daemon) buildWork(next, old *site, j policy.Job) error {
 	}
 	for _, name := range j.ReplicateTo {
 		p, ok := next.cfg.Peer(name)
-		if !ok || p.Address == "" {
-			return fmt.Errorf("job %s: peer %q has no address to call", j.ID, name)
+		if !ok {
+			return fmt.Errorf("job %s: there is no peer %q", j.ID, name)
 		}
 		if was != nil && sourceOf(was.job) == key && was.couriers[name] != nil && was.couriers[name].peer == p {
 			w.couriers[name] = was.couriers[name]
@@ -217,6 +236,9 @@ func (d *Daemon) newClient(cfg *config.Config, p policy.Peer, key peer.Fingerpri
 	o.Identity, o.Key, o.Address = d.Identity, key, p.Address
 	o.Now, o.Log = d.Now, d.Log.With().Str("peer", p.Name).Logger()
 	o.Dial = d.Dial
+	if p.Address == "" {
+		o.Address, o.Take = p.Name, func(ctx context.Context) (net.Conn, error) { return d.lent.Take(ctx, p.Name, key) }
+	}
 	o.Connected = func(path client.Path) {
 		d.Board.Peer(p.Name, func(line *status.Peer) { line.CongestionControl = path.Congestion })
 	}
@@ -251,6 +273,16 @@ func (d *Daemon) dismiss(old, next *site) {
 			c.Close()
 		}
 	}
+	for name, l := range old.lenders {
+		if next.lenders[name] != l {
+			l.stop()
+			<-l.done
+			if next.lenders[name] == nil {
+				d.Board.Peer(name, func(line *status.Peer) { line.Lends = 0 })
+			}
+		}
+	}
+	d.lent.Review()
 	// What cannot end in the server's bounds is logged there; the reload stands.
 	if err := d.server.EndTransfers(d.ctx, errDropped, func(from string, open wire.Open) bool {
 		key := roomKey{from, open.Driver}

@@ -186,6 +186,9 @@ func TestSimpleCommands(t *testing.T) {
 		{"accept a token", []string{"pair", "tok"}, func(t *testing.T, s *control.Server) {
 			answers(t, s, control.PairAccept, control.PairAcceptRequest{Token: "tok"}, control.PairAcceptResponse{Peer: "sin1", Address: "a:1", Key: "k", File: "/f"}, nil)
 		}, 0, "paired with sin1 at a:1\nits key k is pinned in /f\n", ""},
+		{"accept a token of who cannot dial us", []string{"pair", "tok", "--reverse"}, func(t *testing.T, s *control.Server) {
+			answers(t, s, control.PairAccept, control.PairAcceptRequest{Token: "tok", Reverse: true}, control.PairAcceptResponse{Peer: "sin1"}, nil)
+		}, 0, "paired with sin1", ""},
 		{"accept a token from standard input", []string{"pair", "-"}, func(t *testing.T, s *control.Server) {
 			answers(t, s, control.PairAccept, control.PairAcceptRequest{Token: "from-stdin"}, control.PairAcceptResponse{Peer: "sin1"}, nil)
 		}, 0, "paired with sin1", ""},

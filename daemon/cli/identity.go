@@ -38,7 +38,8 @@ func (a *app) identityCommand() *cobra.Command {
 }
 
 func (a *app) pairCommand() *cobra.Command {
-	return a.jsonFlag(&cobra.Command{
+	var reverse bool
+	cmd := a.jsonFlag(&cobra.Command{
 		Use:   "pair [TOKEN|-]",
 		Short: "Pair two nodes: without TOKEN print one for the other side, with it accept the other side's",
 		Long: "Pair two nodes, so that each has the other's key pinned. On one node `antipode pair` prints a token that\n" +
@@ -53,9 +54,11 @@ func (a *app) pairCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.acceptToken(cmd, token)
+			return a.acceptToken(cmd, control.PairAcceptRequest{Token: token, Reverse: reverse})
 		},
 	})
+	cmd.Flags().BoolVar(&reverse, "reverse", false, "the other node cannot dial this one: keep connections open to it, for it to call on")
+	return cmd
 }
 
 // issueToken prints the token alone to standard output, for a script, and what
@@ -69,8 +72,8 @@ func (a *app) issueToken(cmd *cobra.Command) error {
 	return a.show(cmd, r, func(p *printer) { p.line(0, "%s", r.Token) })
 }
 
-func (a *app) acceptToken(cmd *cobra.Command, token string) error {
-	r, err := call[control.PairAcceptRequest, control.PairAcceptResponse](cmd.Context(), a, control.PairAccept, control.PairAcceptRequest{Token: token})
+func (a *app) acceptToken(cmd *cobra.Command, q control.PairAcceptRequest) error {
+	r, err := call[control.PairAcceptRequest, control.PairAcceptResponse](cmd.Context(), a, control.PairAccept, q)
 	if err != nil {
 		return err
 	}

@@ -89,8 +89,6 @@ func (d *draft) checkTargets(j placed[policy.Job]) {
 			j.table.wrong(at, "job %q replicates to %q, which is this node; want the name of a peer", j.value.ID, name)
 		case p < 0:
 			j.table.wrong(at, "job %q replicates to %q, which is no [[peer]]; %s (pair with it, or add it)", j.value.ID, name, didYouMean(name, d.peerNames()))
-		case d.peers[p].value.Address == "" && !d.peers[p].table.has("address"):
-			j.table.wrong(at, `job %q replicates to %q, which has no address (%s); want address = "host:port" there`, j.value.ID, name, place(d.peers[p].table))
 		}
 	}
 }

@@ -6,6 +6,7 @@
 package config
 
 import (
+	"slices"
 	"time"
 	_ "time/tzdata" // a time zone means the same on a host that has no zoneinfo
 
@@ -18,6 +19,7 @@ const (
 	DefaultStateDir   = "/var/lib/antipode"
 	DefaultSocketPath = "/run/antipode/control.sock"
 	DefaultListen     = "0.0.0.0:8771"
+	ListenNone        = "none" // no peer can dial this node
 	DefaultLanes      = 64
 	DefaultWindow     = 64 << 20
 	DefaultMinFree    = 5 // per cent
@@ -43,7 +45,7 @@ type Config struct {
 	Node       string // this machine's name
 	StateDir   string
 	SocketPath string
-	Listen     string // host:port; the host may be empty
+	Listen     string // host:port; the host may be empty; or ListenNone
 	Advertise  string // host:port that a pairing token tells; "" to derive it
 	Peers      []policy.Peer
 	Jobs       []policy.Job
@@ -86,6 +88,11 @@ func (c *Config) Peer(name string) (policy.Peer, bool) {
 		}
 	}
 	return policy.Peer{}, false
+}
+
+// Calls reports whether a job of this node replicates to the peer of that name.
+func (c *Config) Calls(name string) bool {
+	return slices.ContainsFunc(c.Jobs, func(j policy.Job) bool { return slices.Contains(j.ReplicateTo, name) })
 }
 
 // Job returns the job of that id.

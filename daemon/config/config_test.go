@@ -74,7 +74,7 @@ func TestExample(t *testing.T) {
 		Transport: config.Transport{Lanes: 64, Congestion: "auto", WaitForLink: 12 * time.Hour, Window: 64 << 20},
 		Peers: []policy.Peer{
 			{Name: "sin1", Address: "sin1.example.net:8771", Key: key("example sin1")},
-			{Name: "syd1", Key: key("example syd1")},
+			{Name: "syd1", Address: "syd1.example.net:8771", Key: key("example syd1"), Reverse: true},
 		},
 		Jobs: []policy.Job{{
 			ID: "db", Driver: policy.Btrfs,
@@ -204,7 +204,8 @@ func TestRefused(t *testing.T) {
 		{"missing peer of a job", job + "replicate_to = [\"sin2\"]\n", `12: job "db" replicates to "sin2", which is no [[peer]]; did you mean "sin1"?`},
 		{"own name as a peer of a job", job + "replicate_to = [\"fra1\"]\n", `12: job "db" replicates to "fra1", which is this node`},
 		{"a peer named twice by a job", job + "replicate_to = [\"sin1\", \"sin1\"]\n", `12: job "db" names peer "sin1" twice`},
-		{"a peer without address as a target", "[[peer]]\nname = \"silent\"\nkey = \"" + key("silent") + "\"\n" + job + "replicate_to = [\"silent\"]\n", `15: job "db" replicates to "silent", which has no address`},
+		{"connections to nowhere", "[[peer]]\nname = \"silent\"\nkey = \"" + key("silent") + "\"\nreverse = true\n", `9: reverse keeps connections open to the peer, which has no address here`},
+		{"an address of who takes no calls", "[listen]\naddress = \"none\"\nadvertise = \"fra1:8771\"\n", `8: advertise tells peers what to call, and address = "none" takes no calls`},
 		{"missing peer of an accept", "[[accept]]\nfrom = \"sin9\"\ndriver = \"btrfs\"\ninto = \"/b\"\nkeep = { last = 1 }\n", `7: accept is from "sin9", which is no [[peer]]; did you mean "sin1"?`},
 		{"one id for two jobs", job + strings.Replace(job, "/data/**", "/other", 1), `13: job "db" is there already (FILE:6)`},
 		{"two jobs over one dataset", job + strings.Replace(strings.Replace(job, `"db"`, `"www"`, 1), "/data/**", "/data/www", 1), `15: jobs "www" and "db" (FILE:6) both take /data/www; leave it to one of them, for example with "!/data/www"`},

@@ -69,6 +69,9 @@ func decodeListen(c *Config, t *table) {
 	if s := parsed(t, "address", DefaultListen, parseListen); s != "" {
 		c.Listen = s
 	}
+	if c.Listen == ListenNone && t.has("advertise") {
+		t.wrong("advertise", `advertise tells peers what to call, and address = %q takes no calls; leave one of them out`, ListenNone)
+	}
 	c.Advertise = parsed(t, "advertise", "fra1.example.net:8771", parseAddress)
 }
 
@@ -111,11 +114,16 @@ func decodeTransport(c *Config, t *table) {
 }
 
 func decodePeer(t *table) policy.Peer {
-	return policy.Peer{
+	p := policy.Peer{
 		Name:    required(t, "name", "sin1", policy.ParseID),
 		Address: parsed(t, "address", "sin1.example.net:8771", parseAddress),
 		Key:     required(t, "key", "what `antipode identity` prints on the peer", parseKey),
+		Reverse: t.flag("reverse"),
 	}
+	if p.Reverse && !t.has("address") {
+		t.wrong("reverse", `reverse keeps connections open to the peer, which has no address here; want address = "host:port" beside it`)
+	}
+	return p
 }
 
 func decodeJob(t *table) policy.Job {
@@ -332,6 +340,9 @@ func parseAddress(s string) (string, error) {
 
 // parseListen reads host:port of our own; the host may be left out.
 func parseListen(s string) (string, error) {
+	if s == ListenNone {
+		return s, nil
+	}
 	if strings.HasPrefix(s, ":") {
 		if _, err := parseAddress("any" + s); err != nil {
 			return "", fmt.Errorf("%q has no port between 1 and 65535; want for example %q", s, DefaultListen)

@@ -34,6 +34,7 @@ type peerSection struct {
 	Name    string `toml:"name"`
 	Address string `toml:"address,omitempty"`
 	Key     string `toml:"key"`
+	Reverse bool   `toml:"reverse,omitempty"`
 }
 
 // WritePeer writes dir/NAME.toml durably, making dir if it is not there. One
@@ -75,7 +76,7 @@ func formatPeer(p policy.Peer) ([]byte, error) {
 	text := bytes.NewBufferString("# Written by `antipode pair`. Remove this file and reload to forget the peer.\n")
 	encoder := toml.NewEncoder(text)
 	encoder.Indent = ""
-	err := encoder.Encode(peersFile{Peer: []peerSection{{Name: p.Name, Address: p.Address, Key: p.Key}}})
+	err := encoder.Encode(peersFile{Peer: []peerSection{{Name: p.Name, Address: p.Address, Key: p.Key, Reverse: p.Reverse}}})
 	return text.Bytes(), err
 }
 

@@ -232,6 +232,8 @@ type PairResponse struct {
 // PairAcceptRequest pairs this node with the one that issued the token.
 type PairAcceptRequest struct {
 	Token string `json:"token"`
+	// Reverse: the issuer cannot dial this node, which keeps connections open to it.
+	Reverse bool `json:"reverse,omitempty"`
 }
 
 // PairAcceptResponse is the peer that is pinned now, on both sides.

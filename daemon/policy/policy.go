@@ -130,8 +130,11 @@ type Accept struct {
 // Peer is another machine that this one knows.
 type Peer struct {
 	Name    string
-	Address string // host:port; "" for a peer that only calls us
+	Address string // host:port; "" for a peer that calls us, or that we call over connections of its own
 	Key     string // fingerprint, as `antipode identity` prints it
+	// Reverse has this node keep connections open to the peer, which cannot dial it,
+	// for the peer to call on.
+	Reverse bool
 }
 
 // Rate is a budget in bytes per second; 0 is no limit.

@@ -27,10 +27,14 @@ type Status struct {
 // Peer is how another node is reached.
 type Peer struct {
 	Name    string `json:"name"`
-	Address string `json:"address,omitempty"` // "" when it only calls us
+	Address string `json:"address,omitempty"` // "" when it calls us, or keeps connections open for us to call on
 	// Inbound: no job of ours calls it. Whether it is up is then known only by
 	// its calls, and Reachable and ClockSkew mean nothing.
-	Inbound     bool          `json:"inbound,omitempty"`
+	Inbound bool `json:"inbound,omitempty"`
+	// Lends is how many connections this node keeps open for the peer to call on;
+	// Lent is how many of the peer's lie here for us to call on.
+	Lends       int           `json:"lends,omitempty"`
+	Lent        int           `json:"lent,omitempty"`
 	Reachable   bool          `json:"reachable"`
 	LastContact time.Time     `json:"last_contact,omitzero"` // zero: never
 	ClockSkew   time.Duration `json:"clock_skew_ns"`         // its clock less ours

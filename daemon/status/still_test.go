@@ -46,3 +46,19 @@ func TestTextShowsHoldsOwnTimesAndWhatIsUnchanged(t *testing.T) {
 		}
 	}
 }
+
+func TestTextShowsWhoKeepsConnectionsOpenForWhom(t *testing.T) {
+	s := status.Status{Node: "fra1", Now: atNoon, Peers: []status.Peer{
+		{Name: "sin1", Reachable: true, Lent: 8},
+		{Name: "syd1", Address: "syd1:8771", Inbound: true, Lends: 9},
+	}}
+	var out bytes.Buffer
+	if err := status.Text(&out, s, status.Style{Width: 160}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"(dials us, 8 open)", "syd1:8771 (reversed, 9 open)"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("want %q in\n%s", want, out.String())
+		}
+	}
+}

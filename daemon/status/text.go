@@ -73,8 +73,13 @@ func (p *page) peers(s Status) {
 	t := table{head: []string{"name", "address", "link", "clock", "congestion"}, indent: 2}
 	for _, x := range s.Peers {
 		address := x.Address
-		if address == "" {
+		switch {
+		case x.Lent > 0:
+			address = fmt.Sprintf("(dials us, %d open)", x.Lent)
+		case address == "":
 			address = "(calls us)"
+		case x.Lends > 0:
+			address += fmt.Sprintf(" (reversed, %d open)", x.Lends)
 		}
 		t.add(text(x.Name), text(address), linkCell(s.Now, x), skewCell(x), text(dash(x.CongestionControl)))
 		if x.Problem != "" {

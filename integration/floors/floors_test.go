@@ -34,6 +34,8 @@ var floor = map[string]int{
 	"transport/squeeze":       0,
 	"transport/transporttest": 0,
 	"transport/fleet":         0,
+	"transport/cork":          0,
+	"transport/reverse":       1,
 	"transport/wire":          1,
 	"transport/stripe":        2,
 	"transport/server":        3,

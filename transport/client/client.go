@@ -28,6 +28,10 @@ type Options struct {
 	Address  string           // host:port
 	// Dial makes the connection below TLS; nil is Dialer().
 	Dial func(ctx context.Context, address string) (net.Conn, error)
+	// Take, if not nil, is asked in place of Dial for a peer that cannot be dialed:
+	// it hands out a connection that the peer has made, with TLS on it and the
+	// peer's key proven to be Key. Address then only names the peer.
+	Take func(ctx context.Context) (net.Conn, error)
 	Now  func() time.Time
 	Log  zerolog.Logger
 	// Budget of what Send gives to TLS, repetitions included; nil is no limit.
@@ -136,6 +140,9 @@ func New(o Options) *Client {
 	c.steps = c.retrying(shared, 1<<30)
 	own := c.transport()
 	own.DisableKeepAlives, own.DialContext = true, c.dialCorked
+	if o.Take != nil {
+		shared.DialTLSContext, own.DialTLSContext = c.take, c.takeShort
+	}
 	c.lanes = &http.Client{Transport: own, CheckRedirect: noRedirect}
 	return c
 }
@@ -162,11 +169,38 @@ func (c *Client) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.made(conn)
+	return conn, nil
+}
+
+// made has a new connection send as well as it can, and notes what it is like.
+func (c *Client) made(conn net.Conn) {
 	tune(conn, c.opts.Congestion)
 	if p, ok := c.opts.Look(conn); ok {
 		c.path.Store(&p)
 		c.opts.Connected(p)
 	}
+}
+
+// take is dial and handshake for a peer that cannot be dialed.
+func (c *Client) take(ctx context.Context, _, _ string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, dialTimeout, fmt.Errorf("no connection within %s", dialTimeout))
+	defer cancel()
+	conn, err := c.opts.Take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c.made(conn)
+	return conn, nil
+}
+
+// takeShort is take for lanes; there is a cork in the connection already.
+func (c *Client) takeShort(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := c.take(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	keepShort(conn, int(c.open.Load())+1)
 	return conn, nil
 }
 

@@ -14,6 +14,10 @@ func Dialer() *net.Dialer {
 	}
 }
 
+// Tune sets on a connection what New sets on those that it makes, for who is
+// called on it.
+func Tune(c net.Conn, congestion string) { tune(c, congestion) }
+
 // Path is what the kernel knows of a connection; zero fields are not known.
 type Path struct {
 	RTT    time.Duration // smoothed

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/transport/cork"
 	"antipode/transport/stripe"
 	"antipode/transport/wire"
 )
@@ -18,7 +19,7 @@ const (
 	idleEvery = 5 * time.Second
 	// slice is the most that one wait for the budget is for, and the unit in
 	// which a lane's signs of life are counted.
-	slice = 128 << 10
+	slice = cork.Slice
 	// maxDigestErrors of one transfer: a bit that flips once is repeated, one
 	// that flips again and again is broken memory.
 	maxDigestErrors = 3
@@ -94,7 +95,7 @@ func (h *hand) once(ctx context.Context) error {
 		writer.w = w
 		return writer.run(ctx)
 	})
-	found := func(c *cork) {
+	found := func(c *cork.Conn) {
 		writer.cork = c
 		h.onto(c.Conn)
 	}
@@ -142,7 +143,7 @@ type laneWriter struct {
 	t    *transfer
 	lane *stripe.Lane
 	w    io.Writer
-	cork *cork // below w; nil where the connection has none
+	cork *cork.Conn // below w; nil where the connection has none
 	n    int64
 	head [wire.HeaderBytes]byte
 }
@@ -223,9 +224,9 @@ func (l *laneWriter) put(part []byte) (int, error) {
 	if l.cork == nil {
 		return l.w.Write(part)
 	}
-	l.cork.put()
+	l.cork.Put()
 	n, err := l.w.Write(part)
-	if pullErr := l.cork.pull(); err == nil {
+	if pullErr := l.cork.Pull(); err == nil {
 		err = pullErr
 	}
 	return n, err

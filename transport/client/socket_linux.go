@@ -89,7 +89,7 @@ func pathOf(info *unix.TCPInfo, congestion string) Path {
 }
 
 func control(c net.Conn, f func(fd int)) {
-	s, ok := c.(syscall.Conn)
+	s, ok := bottom(c).(syscall.Conn)
 	if !ok {
 		return
 	}

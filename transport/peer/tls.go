@@ -11,6 +11,10 @@ import (
 // offered: its windows hold a transfer at 10 MB/s over 100 ms.
 const Protocol = "http/1.1"
 
+// ReverseProtocol is negotiated by who dials to be called: the side that
+// listened is the one that asks.
+const ReverseProtocol = "antipode-reverse/1"
+
 // alertBadCertificate is the TLS alert (RFC 8446, 6.2) that refuses a key.
 const alertBadCertificate = tls.AlertError(42)
 
@@ -53,6 +57,7 @@ func (e *RefusedError) Unwrap() error { return e.Err }
 // Both functions are called concurrently; a nil allowUnknown is never.
 func ServerConfig(id Identity, pins func(Fingerprint) (name string, ok bool), allowUnknown func() bool) *tls.Config {
 	c := base(id)
+	c.NextProtos = append(c.NextProtos, ReverseProtocol)
 	c.ClientAuth = tls.RequireAnyClientCert
 	c.VerifyConnection = func(s tls.ConnectionState) error {
 		shown, err := FingerprintOf(s)
@@ -82,6 +87,13 @@ func ClientConfig(id Identity, want Fingerprint) *tls.Config {
 		}
 		return nil
 	}
+	return c
+}
+
+// ReverseConfig is ClientConfig for a connection that is dialed to be called on.
+func ReverseConfig(id Identity, want Fingerprint) *tls.Config {
+	c := ClientConfig(id, want)
+	c.NextProtos = []string{ReverseProtocol}
 	return c
 }
 

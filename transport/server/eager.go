@@ -1,6 +1,10 @@
 package server
 
-import "net"
+import (
+	"net"
+
+	"antipode/transport/cork"
+)
 
 const (
 	// eagerBytes is how much of a busy connection is read at once: TLS asks for
@@ -10,7 +14,8 @@ const (
 	busyBytes = 16 << 10
 )
 
-// eagerListener makes its connections eager.
+// eagerListener makes its connections eager, and able to send a stream in the
+// end: who has dialed may want to be called.
 type eagerListener struct{ net.Listener }
 
 // Accept waits for the next connection.
@@ -19,7 +24,7 @@ func (l eagerListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &eager{Conn: c}, nil
+	return &cork.Conn{Conn: &eager{Conn: c}}, nil
 }
 
 // eager reads ahead, once the other side sends more than is asked for: who only
@@ -30,6 +35,12 @@ type eager struct {
 	buf  []byte
 	rest []byte // of buf, not yet given out
 }
+
+// Eager is what a connection has to be on which streams come in, below TLS.
+func Eager(c net.Conn) net.Conn { return &eager{Conn: c} }
+
+// NetConn is the connection below.
+func (e *eager) NetConn() net.Conn { return e.Conn }
 
 // Read gives out what was read ahead before it reads again.
 func (e *eager) Read(p []byte) (int, error) {

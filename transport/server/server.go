@@ -69,8 +69,11 @@ type Options struct {
 	Peers   func(peer.Fingerprint) (name string, ok bool)
 	Backend Backend
 	Pairing Pairing // nil: there is no pairing
-	Now     func() time.Time
-	Log     zerolog.Logger
+	// Reversed is handed connections over which peer wants to be called by us, and
+	// returns when it has no more use for conn, which is closed then. nil refuses them.
+	Reversed func(peer string, key peer.Fingerprint, conn *tls.Conn)
+	Now      func() time.Time
+	Log      zerolog.Logger
 	// Window is how many bytes of one transfer are held at most; 64 MiB if 0.
 	Window int
 	// Memory is divided evenly among the windows of the transfers that run; 2
@@ -154,9 +157,35 @@ func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.authenticate
 // Serve answers on ln until ctx ends, then ends all transfers, waits for their
 // receives to return, and closes ln. It returns nil after ctx has ended.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	h := s.http()
+	h.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){
+		peer.ReverseProtocol: func(_ *http.Server, c *tls.Conn, _ http.Handler) { s.reversed(c) },
+	}
+	return s.serve(ctx, h, tls.NewListener(eagerListener{ln}, s.tlsConfig()))
+}
+
+// ServeDialed is Serve for connections that this side has dialed for its peers to
+// call on: ln gives them out with TLS on them. They are asked nothing less than
+// those that Serve accepts.
+func (s *Server) ServeDialed(ctx context.Context, ln net.Listener) error {
+	return s.serve(ctx, s.http(), ln)
+}
+
+// reversed hands a connection on to who may call on it.
+func (s *Server) reversed(c *tls.Conn) {
+	key, err := peer.FingerprintOf(c.ConnectionState())
+	if err != nil || s.opts.Reversed == nil {
+		return
+	}
+	if name, known := s.opts.Peers(key); known {
+		s.opts.Reversed(name, key, c)
+	}
+}
+
+func (s *Server) http() *http.Server {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
-	h := &http.Server{
+	return &http.Server{
 		Handler:           s.Handler(),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
@@ -164,8 +193,12 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		Protocols:         &protocols,
 		ErrorLog:          log.New(debugLog{s.opts.Log}, "", 0),
 	}
+}
+
+// serve runs h on ln until ctx ends.
+func (s *Server) serve(ctx context.Context, h *http.Server, ln net.Listener) error {
 	served := make(chan error, 1)
-	go func() { served <- h.Serve(tls.NewListener(eagerListener{ln}, s.tlsConfig())) }()
+	go func() { served <- h.Serve(ln) }()
 	select {
 	case err := <-served:
 		s.stop()

@@ -1,4 +1,4 @@
-package client
+package cork
 
 import (
 	"bytes"
@@ -25,7 +25,7 @@ func (r *recorder) Write(p []byte) (int, error) {
 
 func TestCorkGathersWithinASlice(t *testing.T) {
 	to := &recorder{}
-	c := &cork{Conn: to}
+	c := &Conn{Conn: to}
 	record := bytes.Repeat([]byte("antipode"), 2<<10) // 16 KiB
 	var want bytes.Buffer
 	write := func(p []byte) {
@@ -36,15 +36,15 @@ func TestCorkGathersWithinASlice(t *testing.T) {
 		}
 	}
 	write([]byte("handshake"))
-	c.put()
-	for range slice/len(record) + 2 {
+	c.Put()
+	for range Slice/len(record) + 2 {
 		write(record)
 	}
 	if got := len(to.writes); got != 2 {
 		t.Errorf("writes within a slice: got %d, want 2: the handshake and what was full", got)
 	}
-	if err := c.pull(); err != nil {
-		t.Fatalf("pull: %v", err)
+	if err := c.Pull(); err != nil {
+		t.Fatalf("Pull: %v", err)
 	}
 	write([]byte("end"))
 	if got, want := len(to.writes), 4; got != want {
@@ -57,15 +57,15 @@ func TestCorkGathersWithinASlice(t *testing.T) {
 
 func TestCorkTellsOfABrokenConnection(t *testing.T) {
 	broken := errors.New("reset")
-	c := &cork{Conn: &recorder{err: broken}}
-	c.put()
+	c := &Conn{Conn: &recorder{err: broken}}
+	c.Put()
 	if _, err := c.Write([]byte("x")); err != nil {
 		t.Errorf("gathered Write: got %v, want nil", err)
 	}
-	if err := c.pull(); !errors.Is(err, broken) {
+	if err := c.Pull(); !errors.Is(err, broken) {
 		t.Errorf("pull: got %v, want %v", err, broken)
 	}
-	if err := c.pull(); err != nil {
+	if err := c.Pull(); err != nil {
 		t.Errorf("pull of nothing: got %v, want nil", err)
 	}
 }
@@ -86,13 +86,13 @@ func (b *blocked) Write(p []byte) (int, error) {
 // not wait for the write that is stuck: closing is what ends it.
 func TestCorkLetsNobodyWaitBehindAStuckWrite(t *testing.T) {
 	to := &blocked{in: make(chan struct{}), out: make(chan struct{})}
-	c := &cork{Conn: to}
-	c.put()
+	c := &Conn{Conn: to}
+	c.Put()
 	if _, err := c.Write([]byte("payload")); err != nil {
 		t.Fatal(err)
 	}
 	pulled := make(chan error, 1)
-	go func() { pulled <- c.pull() }()
+	go func() { pulled <- c.Pull() }()
 	<-to.in
 	if _, err := c.Write([]byte("goodbye")); !errors.Is(err, errStuck) {
 		t.Errorf("Write: %v, want %v", err, errStuck)
