@@ -1,5 +1,6 @@
 // Command small measures what the protocol costs where little or nothing is to be
-// sent: two daemons in this process, TLS and all, on file systems in memory, over a
+// sent: two daemons in this process, TLS and all, on file systems in memory (and last
+// on real Btrfs, which shows what that adds), over a
 // link in memory with a round trip of 200 ms on which every byte is counted. It
 // prints one line a figure:
 //
@@ -24,7 +25,7 @@ const atMost = 15 * time.Minute
 func main() {
 	verbose := flag.Bool("v", false, "print each round as well, and what the daemons log")
 	rounds := flag.Int("rounds", 5, "how often each figure is measured")
-	only := flag.String("only", "", "measure only this one of small and noop")
+	only := flag.String("only", "", "measure only this one of small, noop and btrfs")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -34,7 +35,7 @@ func main() {
 	for _, part := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"small", b.small}, {"noop", b.noop}} {
+	}{{"small", b.small}, {"noop", b.noop}, {"btrfs", b.smallBtrfs}} {
 		if *only != "" && *only != part.name {
 			continue
 		}
