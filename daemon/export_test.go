@@ -49,6 +49,11 @@ func (d *Daemon) Rate(ctx context.Context, r control.RateRequest) (control.RateR
 	return d.rate(ctx, r)
 }
 
+// Send is the verb send.
+func (d *Daemon) Send(ctx context.Context, r control.SendRequest[plan.Plan]) (control.SendResponse, error) {
+	return d.send(ctx, r)
+}
+
 // Prune is the verb prune.
 func (d *Daemon) Prune(ctx context.Context, r control.PruneRequest[prune.Verdict]) (control.PruneResponse[prune.Verdict], error) {
 	return d.prune(ctx, r)

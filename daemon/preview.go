@@ -21,9 +21,6 @@ import (
 // jobPreview is what the next run of one job would do.
 type jobPreview = control.JobPreview[plan.Plan, prune.Verdict]
 
-// unborn stands for the identity of a snapshot that does not exist yet.
-const unborn dataset.ID = "0"
-
 // previewer makes one job's preview. It reads and asks, and writes nothing.
 type previewer struct {
 	d   *Daemon
@@ -87,7 +84,7 @@ func (p *previewer) snapshots(ctx context.Context, paths []dataset.Path) {
 			})
 			continue
 		}
-		made := dataset.Snapshot{Name: policy.SnapshotName(p.w.job.ID, at), ID: unborn, Created: at, Retain: at, Order: 1}
+		made := dataset.Snapshot{Name: policy.SnapshotName(p.w.job.ID, at), ID: plan.Unborn, Created: at, Retain: at, Order: 1}
 		if n := len(side.snapshots); n > 0 {
 			made.Order = side.snapshots[n-1].Order + 1
 		}
@@ -196,7 +193,7 @@ func (p *previewer) send(ctx context.Context, name string, side previewSide, r w
 // estimate asks the file system about snapshots that exist. What a snapshot that
 // is not made yet will hold nobody knows.
 func (p *previewer) estimate(ctx context.Context, step dataset.Step) control.Estimate {
-	if step.To.ID == unborn || step.From.ID == unborn {
+	if step.To.ID == plan.Unborn || step.From.ID == plan.Unborn {
 		return control.Estimate{Kind: control.Unknown}
 	}
 	bytes, err := p.w.source.Estimate(ctx, step)

@@ -36,6 +36,7 @@ func (d *Daemon) Register(s *control.Server) {
 	control.Handle(s, control.Plan, func(ctx context.Context, r control.PlanRequest) (control.Preview[plan.Plan, prune.Verdict], error) {
 		return d.preview(ctx, r)
 	})
+	control.Handle(s, control.Send, d.send)
 	control.Handle(s, control.Prune, d.prune)
 	control.Handle(s, control.Pin, d.pin)
 	control.Handle(s, control.Unpin, d.unpin)
@@ -123,6 +124,9 @@ func apart(err error) []error {
 
 // worded gives an error the next step that its cause knows.
 func (d *Daemon) worded(err error) error {
+	if e, ok := errors.AsType[*control.Error](err); ok {
+		return e // it has its words
+	}
 	p := replicate.Problem(err, d.Now())
 	e := *control.ErrorOf(err)
 	e.Text, e.Next = p.Text, p.Next

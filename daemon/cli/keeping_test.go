@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -78,6 +79,42 @@ func TestAPrintedPlanComesBack(t *testing.T) {
 	}
 	if code, _, _ := h.run(t, "prune", "db", "--plan", "-"); code != exitUsage {
 		t.Errorf("a job beside a plan: got %d", code)
+	}
+}
+
+// What plan prints as JSON comes back as what is to be sent; what became of it is told
+// line by line.
+func TestAPrintedPlanIsSent(t *testing.T) {
+	h := newHost(t)
+	var got sendRequest
+	h.daemon(t, func(s *control.Server) {
+		control.Handle(s, control.Send, func(_ context.Context, r sendRequest) (control.SendResponse, error) {
+			got = r
+			return control.SendResponse{Sends: []control.Sent{
+				{Job: "db", Dataset: "/data/db", Peer: "sin1", Steps: 1, Bytes: 5 << 20, Unmade: []string{"antipode_db_20260504T120000Z"}},
+				{Job: "db", Dataset: "/data/www/shop", Peer: "sin1", Error: &control.Error{Kind: control.KindConflict, Object: "/data/www/shop", Text: "the plan does not fit any more", Next: "make a new one"}},
+			}}, nil
+		})
+	})
+	text, err := json.Marshal(nightBefore())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.in = string(text)
+	code, out, errOut := h.run(t, "send", "--plan", "-")
+	if code != exitFail {
+		t.Errorf("got %d with a refused plan inside, want %d", code, exitFail)
+	}
+	golden(t, "send", "One dataset was sent as far as it can be, another not.", out+errOut)
+	if len(got.Plan) != 2 || !reflect.DeepEqual(got.Plan[0].Sends, nightBefore().Jobs[0].Sends) {
+		t.Errorf("asked for %+v, want what was printed", got.Plan)
+	}
+	h.in = "{}"
+	if code, _, errOut := h.run(t, "send", "--plan", "-"); code != exitFail || !strings.Contains(errOut, "antipode plan --json") {
+		t.Errorf("an empty plan: got %d %q", code, errOut)
+	}
+	if code, _, errOut := h.run(t, "send"); code != exitUsage || !strings.Contains(errOut, "trigger") {
+		t.Errorf("no plan: got %d %q", code, errOut)
 	}
 }
 

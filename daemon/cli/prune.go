@@ -1,10 +1,8 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"time"
 
@@ -64,30 +62,20 @@ func (a *app) pruneCommand() *cobra.Command {
 	return a.jsonFlag(cmd)
 }
 
-// maxPlanBytes bounds a plan that is read.
-const maxPlanBytes = control.MaxResponseBytes
-
 // readPlan reads what `plan --json` or `prune --dry-run --json` printed, and keeps
 // of it what is to be destroyed.
 func readPlan(in io.Reader, file string) ([]prunePlan, error) {
-	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
-			return nil, fmt.Errorf("read the plan: %w", err)
-		}
-		defer f.Close()
-		in = f
-	}
+	const form = "want what `antipode plan --json` or `antipode prune --dry-run --json` printed"
 	var printed struct {
 		Jobs []prunePlan `json:"jobs"`
 		Runs []prunePlan `json:"runs"`
 	}
-	if err := json.NewDecoder(io.LimitReader(in, maxPlanBytes)).Decode(&printed); err != nil {
-		return nil, fmt.Errorf("read the plan %s: %w; want what `antipode plan --json` or `antipode prune --dry-run --json` printed", file, err)
+	if err := readPrinted(in, file, &printed, form); err != nil {
+		return nil, err
 	}
 	plans := append(printed.Jobs, printed.Runs...)
 	if len(plans) == 0 {
-		return nil, fmt.Errorf("the plan %s names no job; want what `antipode plan --json` or `antipode prune --dry-run --json` printed", file)
+		return nil, fmt.Errorf("the plan %s names no job; %s", file, form)
 	}
 	for i := range plans {
 		for k := range plans[i].Prunes {

@@ -80,6 +80,7 @@ type Courier struct {
 	Options
 	job    atomic.Pointer[policy.Job] // as the newest configuration has it
 	visits chan visit
+	orders chan order
 	nudge  chan struct{} // see lookAgain
 	full   *slots
 	small  *slots
@@ -134,7 +135,7 @@ type pause struct {
 // New returns a courier; Serve runs it.
 func New(o Options) *Courier {
 	c := &Courier{
-		Options: o, visits: make(chan visit), nudge: make(chan struct{}, 1), full: newSlots(fullSlots), small: newTempoSlots(),
+		Options: o, visits: make(chan visit), orders: make(chan order), nudge: make(chan struct{}, 1), full: newSlots(fullSlots), small: newTempoSlots(),
 		seen: map[dataset.Path]side{}, theirs: map[dataset.Path]dataset.Mark{}, errands: map[dataset.Path]*errand{}, backoff: map[dataset.Path]pause{},
 		stills: map[dataset.Path]still{},
 	}
@@ -176,6 +177,9 @@ func (c *Courier) Serve(ctx context.Context) error {
 				tally, errs := outcomes(started)
 				v.done <- outcome{tally, errors.Join(err, errs), busy}
 			})
+		case o := <-c.orders:
+			f, e, err := c.follow(ctx, o.plan)
+			running.Go(func() { o.done <- carriedOut(f, e, err) })
 		case <-c.retry():
 			// What failed is on the board; who wants the errors visits.
 			started, _ := c.round(ctx, false)

@@ -22,11 +22,21 @@ type Facts struct {
 	Far       wire.Replica // as the peer tells it
 }
 
-// Decide plans one dataset. It is what a round executes and what `plan` prints. Where
-// no base is found it is looked for among all snapshots of others too: the target may
-// have one that the job included before, and a filter hides no base.
+// Decide plans one dataset. It is what a round executes and what `plan` prints.
 func Decide(ctx context.Context, near fsdrivers.Lister, f Facts) (plan.Plan, error) {
-	p, err := f.decide()
+	return beside(ctx, near, f, Facts.decide)
+}
+
+// Follow holds a plan that `plan` printed against what is so now.
+func Follow(ctx context.Context, near fsdrivers.Lister, f Facts, p plan.Plan) (plan.Followed, error) {
+	return beside(ctx, near, f, func(f Facts) (plan.Followed, error) { return plan.Follow(f.input(), p) })
+}
+
+// beside decides, and where no base is found once more, beside all snapshots of
+// others: the target may have one that the job included before, and a filter hides no
+// base.
+func beside[T any](ctx context.Context, near fsdrivers.Lister, f Facts, decide func(Facts) (T, error)) (T, error) {
+	p, err := decide(f)
 	others, can := near.(fsdrivers.Foreigner)
 	if !can || !lacksBase(err) {
 		return p, err
@@ -35,11 +45,10 @@ func Decide(ctx context.Context, near fsdrivers.Lister, f Facts) (plan.Plan, err
 	if listErr != nil || len(all) == 0 {
 		return p, err
 	}
-	beside := f
-	beside.Snapshots = slices.Concat(f.Snapshots, all)
-	slices.SortStableFunc(beside.Snapshots, func(a, b dataset.Snapshot) int { return cmp.Compare(a.Order, b.Order) })
-	if q, again := beside.decide(); again == nil {
-		return q, nil
+	f.Snapshots = slices.Concat(f.Snapshots, all)
+	slices.SortStableFunc(f.Snapshots, func(a, b dataset.Snapshot) int { return cmp.Compare(a.Order, b.Order) })
+	if q, again := decide(f); !lacksBase(again) {
+		return q, again
 	}
 	return p, err // its evidence is what the operator knows
 }
@@ -50,10 +59,12 @@ func lacksBase(err error) bool {
 	return errors.As(err, &none) || errors.As(err, &diverged)
 }
 
-func (f Facts) decide() (plan.Plan, error) {
-	return plan.Decide(plan.Input{
+func (f Facts) decide() (plan.Plan, error) { return plan.Decide(f.input()) }
+
+func (f Facts) input() plan.Input {
+	return plan.Input{
 		Job: f.Job.ID, Dataset: f.Dataset, Source: f.Snapshots, Target: f.Far.Snapshots, TargetID: f.Far.ID, Checkpoint: f.Far.Checkpoint,
 		SourceMark: f.Mark, TargetMark: f.Far.Mark, MayPromote: f.Job.MayPromote, Initial: f.Job.Initial,
 		Flags: f.Job.Flags(), NewestOnly: f.Job.NewestOnly, Include: f.Job.Include,
-	})
+	}
 }

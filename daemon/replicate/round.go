@@ -125,19 +125,29 @@ func (c *Courier) settled(path dataset.Path, base dataset.Snapshot) {
 	c.succeeded(path)
 }
 
-func (c *Courier) planOne(ctx context.Context, job policy.Job, s side, r wire.Replica) (plan.Plan, error) {
+// facts are what both sides hold of one dataset.
+func (c *Courier) facts(ctx context.Context, job policy.Job, s side, r wire.Replica) (Facts, error) {
 	path := s.dataset.Path
 	if r.Path != path {
-		return plan.Plan{}, fmt.Errorf("%w: asked for %s, answered for %q", send.ErrMisanswered, path, r.Path)
+		return Facts{}, fmt.Errorf("%w: asked for %s, answered for %q", send.ErrMisanswered, path, r.Path)
 	}
 	if r.Problem != nil {
-		return plan.Plan{}, fmt.Errorf("%s on %s: %w", path, c.Peer, r.Problem)
+		return Facts{}, fmt.Errorf("%s on %s: %w", path, c.Peer, r.Problem)
 	}
 	snapshots, err := c.Near.Snapshots(ctx, path)
 	if err != nil {
-		return plan.Plan{}, fmt.Errorf("list snapshots of %s: %w", path, err)
+		return Facts{}, fmt.Errorf("list snapshots of %s: %w", path, err)
 	}
-	p, err := Decide(ctx, c.Near, Facts{Job: job, Dataset: s.dataset, Mark: s.mark, Snapshots: snapshots, Far: r})
+	return Facts{Job: job, Dataset: s.dataset, Mark: s.mark, Snapshots: snapshots, Far: r}, nil
+}
+
+func (c *Courier) planOne(ctx context.Context, job policy.Job, s side, r wire.Replica) (plan.Plan, error) {
+	path := s.dataset.Path
+	f, err := c.facts(ctx, job, s, r)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	p, err := Decide(ctx, c.Near, f)
 	if err != nil {
 		return plan.Plan{}, c.conflict(ctx, s, err)
 	}
