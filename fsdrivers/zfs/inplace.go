@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
@@ -36,14 +37,11 @@ func (t *Target) ActivateInPlace(ctx context.Context, d dataset.Path, snap datas
 		if l.prop(propLive) != on {
 			err = t.mayGoLive(ctx, l, snap)
 		}
-		if err == nil {
-			err = t.goLive(ctx, l)
-		}
 		if err != nil {
 			return err
 		}
 		live.Live = l.name
-		return t.zfs.openLineage(ctx, l.name, func() error { return t.zfs.appear(ctx, l.name) })
+		return t.goLive(ctx, l)
 	})
 	if err != nil {
 		return fsdrivers.Activated{}, fmt.Errorf("activate %s of %s in place: %w", snap.Name, d, err)
@@ -85,8 +83,15 @@ func (t *Target) mayGoLive(ctx context.Context, l *lineage, snap dataset.Snapsho
 	return t.abort(ctx, l.name)
 }
 
-// goLive takes away what keeps a lineage inert.
+// goLive takes away what keeps a lineage inert, and opens it.
 func (t *Target) goLive(ctx context.Context, l *lineage) error {
+	if err := t.wake(ctx, l); err != nil {
+		return err
+	}
+	return t.zfs.openLineage(ctx, l.name, func() error { return t.zfs.appear(ctx, l.name) })
+}
+
+func (t *Target) wake(ctx context.Context, l *lineage) error {
 	if err := t.zfs.set(ctx, l.name, propLive, on, "readonly", "off"); err != nil {
 		return err
 	}
@@ -128,19 +133,54 @@ func (t *Target) Rest(ctx context.Context, d dataset.Path) error {
 		if len(all) == 0 {
 			return fmt.Errorf("%s has no snapshot: %w", l.name, dataset.ErrDiverged)
 		}
-		if err := l.mustEndAt(all[len(all)-1].id()); err != nil {
+		last := all[len(all)-1]
+		if err := l.mustEndAt(last.id()); err != nil && !l.writesWhenMounted() {
 			return err
 		}
-		if err := t.zfs.settleDown(ctx, l); err != nil {
-			return err
-		}
-		if err := l.mustEndAt(all[len(all)-1].id()); err != nil {
-			return err
+		if err := t.rest(ctx, l, last); err != nil {
+			return errors.Join(err, t.goLive(ctx, l)) // as it was
 		}
 		return t.zfs.unset(ctx, l.name, propLive)
 	})
 	if err != nil {
 		return fmt.Errorf("make %s a standby again: %w", d, err)
+	}
+	return nil
+}
+
+// rest makes a lineage inert that ends with last. Where an error comes back it may be
+// half so.
+func (t *Target) rest(ctx context.Context, l *lineage, last entry) error {
+	if l.writesWhenMounted() {
+		if err := t.zfs.mustBeSame(ctx, l, last); err != nil {
+			return err
+		}
+		return t.zfs.settleDown(ctx, l)
+	}
+	if err := t.zfs.settleDown(ctx, l); err != nil {
+		return err
+	}
+	return l.mustEndAt(last.id())
+}
+
+// writesWhenMounted reports whether ZFS itself writes when the lineage is mounted: it
+// does where it was received raw, as it counts only then what each user has.
+func (l *lineage) writesWhenMounted() bool {
+	return l.kind() == stream.Filesystem && l.prop(propKey) != ""
+}
+
+// mustBeSame keeps everybody from writing and compares files: other than the property
+// written, that leaves out what ZFS counts for itself.
+func (t *tool) mustBeSame(ctx context.Context, l *lineage, last entry) error {
+	if err := t.set(ctx, l.name, "readonly", on); err != nil {
+		return err
+	}
+	out, err := t.run(ctx, l.name, "diff", "-H", last.name, l.name)
+	if err != nil {
+		return fmt.Errorf("compare %s with %s: %w", l.name, last.name, err)
+	}
+	if first, _, _ := strings.Cut(out, "\n"); first != "" {
+		return fmt.Errorf("something was written to %s after %s (%s); look at `zfs diff`: %w", l.name, last.name, strings.TrimSpace(first), dataset.ErrDiverged)
 	}
 	return nil
 }
