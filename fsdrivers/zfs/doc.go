@@ -51,7 +51,8 @@
 // the dataset above Into: `create,mount,receive,userprop,hold,release,destroy,
 // rollback,rename,clone,bookmark,readonly,canmount,mountpoint,setuid,devices,exec,
 // sharenfs,sharesmb,snapdir,volmode,snapdev` (receive:append in place of receive
-// from 2.3.2 on). Linux lets only root mount, so an activation needs root.
+// from 2.3.2 on). Linux lets only root mount, so an activation needs root, and so does
+// the fence of a filesystem that is mounted.
 //
 // Never used: receive -F, send -R, -p, -I, -b, -h, rollback -r, destroy -r, -R, -f.
 package zfs

@@ -83,6 +83,7 @@ var diagnoses = [...]diagnosis{
 	{"no such pool", dataset.ErrNotFound, "is the pool imported?"},
 	{"does not exist", dataset.ErrNotFound, "was it renamed or destroyed, or its pool exported?"},
 	{"dataset not found", dataset.ErrNotFound, "was it renamed or destroyed, or its pool exported?"},
+	{"unable to remount", dataset.ErrRefused, "the property is set and the mount is as it was, for Linux lets only root mount: run the daemon as root, or `zfs unmount` and `zfs mount` it as root"},
 	{"ermission denied", dataset.ErrRefused, "run the daemon as root, or `zfs allow` its user what DESIGN.md lists"},
 	{"read-only", errDevice, "the pool was imported read-only; import it writable"},
 	{"I/O error", errDevice, "look at `zpool status -v` and `dmesg`, then scrub the pool"},

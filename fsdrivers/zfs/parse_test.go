@@ -57,6 +57,7 @@ func TestEveryTextHasItsErrorAndItsCure(t *testing.T) {
 		"warning: cannot send 'tank/a@y': not an earlier snapshot from the same fs\n":                                            dataset.ErrBaseMissing,
 		"cannot open 'tank': pool I/O is currently suspended\n":                                                                  dataset.ErrStuck,
 		"The ZFS modules are not loaded.\nTry running 'modprobe zfs' as root to load them.\n":                                    dataset.ErrToolMissing,
+		"cannot set mount attributes for 'tank/a': mount failed\nproperty may be set but unable to remount filesystem\n":         dataset.ErrRefused,
 		"cannot create 'tank/x': permission denied\n":                                                                            dataset.ErrRefused,
 		"cannot create snapshots : permission denied\n":                                                                          dataset.ErrRefused,
 		"cannot mount 'tank/a': filesystem already mounted\n":                                                                    errNothing,
