@@ -194,7 +194,7 @@ func TestAPoolIsImportedUnderAnotherName(t *testing.T) {
 // TestASourceThatWasRenamedIsTold: what is planned for one name is not done to
 // another.
 func TestASourceThatWasRenamedIsTold(t *testing.T) {
-	h := newHarness(t, &lab{t: t, name: "renamed", files: filesystems{}})
+	h := newHarness(t, &lab{t: t, name: "elsewhere", files: filesystems{}})
 	d := h.Make("db")
 	s := stepOf(d, dataset.Snapshot{}, h.snap(d, "1"))
 	h.zfs("rename", string(d.Path), string(d.Path)+" away")
