@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/rs/zerolog"
 
@@ -128,6 +130,14 @@ func places() map[string][]place {
 				return w.do(p, "POST", wire.PathCommit, fill(wire.CommitQuery{Step: w.step("/data/db", hole), Driver: "btrfs"}, name))
 			}, want: func(n hostileName) answer { return malformedOr(n.snapshot, answer{http.StatusOK, ""}) }, forGuests: guestsRefused(403, asSnapshot)},
 		},
+		"POST /v1/pull": {{name: "driver", ask: func(w *world, p *principal, name string) answer {
+			return w.do(p, "POST", wire.PathPull, fill(wire.PullRequest{Driver: hole}, name))
+		}, want: func(n hostileName) answer {
+			if n.text == "" || len(n.text) > wire.MaxNameBytes || !utf8.ValidString(n.text) || strings.ContainsFunc(n.text, unicode.IsControl) {
+				return answer{http.StatusBadRequest, wire.KindMalformed}
+			}
+			return answer{http.StatusForbidden, "refused"} // sin1 sends nothing to anybody
+		}}},
 		"POST /v1/steps": {
 			{name: "path", ask: func(w *world, p *principal, name string) answer {
 				return w.do(p, "POST", wire.PathSteps, w.whole(w.open(hole, "antipode_x"), name))

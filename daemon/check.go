@@ -39,6 +39,7 @@ func (d *Daemon) check(ctx context.Context, r control.CheckRequest) (control.Che
 			c.add(control.Good, "accept from "+key.from, "takes "+key.driver+" datasets into "+room.Accept().Into, "")
 			c.costs(ctx, "accept from "+key.from, room.driver)
 		}
+		c.pulls(room.Accept(), hellos)
 	}
 	if r.Deep {
 		c.deep(ctx)
@@ -157,7 +158,43 @@ func (c *checker) job(ctx context.Context, w *work, hellos map[string]wire.Hello
 			continue
 		}
 		c.offer(ctx, object, name, hello.Offers[at], w)
+		c.pulled(object, name, hello.Offers[at].Pull, w.job)
 	}
+}
+
+// pulled compares who says when a job is sent to a target, on the source.
+func (c *checker) pulled(object, name, when string, j policy.Job) {
+	switch {
+	case j.Pulled && when == "":
+		c.add(control.Warning, object, fmt.Sprintf("it is pulled, and %s does not pull: nothing is sent there", name),
+			fmt.Sprintf(`set pull_every = "1h" in [[accept]] from %s on %s, or take pulled out of the job`, c.d.node(), name))
+	case !j.Pulled && when != "":
+		c.add(control.Warning, object, fmt.Sprintf("%s pulls %s, and the job decides itself when it sends", name, when),
+			fmt.Sprintf("set pulled = true in the job, or take pull_every and pull_cron out on %s", name))
+	case j.Pulled:
+		c.add(control.Good, object, fmt.Sprintf("is pulled by %s, %s", name, when), "")
+	}
+}
+
+// pulls does the same on the target.
+func (c *checker) pulls(a policy.Accept, hellos map[string]wire.Hello) {
+	hello, ok := hellos[a.From]
+	if a.Pull.IsZero() || !ok { // that it does not answer is said already
+		return
+	}
+	object := "accept from " + a.From
+	var jobs []string
+	for _, p := range hello.Pulled {
+		if p.Driver == string(a.Driver) {
+			jobs = append(jobs, p.Job)
+		}
+	}
+	if len(jobs) == 0 {
+		c.add(control.Fatal, object, fmt.Sprintf("pulls %s, and %s has no %s job that %s may pull", a.Pull, a.From, a.Driver, c.d.node()),
+			fmt.Sprintf("set pulled = true in a job on %s whose replicate_to names %s", a.From, c.d.node()))
+		return
+	}
+	c.add(control.Good, object, fmt.Sprintf("pulls %s, %s", strings.Join(jobs, ", "), a.Pull), "")
 }
 
 // instant says where the snapshots of one run are not of one instant.

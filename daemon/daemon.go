@@ -72,8 +72,9 @@ type Daemon struct {
 	server   *server.Server
 	// replication serves the jobs that replicate apart from their snapshots.
 	replication *schedule.Scheduler
-	host        *shape.Budget // the host's rate
-	memory      *stripe.Share // of what is sent, over all peers
+	asking      *schedule.Scheduler // of pulls, on a target
+	host        *shape.Budget       // the host's rate
+	memory      *stripe.Share       // of what is sent, over all peers
 	coder       *squeeze.Coder
 	watch       *watch.Watch
 	pairing     *pairingDesk
@@ -95,6 +96,8 @@ type Daemon struct {
 	wishes      rates                             // rates that were set by command
 	silentSince map[string]time.Time              // peers that did not answer before a promotion
 	facts       map[ledger.FactKey]ledger.Fact    // of the run before this one; not changed after Serve began
+	pulls       map[pullKey]pullNote              // what targets asked for
+	asked       map[roomKey]pullNote              // what sources were asked for
 	running     sync.WaitGroup
 }
 
@@ -108,7 +111,7 @@ func New(o Options) (*Daemon, error) {
 		Options: o, Board: board.New(), ledger: o.Ledger, host: shape.NewBudget(nil), coder: squeeze.NewCoder(),
 		memory:  stripe.NewShare(sendWindows * int(o.Config.Transport.Window)),
 		started: o.Now(), current: &site{}, closed: map[board.ReplicaKey]bool{}, rivals: map[board.ReplicaKey]dataset.Mark{}, silentSince: map[string]time.Time{},
-		rateNews: make(chan struct{}, 1), inlet: reverse.NewInlet(),
+		rateNews: make(chan struct{}, 1), inlet: reverse.NewInlet(), pulls: map[pullKey]pullNote{}, asked: map[roomKey]pullNote{},
 	}
 	d.lent = reverse.NewPool(d.wantsLent)
 	if err := errors.Join(d.loadMemory(), d.loadRates()); err != nil {
@@ -122,6 +125,7 @@ func New(o Options) (*Daemon, error) {
 	d.pairing = &pairingDesk{d: d}
 	d.schedule = schedule.New(schedule.Options{Now: o.Now, Node: o.Config.Node, Run: d.runJob, Log: o.Log})
 	d.replication = schedule.New(schedule.Options{Now: o.Now, Node: o.Config.Node, Run: d.replicateJob, Log: o.Log})
+	d.asking = schedule.New(schedule.Options{Now: o.Now, Node: o.Config.Node, Run: d.askFor, Log: o.Log, Concurrency: maxAskers})
 	d.server = server.New(server.Options{
 		Identity: o.Identity, Peers: d.peerOf, Backend: target{d}, Pairing: d.pairing, Now: o.Now, Log: o.Log,
 		Window: int(o.Config.Transport.Window), WaitForLink: d.waitForLink, Reversed: d.lent.Serve,
@@ -145,6 +149,7 @@ func (d *Daemon) Serve(ctx context.Context) error {
 	parts := map[string]func(context.Context) error{
 		"schedule":    d.schedule.Serve,
 		"replication": d.replication.Serve,
+		"pulls":       d.asking.Serve,
 		"transport":   d.listen,
 		"reverse":     func(ctx context.Context) error { return d.server.ServeDialed(ctx, d.inlet) },
 		"watch":       d.watch.Serve,

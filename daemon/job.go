@@ -10,7 +10,6 @@ import (
 	"antipode/daemon/activate"
 	"antipode/daemon/ledger"
 	"antipode/daemon/replicate"
-	"antipode/daemon/schedule"
 	"antipode/daemon/snapshot"
 	"antipode/daemon/status"
 	"antipode/fsdrivers/dataset"
@@ -24,8 +23,8 @@ func (d *Daemon) runJob(ctx context.Context, id, cause string) error {
 		return fmt.Errorf("no job %q in the configuration", id)
 	}
 	_, err := d.snapshotJob(ctx, w, cause)
-	if !w.job.Replicate.IsZero() && cause != causeTrigger {
-		return err // it has its own times
+	if (w.job.Pulled || !w.job.Replicate.IsZero()) && cause != causeTrigger {
+		return err // it has its own times, or its targets'
 	}
 	for _, c := range w.couriers {
 		if cause != causeTrigger && c.Rests() {
@@ -56,7 +55,7 @@ func (d *Daemon) snapshotJob(ctx context.Context, w *work, cause string) (int, e
 
 	err = errors.Join(err, roleErr, spaceErr, snapErr, pruneErr)
 	d.Board.Job(id, func(j *status.Job) { j.Problem = d.problem(err) })
-	if cause == schedule.CauseDue && len(made.Taken) == 0 && len(made.Unchanged) > 0 && err == nil {
+	if isQuietRun(cause) && len(made.Taken) == 0 && len(made.Unchanged) > 0 && err == nil {
 		return 0, nil // thousands a day, in which nothing happened
 	}
 	run := ledger.Run{Job: id, Cause: cause, Started: began, Ended: d.Now(), Snapshots: len(made.Taken), Held: held}
@@ -97,7 +96,7 @@ func (d *Daemon) catchUp(w *work) {
 	d.background(func(ctx context.Context) {
 		paths, _ := d.find(ctx, w)        // the next run tells what is wrong,
 		_, _ = d.primaries(ctx, w, paths) // and the rest need not wait for it
-		if !w.job.Replicate.IsZero() {
+		if w.job.Pulled || !w.job.Replicate.IsZero() {
 			return
 		}
 		for _, c := range w.couriers {

@@ -8,7 +8,6 @@ import (
 
 	"antipode/daemon/ledger"
 	"antipode/daemon/policy"
-	"antipode/daemon/schedule"
 )
 
 // replicateJob is what a tick of a job's own replication schedule does. Like a run
@@ -18,18 +17,19 @@ func (d *Daemon) replicateJob(_ context.Context, id, cause string) error {
 	if !ok {
 		return fmt.Errorf("no job %q in the configuration", id)
 	}
-	d.background(func(ctx context.Context) { d.visitAll(ctx, w, cause) })
+	d.background(func(ctx context.Context) { d.visit(ctx, w, cause, w.job.ReplicateTo...) })
 	return nil
 }
 
-// visitAll sends every courier of a job on its way and remembers the run when the
-// last is back. What fails is on the board.
-func (d *Daemon) visitAll(ctx context.Context, w *work, cause string) {
+// visit sends a job's couriers to these peers and remembers the run when the last
+// is back. What fails is on the board.
+func (d *Daemon) visit(ctx context.Context, w *work, cause string, peers ...string) {
 	run := ledger.Run{Job: w.job.ID, Kind: ledger.RunReplicate, Cause: cause, Started: d.Now()}
 	var visits sync.WaitGroup
 	var mu sync.Mutex // guards run and errs
 	var errs []error
-	for _, c := range w.couriers {
+	for _, name := range peers {
+		c := w.couriers[name]
 		if c.Rests() {
 			continue
 		}
@@ -43,7 +43,7 @@ func (d *Daemon) visitAll(ctx context.Context, w *work, cause string) {
 		})
 	}
 	visits.Wait()
-	if cause == schedule.CauseDue && run.Steps == 0 && len(errs) == 0 {
+	if isQuietRun(cause) && run.Steps == 0 && len(errs) == 0 {
 		return // there was nothing to tell anybody
 	}
 	run.Ended = d.Now()
@@ -64,8 +64,9 @@ func replicating(jobs []policy.Job) []policy.Job {
 	return all
 }
 
-// setSchedules puts both schedules of every job in force.
-func (d *Daemon) setSchedules(jobs []policy.Job) {
+// setSchedules puts both schedules of every job in force, and those of pulls.
+func (d *Daemon) setSchedules(jobs []policy.Job, accepts []policy.Accept) {
 	d.schedule.Set(jobs, d.lastRuns(""))
 	d.replication.Set(replicating(jobs), d.lastRuns(ledger.RunReplicate))
+	d.asking.Set(askers(accepts), d.lastAsked())
 }

@@ -31,6 +31,7 @@ func (d *Daemon) Status() status.Status {
 		}
 	}
 	d.showLimits(&s)
+	d.showPulls(&s)
 	transfers := d.server.Transfers()
 	for i := range s.Replicas {
 		r := &s.Replicas[i]

@@ -101,7 +101,7 @@ func (d *Daemon) install(cfg *config.Config) error {
 	}
 	d.dismiss(old, next)
 	d.pinUp(next)
-	d.setSchedules(cfg.Jobs)
+	d.setSchedules(cfg.Jobs, cfg.Accepts)
 	for _, w := range next.jobs {
 		if err := d.applyPause(w); err != nil {
 			d.Log.Error().Err(err).Str("job", w.job.ID).Msg("cannot pause")

@@ -75,12 +75,16 @@ func (t target) Hello(ctx context.Context, from string) (wire.Hello, error) {
 			h.Offers = append(h.Offers, r.offer(ctx))
 		}
 	}
+	h.Pulled = t.d.site().pulledBy(from)
 	return h, nil
 }
 
 func (r *room) offer(ctx context.Context) wire.Offer {
 	accept := r.Accept()
 	o := wire.Offer{Driver: string(accept.Driver), MaxBytes: accept.MaxBytes, AllowDevices: accept.AllowDevices}
+	if !accept.Pull.IsZero() {
+		o.Pull = accept.Pull.String()
+	}
 	usage, err := r.driver.Space(ctx, "/")
 	if err != nil {
 		o.Problem = err.Error()

@@ -110,6 +110,12 @@ func warnJob(j placed[policy.Job]) {
 	if !v.Rate.IsZero() && len(v.ReplicateTo) == 0 {
 		t.warn("rate_limit", "job %q has a rate_limit and no replicate_to, so that it sends nothing", v.ID)
 	}
+	if v.Pulled && len(v.ReplicateTo) == 0 {
+		t.wrong("pulled", "job %q is pulled by nobody; want replicate_to, with the targets that may pull it", v.ID)
+	}
+	if v.Pulled && !v.Replicate.IsZero() {
+		t.wrong("pulled", "job %q is pulled, so that its targets say when; leave out replicate_every and replicate_cron", v.ID)
+	}
 	if v.Keep.IsZero() {
 		t.warn("", "job %q has no keep, so that its snapshots are never pruned here", v.ID)
 	}
@@ -123,6 +129,9 @@ func (d *draft) checkAccepts() {
 		}
 		if a.value.Keep.IsZero() {
 			a.table.warn("", "accept from %q has no keep, so that what it receives is never pruned", name)
+		}
+		if at := slices.IndexFunc(d.peers, func(p placed[policy.Peer]) bool { return p.value.Name == name }); at >= 0 && !a.value.Pull.IsZero() && !d.peers[at].table.has("address") {
+			a.table.wrong("", `accept pulls from %q, which has no address (%s); want address = "host:port" there`, name, place(d.peers[at].table))
 		}
 		for _, o := range d.accepts[:i] {
 			checkAcceptPair(a, o)

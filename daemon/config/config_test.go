@@ -99,12 +99,21 @@ func TestExample(t *testing.T) {
 			ReplicateTo: []string{"sin1"}, Replicate: policy.Schedule{Cron: "0 3 * * *"},
 			Keep: policy.Keep{Daily: 14}, Compress: true, Location: berlin, Initial: policy.InitialLatest,
 			Encryption: policy.EncryptionRaw, Include: policy.Names{"zfs-auto-snap_*", "manual-?"}, Retention: policy.Retention{Brake: policy.DefaultBrake}, Backlog: policy.DefaultBacklog,
+		}, {
+			ID: "home", Driver: policy.Btrfs, Datasets: policy.Patterns{{Path: "/home"}}, Pulled: true, ReplicateTo: []string{"syd1"},
+			Keep: policy.Keep{Daily: 7}, Compress: true, Location: time.UTC, Initial: policy.InitialLatest,
+			Retention: policy.Retention{Brake: policy.DefaultBrake}, Backlog: policy.DefaultBacklog,
 		}},
 		Accepts: []policy.Accept{{
+			Pull: policy.Schedule{Every: time.Hour},
 			From: "syd1", Driver: policy.Btrfs, Into: "/backup/syd1", Live: "/srv/syd1", RPO: 90 * time.Minute,
 			Protect: policy.Week, MinFree: policy.Amount{Percent: 10}, MaxBytes: 20 << 40, Location: sydney, AllowDevices: true,
 			Keep:      policy.Keep{Last: 2, Hourly: 48, Daily: 60, Weekly: 8, Monthly: 24, Yearly: 3, Within: 2 * policy.Day},
 			Retention: policy.Retention{Groups: true, Brake: 30},
+		}, {
+			From: "sin1", Driver: policy.ZFS, Into: "tank/sin1", Location: time.UTC, MinFree: policy.Amount{Percent: 5},
+			Pull: policy.Schedule{Cron: "0 3 * * *", Window: policy.Opening{From: 2 * 60, To: 5 * 60}},
+			Keep: policy.Keep{Daily: 30}, Retention: policy.Retention{Brake: policy.DefaultBrake},
 		}},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -204,6 +213,11 @@ func TestRefused(t *testing.T) {
 		{"missing peer of a job", job + "replicate_to = [\"sin2\"]\n", `12: job "db" replicates to "sin2", which is no [[peer]]; did you mean "sin1"?`},
 		{"own name as a peer of a job", job + "replicate_to = [\"fra1\"]\n", `12: job "db" replicates to "fra1", which is this node`},
 		{"a peer named twice by a job", job + "replicate_to = [\"sin1\", \"sin1\"]\n", `12: job "db" names peer "sin1" twice`},
+		{"pulled by nobody", job + "pulled = true\n", `12: job "db" is pulled by nobody; want replicate_to`},
+		{"pulled at times of its own", job + "pulled = true\nreplicate_to = [\"sin1\"]\nreplicate_every = \"2h\"\n", `12: job "db" is pulled, so that its targets say when; leave out replicate_every`},
+		{"pulling too often", "[[accept]]\nfrom = \"sin1\"\ndriver = \"btrfs\"\ninto = \"/b\"\nkeep = { last = 1 }\npull_every = \"10s\"\n", `11: pull_every = "10s" is too often; want at least "1m"`},
+		{"pulling by two clocks", "[[accept]]\nfrom = \"sin1\"\ndriver = \"btrfs\"\ninto = \"/b\"\nkeep = { last = 1 }\npull_every = \"1h\"\npull_cron = \"0 * * * *\"\n", `12: both every and cron are set`},
+		{"pulling from nowhere", "[[peer]]\nname = \"silent\"\nkey = \"" + key("silent") + "\"\n[[accept]]\nfrom = \"silent\"\ndriver = \"btrfs\"\ninto = \"/b\"\nkeep = { last = 1 }\npull_every = \"1h\"\n", `9: accept pulls from "silent", which has no address`},
 		{"connections to nowhere", "[[peer]]\nname = \"silent\"\nkey = \"" + key("silent") + "\"\nreverse = true\n", `9: reverse keeps connections open to the peer, which has no address here`},
 		{"an address of who takes no calls", "[listen]\naddress = \"none\"\nadvertise = \"fra1:8771\"\n", `8: advertise tells peers what to call, and address = "none" takes no calls`},
 		{"missing peer of an accept", "[[accept]]\nfrom = \"sin9\"\ndriver = \"btrfs\"\ninto = \"/b\"\nkeep = { last = 1 }\n", `7: accept is from "sin9", which is no [[peer]]; did you mean "sin1"?`},

@@ -144,6 +144,7 @@ func decodeJob(t *table) policy.Job {
 			string(policy.InitialLatest), string(policy.InitialAll), string(policy.InitialFail))),
 		NewestOnly:  !t.flagOr("intermediates", true),
 		ReplicateTo: t.texts("replicate_to"),
+		Pulled:      t.flag("pulled"),
 		Include:     decodeInclude(t),
 		Retention:   decodeRetention(t),
 		Backlog:     t.number("backlog", 0, policy.MaxKeep, policy.DefaultBacklog),
@@ -189,6 +190,7 @@ func decodeAccept(t *table) policy.Accept {
 		Retention:    decodeRetention(t),
 	}
 	parse := func(s string) (string, error) { return parsePlace(s, a.Driver) }
+	a.Pull = decodePull(t, a.Location)
 	a.Into = required(t, "into", "/backup/fra1", parse)
 	a.Live = parsed(t, "live", "/srv/fra1", parse)
 	if a.MinFree.IsZero() {

@@ -16,7 +16,7 @@ const maxHook = time.Hour
 // as left out.
 func decodeSchedule(t *table, loc *time.Location) policy.Schedule {
 	s := decodeWhen(t, loc, "")
-	if !t.has("every") && !t.has("cron") {
+	if pulled, _ := t.values["pulled"].(bool); !pulled && !t.has("every") && !t.has("cron") {
 		t.warn("", "job has neither every nor cron, so that it runs only when triggered")
 	}
 	return s
@@ -26,6 +26,18 @@ func decodeSchedule(t *table, loc *time.Location) policy.Schedule {
 // snapshot.
 func decodeReplicate(t *table, loc *time.Location) policy.Schedule {
 	return decodeWhen(t, loc, "replicate_")
+}
+
+// leastPull is how often a target may ask: a source heeds no more.
+const leastPull = time.Minute
+
+// decodePull reads when a target asks its source to send.
+func decodePull(t *table, loc *time.Location) policy.Schedule {
+	s := decodeWhen(t, loc, "pull_")
+	if s.Every > 0 && s.Every < leastPull {
+		t.wrong("pull_every", "pull_every = %q is too often; want at least %q", policy.FormatDuration(s.Every), policy.FormatDuration(leastPull))
+	}
+	return s
 }
 
 // decodeWhen reads every, cron and window with a prefix, and the jitter of both.

@@ -28,6 +28,7 @@ type Job struct {
 	Always      bool     // snapshot also what nothing was written to
 	Hooks       Hooks
 	ReplicateTo []string      // names of peers, at least one unless the job only snapshots
+	Pulled      bool          // its targets say when it replicates
 	RPO         time.Duration // 0: no objective
 	Rate        Timetable
 	Compress    bool // chunks are packed on the wire where that helps
@@ -124,6 +125,7 @@ type Accept struct {
 	Keep         Keep
 	Location     *time.Location
 	AllowDevices bool
+	Pull         Schedule // when the peer is asked to send; zero: it decides itself
 	Retention
 }
 

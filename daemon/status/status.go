@@ -20,8 +20,19 @@ type Status struct {
 	Limit    Limit     `json:"rate_limit,omitzero"` // of all jobs together
 	Peers    []Peer    `json:"peers"`
 	Jobs     []Job     `json:"jobs"`
-	Replicas []Replica `json:"replicas"` // what this node holds for others
-	Alerts   []Alert   `json:"alerts"`   // those that still stand, newest first
+	Replicas []Replica `json:"replicas"`        // what this node holds for others
+	Pulls    []Pull    `json:"pulls,omitempty"` // what this node asks its sources for
+	Alerts   []Alert   `json:"alerts"`          // those that still stand, newest first
+}
+
+// Pull is a target that says when a source sends, on either side.
+type Pull struct {
+	Peer    string    `json:"peer"`             // the other side
+	Driver  string    `json:"driver,omitempty"` // on the target
+	When    string    `json:"when,omitempty"`   // as "every 1h"; on the source "" until it was asked
+	Last    time.Time `json:"last,omitzero"`    // that was asked for and heard
+	Next    time.Time `json:"next,omitzero"`    // on the target
+	Problem string    `json:"problem,omitempty"`
 }
 
 // Peer is how another node is reached.
@@ -57,6 +68,7 @@ type Job struct {
 	// NextReplication is when it replicates by a schedule of its own; zero: after
 	// each snapshot.
 	NextReplication time.Time `json:"next_replication,omitzero"`
+	PulledBy        []Pull    `json:"pulled_by,omitempty"` // the targets that say when it replicates
 	Datasets        []Dataset `json:"datasets"`
 	Problem         *Problem  `json:"problem,omitempty"` // of the job as a whole, as a pattern that matches nothing
 }

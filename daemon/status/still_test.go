@@ -62,3 +62,26 @@ func TestTextShowsWhoKeepsConnectionsOpenForWhom(t *testing.T) {
 		}
 	}
 }
+
+func TestTextShowsWhoPullsFromWhom(t *testing.T) {
+	s := status.Status{
+		Node: "fra1", Now: atNoon,
+		Jobs: []status.Job{{ID: "db", PulledBy: []status.Pull{{Peer: "sin1", When: "every 1h", Last: atNoon}, {Peer: "ams1"}}}},
+		Pulls: []status.Pull{
+			{Peer: "syd1", Driver: "zfs", When: "cron 0 3 * * *", Last: atNoon.Add(-time.Hour), Next: atNoon.Add(2 * time.Hour)},
+			{Peer: "tok1", Driver: "btrfs", When: "every 5m", Problem: "refused there"},
+		},
+	}
+	var out bytes.Buffer
+	if err := status.Text(&out, s, status.Style{Width: 160}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"pulled by sin1, every 1h, pulled by ams1, not yet", "PULLS", "cron 0 3 * * *", "in 2h", "never yet", "refused there"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("want %q in\n%s", want, out.String())
+		}
+	}
+	if strings.Contains(out.String(), "no next run") {
+		t.Errorf("a pulled job is said to have no next run:\n%s", out.String())
+	}
+}

@@ -22,6 +22,7 @@ func Text(w io.Writer, s Status, style Style) error {
 	p.head(s)
 	p.alerts(s)
 	p.peers(s)
+	p.pulls(s)
 	for _, j := range s.Jobs {
 		p.job(s.Now, j)
 	}
@@ -82,6 +83,29 @@ func (p *page) peers(s Status) {
 			address += fmt.Sprintf(" (reversed, %d open)", x.Lends)
 		}
 		t.add(text(x.Name), text(address), linkCell(s.Now, x), skewCell(x), text(dash(x.CongestionControl)))
+		if x.Problem != "" {
+			t.note(p.paint(red, "! ") + Printable(x.Problem))
+		}
+	}
+	p.table(t)
+}
+
+// pulls shows when this node asks its sources to send.
+func (p *page) pulls(s Status) {
+	if len(s.Pulls) == 0 {
+		return
+	}
+	p.title("PULLS")
+	t := table{head: []string{"from", "driver", "when", "last", "next"}, indent: 2}
+	for _, x := range s.Pulls {
+		last, next := "never yet", "-"
+		if !x.Last.IsZero() {
+			last = ago(s.Now, x.Last)
+		}
+		if x.Next.After(s.Now) {
+			next = "in " + Duration(x.Next.Sub(s.Now))
+		}
+		t.add(text(x.Peer), text(x.Driver), text(x.When), text(last), text(next))
 		if x.Problem != "" {
 			t.note(p.paint(red, "! ") + Printable(x.Problem))
 		}
@@ -153,12 +177,23 @@ func (p *page) rhythm(now time.Time, j Job) string {
 	if j.Held > 0 {
 		s += ", its hooks held " + Duration(j.Held)
 	}
+	for _, by := range j.PulledBy {
+		s += ", pulled by " + Printable(by.Peer)
+		if by.When != "" {
+			s += ", " + Printable(by.When)
+		}
+		if by.Last.IsZero() {
+			s += ", not yet"
+		}
+	}
 	if j.NextReplication.After(now) {
 		s += ", replicates in " + Duration(j.NextReplication.Sub(now))
 	}
 	switch {
 	case j.Paused:
 		return s + ", " + p.paint(yellow, "paused")
+	case j.NextRun.IsZero() && len(j.PulledBy) > 0:
+		return s
 	case j.NextRun.IsZero():
 		return s + ", no next run"
 	case j.NextRun.After(now):

@@ -44,6 +44,13 @@ func (c *Client) Commit(ctx context.Context, q wire.CommitQuery) (wire.Committed
 	return v, c.explain("ask for the commit at", err)
 }
 
+// Pull asks the peer to send what this node is a target of. It does not wait for
+// it. ErrRefused if the peer has nothing that this node may ask for.
+func (c *Client) Pull(ctx context.Context, q wire.PullRequest) (wire.PullAnswer, error) {
+	v, err := ask[wire.PullAnswer](ctx, c, http.MethodPost, wire.PathPull, q)
+	return v, c.explain("pull from", err)
+}
+
 // Abort ends the peer's receive of an incarnation; one that is not there is
 // success. It does not wait for the receive to return.
 func (c *Client) Abort(ctx context.Context, incarnation string) error {

@@ -37,6 +37,7 @@ func (s *Server) endpoints() map[string]handle {
 		"POST " + wire.PathInventory:                      s.inventory,
 		"POST " + wire.PathTips:                           s.tips,
 		"POST " + wire.PathCommit:                         s.commit,
+		"POST " + wire.PathPull:                           s.pull,
 		"POST " + wire.PathSteps:                          s.step,
 		"POST " + wire.PathTransfers:                      s.openTransfer,
 		"DELETE " + wire.PathTransfers + "/{incarnation}": s.abort,
@@ -212,6 +213,19 @@ func (s *Server) commit(w http.ResponseWriter, r *http.Request, peer string) (an
 		return nil, err
 	}
 	v, err := s.opts.Backend.Committed(r.Context(), peer, q)
+	return checked(v, err)
+}
+
+func (s *Server) pull(w http.ResponseWriter, r *http.Request, peer string) (any, error) {
+	by, ok := s.opts.Backend.(Puller)
+	if !ok {
+		return nowhere(w, r, peer)
+	}
+	q, err := decode[wire.PullRequest](w, r, s.opts.Now(), wire.MaxRequestBytes)
+	if err != nil {
+		return nil, err
+	}
+	v, err := by.Pull(r.Context(), peer, q)
 	return checked(v, err)
 }
 

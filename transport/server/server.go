@@ -44,6 +44,12 @@ type Backend interface {
 	Committed(ctx context.Context, peer string, q wire.CommitQuery) (wire.Committed, error)
 }
 
+// Puller is a Backend that has something to send: it does what a target asks for,
+// and does not wait for it. Whether the peer may ask is for the backend to judge.
+type Puller interface {
+	Pull(ctx context.Context, peer string, q wire.PullRequest) (wire.PullAnswer, error)
+}
+
 // Noticer is what the reader given to Backend.Receive implements too.
 type Noticer interface {
 	// Notice shows why nothing is taken at the moment to the sender's side;

@@ -25,6 +25,7 @@ const (
 	PathInventory = "/v1/inventory"
 	PathTips      = "/v1/tips"
 	PathCommit    = "/v1/commit"
+	PathPull      = "/v1/pull"
 	PathPair      = "/v1/pair"
 	PathSteps     = "/v1/steps"
 	PathTransfers = "/v1/transfers" // + "/{incarnation}" + ("" | SubLanes + "/{number}" | SubProgress)

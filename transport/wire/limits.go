@@ -22,8 +22,9 @@ const (
 	MaxDepth             = 32        // of values in values
 	MaxHolds             = 64        // of one snapshot
 	MaxOffers            = 64
-	MaxRanges            = 64 // of acknowledged chunks above the watermark
-	MaxNameBytes         = 64 // node, peer, driver, software, job
+	MaxPulled            = 256 // jobs that a peer may ask for
+	MaxRanges            = 64  // of acknowledged chunks above the watermark
+	MaxNameBytes         = 64  // node, peer, driver, software, job
 	MaxFlagsBytes        = 256
 	MaxKindBytes         = 32
 	MaxTextBytes         = 1 << 10
@@ -37,11 +38,37 @@ func (h Hello) Validate() error {
 	}
 	for _, o := range h.Offers {
 		if err := first(name("offer's driver", o.Driver), text("offer's problem", o.Problem), o.Usage.validate(),
-			natural("min_free", o.MinFree), natural("max_bytes", o.MaxBytes)); err != nil {
+			natural("min_free", o.MinFree), natural("max_bytes", o.MaxBytes), text("offer's pull", o.Pull)); err != nil {
+			return err
+		}
+	}
+	if len(h.Pulled) > MaxPulled {
+		return malformed("hello", "%d jobs to pull, more than %d", len(h.Pulled), MaxPulled)
+	}
+	for _, p := range h.Pulled {
+		if err := first(name("pulled job", p.Job), name("its driver", p.Driver)); err != nil {
 			return err
 		}
 	}
 	return first(name("node", h.Node), optional("software", h.Software, MaxNameBytes))
+}
+
+// Validate checks form and limits.
+func (r PullRequest) Validate() error {
+	return first(name("driver", r.Driver), text("when", r.When))
+}
+
+// Validate checks form and limits.
+func (a PullAnswer) Validate() error {
+	if len(a.Jobs) > MaxPulled {
+		return malformed("pull answer", "%d jobs, more than %d", len(a.Jobs), MaxPulled)
+	}
+	for _, j := range a.Jobs {
+		if err := name("job", j); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (u Usage) validate() error { return first(natural("free", u.Free), natural("size", u.Size)) }

@@ -23,6 +23,8 @@ type Hello struct {
 	// Offers tells what this peer would take in from the caller, so that what
 	// the gate would refuse is found before the first byte.
 	Offers []Offer `json:"offers"`
+	// Pulled tells what the caller may ask this peer to send, by PathPull.
+	Pulled []Pulled `json:"pulled,omitempty"`
 }
 
 // Offer is one [[accept]] of a target, as its source may see it.
@@ -33,6 +35,24 @@ type Offer struct {
 	MaxBytes     int64  `json:"max_bytes"` // of one stream; 0 is no bound
 	AllowDevices bool   `json:"allow_devices"`
 	Problem      string `json:"problem,omitempty"` // why it takes nothing now
+	Pull         string `json:"pull,omitempty"`    // when it asks for what it takes, for people; "" is never
+}
+
+// PullRequest asks a source to send now what the caller is a target of.
+type PullRequest struct {
+	Driver string `json:"driver"`
+	When   string `json:"when,omitempty"` // when the caller asks, for people: "every 1h"
+}
+
+// PullAnswer names the jobs that the source has set going.
+type PullAnswer struct {
+	Jobs []string `json:"jobs"`
+}
+
+// Pulled is a job of a source that its target may ask for.
+type Pulled struct {
+	Job    string `json:"job"`
+	Driver string `json:"driver"`
 }
 
 // Usage is the room on the target's file system, in bytes.

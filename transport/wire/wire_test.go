@@ -63,6 +63,7 @@ func sampleHello() Hello {
 	return Hello{
 		Version: 1, Software: "0.1.0", Node: "sin1", Now: time.Date(2026, 1, 2, 3, 4, 6, 0, time.UTC),
 		Offers: []Offer{{Driver: "btrfs", Usage: Usage{Free: 5, Size: 9}, MinFree: 1}},
+		Pulled: []Pulled{{Job: "db", Driver: "btrfs"}},
 	}
 }
 
@@ -72,6 +73,7 @@ func TestGolden(t *testing.T) {
 	end := EndHeader(3, 700_000)
 	for name, v := range map[string]any{
 		"hello.json": sampleHello(), "inventory-request.json": sampleInventoryRequest(), "inventory.json": sampleInventory(),
+		"pull-request.json": PullRequest{Driver: "btrfs", When: "every 1h"}, "pull-answer.json": PullAnswer{Jobs: []string{"db"}},
 		"open.json": sampleOpen(), "commit-query.json": CommitQuery{Step: sampleStep(), Driver: "btrfs"},
 		"committed.json": Committed{Published: true, Snapshot: sampleSnapshot()},
 		"progress.json":  Progress{Next: 4, Have: []Range{{6, 8}}, Credit: 36},
@@ -133,6 +135,8 @@ func TestMessagesRoundTrip(t *testing.T) {
 	roundTrip(t, sampleInventoryRequest())
 	roundTrip(t, sampleInventory())
 	roundTrip(t, sampleOpen())
+	roundTrip(t, PullRequest{Driver: "btrfs", When: "every 1h"})
+	roundTrip(t, PullAnswer{Jobs: []string{"db"}})
 	roundTrip(t, CommitQuery{Step: sampleStep(), Driver: "btrfs"})
 	roundTrip(t, Committed{Published: true, Snapshot: sampleSnapshot()})
 	roundTrip(t, Progress{Next: 1, Have: []Range{{2, 3}, {5, 9}}, Credit: 33})
@@ -195,6 +199,13 @@ func TestValidateRefuses(t *testing.T) {
 		"step to nowhere":            change(sampleOpen(), func(o *Open) { o.Step.To.Name = "a/b" }),
 		"base without identity":      change(sampleOpen(), func(o *Open) { o.Checkpoint = dataset.Checkpoint{}; o.Step.From.ID = "" }),
 		"flags too long":             change(sampleOpen(), func(o *Open) { o.Step.Flags = strings.Repeat("-", MaxFlagsBytes+1) }),
+		"pull of nothing":            PullRequest{When: "every 1h"},
+		"pull at an escape":          PullRequest{Driver: "btrfs", When: "\x1b[2J"},
+		"too many jobs to pull":      Hello{Node: "a", Pulled: make([]Pulled, MaxPulled+1)},
+		"job to pull without driver": Hello{Node: "a", Pulled: []Pulled{{Job: "db"}}},
+		"offer with escape":          Hello{Node: "a", Offers: []Offer{{Driver: "btrfs", Pull: "\x1b[2J"}}},
+		"too many jobs pulled":       PullAnswer{Jobs: make([]string, MaxPulled+1)},
+		"job pulled without a name":  PullAnswer{Jobs: []string{""}},
 		"driver missing":             CommitQuery{Step: sampleStep()},
 		"published without snapshot": Committed{Published: true},
 		"progress of many ranges":    Progress{Have: make([]Range, MaxRanges+1)},
