@@ -14,7 +14,6 @@ import (
 	"antipode/daemon/prune"
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
-	"antipode/transport/wire"
 )
 
 // explained is what is told of one snapshot.
@@ -148,23 +147,9 @@ func (d *Daemon) ask(ctx context.Context, f found, name string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	c := f.job.couriers[name]
-	if c == nil {
-		return false, fmt.Errorf("no address of %s is known", name)
-	}
-	inventory, err := c.client.Inventory(ctx, wire.InventoryRequest{
-		Job: f.job.job.ID, Driver: string(f.job.job.Driver), MayPromote: f.job.job.MayPromote,
-		Datasets: []wire.InventoryAsk{{Dataset: side.dataset, Mark: side.mark}},
-	})
+	r, err := p.ask(ctx, name, side)
 	if err != nil {
-		return false, fmt.Errorf("ask %s what it holds: %w", name, err)
-	}
-	if len(inventory.Replicas) != 1 {
-		return false, fmt.Errorf("%s answered for %d datasets, asked for one", name, len(inventory.Replicas))
-	}
-	r := inventory.Replicas[0]
-	if r.Problem != nil {
-		return false, r.Problem
+		return false, err
 	}
 	return slices.ContainsFunc(r.Snapshots, func(s dataset.Snapshot) bool { return s.ID == f.snap.ID }), nil
 }

@@ -49,6 +49,16 @@ func (d *Daemon) Rate(ctx context.Context, r control.RateRequest) (control.RateR
 	return d.rate(ctx, r)
 }
 
+// Unpin is the verb unpin.
+func (d *Daemon) Unpin(ctx context.Context, r control.PinRequest) (control.PinResponse, error) {
+	return d.unpin(ctx, r)
+}
+
+// Resolve is the verb resolve.
+func (d *Daemon) Resolve(ctx context.Context, r control.ResolveRequest) (control.ResolveResponse, error) {
+	return d.resolve(ctx, r)
+}
+
 // Send is the verb send.
 func (d *Daemon) Send(ctx context.Context, r control.SendRequest[plan.Plan]) (control.SendResponse, error) {
 	return d.send(ctx, r)

@@ -157,6 +157,28 @@ func (p *previewer) sends(ctx context.Context, name string) {
 	}
 }
 
+// ask asks a peer what it holds of one dataset.
+func (p *previewer) ask(ctx context.Context, name string, side previewSide) (wire.Replica, error) {
+	c := p.w.couriers[name]
+	if c == nil {
+		return wire.Replica{}, fmt.Errorf("no address of %s is known", name)
+	}
+	inventory, err := c.client.Inventory(ctx, wire.InventoryRequest{
+		Job: p.w.job.ID, Driver: string(p.w.job.Driver), MayPromote: p.w.job.MayPromote,
+		Datasets: []wire.InventoryAsk{{Dataset: side.dataset, Mark: side.mark}},
+	})
+	if err != nil {
+		return wire.Replica{}, fmt.Errorf("ask %s what it holds: %w", name, err)
+	}
+	if len(inventory.Replicas) != 1 {
+		return wire.Replica{}, fmt.Errorf("%s answered for %d datasets, asked for one", name, len(inventory.Replicas))
+	}
+	if r := inventory.Replicas[0]; r.Problem != nil {
+		return wire.Replica{}, r.Problem
+	}
+	return inventory.Replicas[0], nil
+}
+
 func (p *previewer) send(ctx context.Context, name string, side previewSide, r wire.Replica) control.SendPreview[plan.Plan] {
 	out := control.SendPreview[plan.Plan]{Dataset: side.dataset.Path, Peer: name}
 	if r.Path != side.dataset.Path {

@@ -37,6 +37,7 @@ func (d *Daemon) Register(s *control.Server) {
 		return d.preview(ctx, r)
 	})
 	control.Handle(s, control.Send, d.send)
+	control.Handle(s, control.Resolve, d.resolve)
 	control.Handle(s, control.Prune, d.prune)
 	control.Handle(s, control.Pin, d.pin)
 	control.Handle(s, control.Unpin, d.unpin)

@@ -72,7 +72,7 @@ func commands(a *app) []*cobra.Command {
 	all := []*cobra.Command{
 		a.daemonCommand(), a.checkCommand(), a.planCommand(), a.triggerCommand(), a.pauseCommand(), a.unpauseCommand(),
 		a.abortCommand(), a.statusCommand(), a.healthCommand(), a.identityCommand(), a.pairCommand(),
-		a.promoteCommand(), a.sendCommand(), a.pruneCommand(), a.pinCommand(), a.unpinCommand(), a.explainCommand(), a.holdsCommand(),
+		a.promoteCommand(), a.sendCommand(), a.resolveCommand(), a.pruneCommand(), a.pinCommand(), a.unpinCommand(), a.explainCommand(), a.holdsCommand(),
 		a.abandonCommand(), a.rateCommand(), a.historyCommand(), a.reloadCommand(), a.versionCommand(),
 	}
 	for _, c := range all {

@@ -118,6 +118,46 @@ func TestAPrintedPlanIsSent(t *testing.T) {
 	}
 }
 
+func TestResolveTellsAndDoes(t *testing.T) {
+	h := newHost(t)
+	var asked []control.ResolveRequest
+	h.daemon(t, func(s *control.Server) {
+		control.Handle(s, control.Resolve, func(_ context.Context, r control.ResolveRequest) (control.ResolveResponse, error) {
+			asked = append(asked, r)
+			switch {
+			case r.Dataset == "/data/ok":
+				return control.ResolveResponse{}, nil
+			case r.With == "":
+				return control.ResolveResponse{Conflicts: []control.ConflictLine{
+					{Job: "db", Peer: "sin1", Conflict: control.Error{Kind: control.KindConflict, Object: "/data/db", Text: "the target diverged", Next: "look at both"}},
+					{Peer: "fra1", Conflict: control.Error{Kind: control.KindConflict, Object: "/data/db", Text: "split brain", Next: "decide"}},
+				}}, nil
+			}
+			return control.ResolveResponse{Does: []string{"destroys a", "destroys b"}}, nil
+		})
+	})
+	code, out, errOut := h.run(t, "resolve", "/data/db")
+	if code != exitFail {
+		t.Errorf("got %d with conflicts, want %d", code, exitFail)
+	}
+	args := []string{"resolve", "/data/db", "--with", "drop-newer", "--after", "x", "--from", "fra1"}
+	_, shown, shownErr := h.run(t, args...)
+	_, done, doneErr := h.run(t, append(args, "--yes")...)
+	_, none, noneErr := h.run(t, "resolve", "/data/ok")
+	golden(t, "resolve", "Two conflicts; what a cure would do, and that it did it; a dataset without a conflict.",
+		out+errOut+"---\n"+shown+shownErr+"---\n"+done+doneErr+"---\n"+none+noneErr)
+	want := control.ResolveRequest{Dataset: "/data/db", With: "drop-newer", After: "x", From: "fra1", Preview: true}
+	if len(asked) != 4 || asked[1] != want || asked[2].Preview {
+		t.Errorf("asked %+v, want a preview before the deed", asked)
+	}
+	if code, _, _ := h.run(t, "resolve", "/data/db", "--yes"); code != exitUsage {
+		t.Errorf("--yes without a cure: got %d", code)
+	}
+	if code, _, _ := h.run(t, "resolve", "a//b"); code != exitUsage {
+		t.Errorf("no path: got %d", code)
+	}
+}
+
 func TestPin(t *testing.T) {
 	pin := &dataset.Pin{Until: noon.Add(30 * 24 * time.Hour), Why: "audit", At: noon}
 	h := newHost(t)

@@ -32,7 +32,7 @@ const (
 // caller. Every other one ends after MaxDuration.
 func (v Verb) IsLong() bool {
 	switch v {
-	case Trigger, Check, Plan, Send, Promote, PairAccept, Prune, Explain, Holds, Pin, Unpin, Abandon:
+	case Trigger, Check, Plan, Send, Resolve, Promote, PairAccept, Prune, Explain, Holds, Pin, Unpin, Abandon:
 		return true
 	}
 	return false

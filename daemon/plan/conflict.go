@@ -55,7 +55,8 @@ func (c *Diverged) Error() string {
 
 // Next tells the ways out.
 func (c *Diverged) Next() string {
-	return "if they were removed on the source by hand, put them back; otherwise set aside or remove the newer points on the target, where Antipode never does it by itself"
+	return fmt.Sprintf("if they were removed on the source by hand, put them back; otherwise destroy the newer points on the target, which Antipode never does by itself: `antipode resolve %s --with drop-newer --after %s` there",
+		c.Dataset.Path, c.Base.Abroad().Name)
 }
 
 // Is makes errors.Is(err, dataset.ErrDiverged) true.
@@ -91,7 +92,7 @@ func (c *NotSeeded) Error() string {
 
 // Next tells the ways out.
 func (c *NotSeeded) Next() string {
-	return `seed the target by hand, or set initial = "latest" or "all" in the job`
+	return fmt.Sprintf("seed the target by hand, or send a first copy after all: `antipode resolve %s --with first-copy`; for all datasets set initial = \"latest\" or \"all\" in the job", c.Dataset.Path)
 }
 
 // Is makes errors.Is(err, dataset.ErrRefused) true.

@@ -43,7 +43,7 @@ func (c *SplitBrain) Error() string {
 
 // Next tells the way out.
 func (c *SplitBrain) Next() string {
-	return "compare both sides, decide which one goes on, stop writers on the other, and promote the one that stays"
+	return fmt.Sprintf("compare both sides, decide which one goes on, and stop writers on the other; then on the one that gives way `antipode resolve %s --with give-way`, or on the target, if that goes on, `antipode promote --force`", c.Dataset.Path)
 }
 
 // BadMark says that the target's mark cannot be believed: it does not chain
@@ -64,7 +64,7 @@ func (c *BadMark) Error() string {
 
 // Next tells the way out.
 func (c *BadMark) Next() string {
-	return "find out on the target who promoted this dataset, and whether it should have; set may_promote in the job only if it may"
+	return fmt.Sprintf("find out on the target who promoted this dataset, and whether it should have; set may_promote in the job only if it may, or give way this once: `antipode resolve %s --with give-way`", c.Dataset.Path)
 }
 
 // judgeMarks refuses to send to a side that was, or says it was, primary. A

@@ -48,6 +48,7 @@ const (
 	Group     Kind = "group"    // another snapshot of the same instant stays
 	NoRule    Kind = "no-rule"  // the policy has no keep rule
 	Frozen    Kind = "frozen"   // nothing is destroyed now, and why
+	Asked     Kind = "asked"    // somebody asked for it; see the cures of conflicts
 	Expired   Kind = "expired"  // nothing keeps it
 	Bookmark  Kind = "bookmark" // nothing but a peer needs it, for which a bookmark is enough
 )
@@ -91,6 +92,8 @@ func (r Reason) Text() string {
 		return r.Ref
 	case Bookmark:
 		return "nothing keeps its data; a bookmark stays as the base of " + r.Ref
+	case Asked:
+		return "newer than where somebody asked to go on from"
 	case Expired:
 		if !r.At.IsZero() {
 			return fmt.Sprintf("nothing keeps it, its pin ended %s", utc(r.At))

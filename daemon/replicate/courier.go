@@ -179,7 +179,7 @@ func (c *Courier) Serve(ctx context.Context) error {
 			})
 		case o := <-c.orders:
 			f, e, err := c.follow(ctx, o.plan)
-			running.Go(func() { o.done <- carriedOut(f, e, err) })
+			running.Go(func() { o.answer(f, e, err) })
 		case <-c.retry():
 			// What failed is on the board; who wants the errors visits.
 			started, _ := c.round(ctx, false)

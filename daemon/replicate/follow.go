@@ -11,8 +11,9 @@ import (
 
 // order is a plan that somebody wants carried out as it was printed.
 type order struct {
-	plan plan.Plan
-	done chan<- result
+	plan  plan.Plan
+	begin bool // answer when its errand has begun
+	done  chan<- result
 }
 
 // result is what became of an order.
@@ -40,17 +41,28 @@ func (e *PausedError) Is(target error) bool { return target == dataset.ErrRefuse
 // the dataset is on its way; dataset.ErrNotFound for one that the job has not;
 // PausedError; what a visit may answer.
 func (c *Courier) Follow(ctx context.Context, p plan.Plan) (Tally, []string, error) {
+	r := c.give(ctx, order{plan: p})
+	return r.tally, r.unmade, r.err
+}
+
+// Begin is Follow that answers when the first step is on its way.
+func (c *Courier) Begin(ctx context.Context, p plan.Plan) error {
+	return c.give(ctx, order{plan: p, begin: true}).err
+}
+
+func (c *Courier) give(ctx context.Context, o order) result {
 	done := make(chan result, 1)
+	o.done = done
 	select {
-	case c.orders <- order{plan: p, done: done}:
+	case c.orders <- o:
 	case <-ctx.Done():
-		return Tally{}, nil, context.Cause(ctx)
+		return result{err: context.Cause(ctx)}
 	}
 	select {
 	case r := <-done:
-		return r.tally, r.unmade, r.err
+		return r
 	case <-ctx.Done():
-		return Tally{}, nil, context.Cause(ctx)
+		return result{err: context.Cause(ctx)}
 	}
 }
 
@@ -95,6 +107,15 @@ func (c *Courier) notIdle(path dataset.Path) error {
 		return &PausedError{c.job.Load().ID}
 	}
 	return fmt.Errorf("%w: a step of %s is on its way to %s", dataset.ErrBusy, path, c.Peer)
+}
+
+// answer tells what became of an order, as soon as that is known.
+func (o order) answer(f plan.Followed, e *errand, err error) {
+	if o.begin {
+		o.done <- result{unmade: f.Unmade, err: err}
+		return
+	}
+	o.done <- carriedOut(f, e, err)
 }
 
 // carriedOut waits for the errand, if there is one.

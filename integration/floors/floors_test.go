@@ -57,6 +57,7 @@ var floor = map[string]int{
 	"daemon/forecast":        3,
 	"daemon/schedule":        2,
 	"daemon/control":         3,
+	"daemon/cure":            3,
 	"daemon/board":           2,
 	"daemon/replicate":       4,
 	"transport/peer/pairing": 1,
