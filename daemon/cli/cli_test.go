@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,10 +17,9 @@ import (
 	"antipode/daemon/config"
 	"antipode/daemon/control"
 	"antipode/daemon/status"
+	"antipode/integration/golden"
 	"antipode/transport/peer"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 var noon = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
 
@@ -92,20 +90,10 @@ func (h *host) run(t *testing.T, args ...string) (code int, out, errOut string) 
 	return code, strings.ReplaceAll(o.String(), h.dir, "DIR"), strings.ReplaceAll(e.String(), h.dir, "DIR")
 }
 
-// golden compares got with a file whose first line tells the story.
-func golden(t *testing.T, name, about, got string) {
+// tells compares got with a file whose first line tells the story.
+func tells(t *testing.T, name, about, got string) {
 	t.Helper()
-	path := filepath.Join("testdata", name+".txt")
-	got = "# " + about + "\n" + got
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil || got != string(want) {
-		t.Errorf("%s: %v\ngot:\n%s\nwant:\n%s", path, err, got, want)
-	}
+	golden.Check(t, filepath.Join("testdata", name+".txt"), "# "+about+"\n"+got)
 }
 
 func TestUsageIsExitCode2(t *testing.T) {

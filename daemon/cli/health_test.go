@@ -111,7 +111,7 @@ func TestStatusWithoutADaemonShowsWhatIsKnownAndFails(t *testing.T) {
 	if code != exitFail || !strings.Contains(errOut, "no daemon answers") {
 		t.Errorf("got %d %q, want 1 and that no daemon answers", code, errOut)
 	}
-	golden(t, "status-of-the-ledger", "No daemon runs: the status is drawn from what the ledger remembers.", out)
+	tells(t, "status-of-the-ledger", "No daemon runs: the status is drawn from what the ledger remembers.", out)
 }
 
 func TestWatchEndsWithItsContext(t *testing.T) {

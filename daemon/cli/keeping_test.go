@@ -42,7 +42,7 @@ func TestPruneShowsWhatGoesAndWhy(t *testing.T) {
 	if code != exitFail {
 		t.Errorf("got %d with an error inside, want %d", code, exitFail)
 	}
-	golden(t, "prune-dry-run", "A job whose brake holds, and an accept of which a dataset cannot be read.", out)
+	tells(t, "prune-dry-run", "A job whose brake holds, and an accept of which a dataset cannot be read.", out)
 }
 
 // What plan and prune --dry-run print as JSON comes back as what is to be destroyed.
@@ -105,7 +105,7 @@ func TestAPrintedPlanIsSent(t *testing.T) {
 	if code != exitFail {
 		t.Errorf("got %d with a refused plan inside, want %d", code, exitFail)
 	}
-	golden(t, "send", "One dataset was sent as far as it can be, another not.", out+errOut)
+	tells(t, "send", "One dataset was sent as far as it can be, another not.", out+errOut)
 	if len(got.Plan) != 2 || !reflect.DeepEqual(got.Plan[0].Sends, nightBefore().Jobs[0].Sends) {
 		t.Errorf("asked for %+v, want what was printed", got.Plan)
 	}
@@ -144,7 +144,7 @@ func TestResolveTellsAndDoes(t *testing.T) {
 	_, shown, shownErr := h.run(t, args...)
 	_, done, doneErr := h.run(t, append(args, "--yes")...)
 	_, none, noneErr := h.run(t, "resolve", "/data/ok")
-	golden(t, "resolve", "Two conflicts; what a cure would do, and that it did it; a dataset without a conflict.",
+	tells(t, "resolve", "Two conflicts; what a cure would do, and that it did it; a dataset without a conflict.",
 		out+errOut+"---\n"+shown+shownErr+"---\n"+done+doneErr+"---\n"+none+noneErr)
 	want := control.ResolveRequest{Dataset: "/data/db", With: "drop-newer", After: "x", From: "fra1", Preview: true}
 	if len(asked) != 4 || asked[1] != want || asked[2].Preview {
@@ -169,7 +169,7 @@ func TestPin(t *testing.T) {
 	})
 	_, out, errOut := h.run(t, "pin", "/data/db@x", "--until", "30d", "--why", "audit")
 	_, off, offErr := h.run(t, "unpin", "x")
-	golden(t, "pin", "A pin is set and another taken off.", out+errOut+off+offErr)
+	tells(t, "pin", "A pin is set and another taken off.", out+errOut+off+offErr)
 	if code, _, errOut := h.run(t, "pin", "x", "--until", "soon"); code != exitUsage || !strings.Contains(errOut, "30d") {
 		t.Errorf("a time that is none: got %d %q", code, errOut)
 	}
@@ -199,9 +199,9 @@ func TestExplainAndHolds(t *testing.T) {
 		}, nil)
 	})
 	_, out, errOut := h.run(t, "explain", "x")
-	golden(t, "explain", "A snapshot in three places: it stays, it stays for a target, it goes.", out+errOut)
+	tells(t, "explain", "A snapshot in three places: it stays, it stays for a target, it goes.", out+errOut)
 	_, out, errOut = h.run(t, "holds", "--release", "step.db.gone")
-	golden(t, "holds", "One of each kind, and one was released.", out+errOut)
+	tells(t, "holds", "One of each kind, and one was released.", out+errOut)
 }
 
 func TestAbandonTellsWhatItCosts(t *testing.T) {
@@ -212,7 +212,7 @@ func TestAbandonTellsWhatItCosts(t *testing.T) {
 	})
 	_, out, errOut := h.run(t, "abandon", "db", "/data/db", "sin1")
 	_, done, doneErr := h.run(t, "abandon", "db", "/data/db", "sin1", "--yes")
-	golden(t, "abandon", "First what it costs, then the deed.", out+errOut+"---\n"+done+doneErr)
+	tells(t, "abandon", "First what it costs, then the deed.", out+errOut+"---\n"+done+doneErr)
 }
 
 func TestHistory(t *testing.T) {
@@ -227,7 +227,7 @@ func TestHistory(t *testing.T) {
 	if code != exitOK {
 		t.Errorf("got %d", code)
 	}
-	golden(t, "history", "No daemon runs: the ledger is read.", out+errOut)
+	tells(t, "history", "No daemon runs: the ledger is read.", out+errOut)
 	if _, out, _ = h.run(t, "history", "--kind", "destruction", "--json"); !strings.Contains(out, `"snapshot": "w"`) || strings.Contains(out, "schedule") {
 		t.Errorf("as JSON: %s", out)
 	}

@@ -43,7 +43,7 @@ func TestCheck(t *testing.T) {
 			if code != c.code || errOut != "" {
 				t.Errorf("got %d %q, want %d", code, errOut, c.code)
 			}
-			golden(t, c.name, c.about, out)
+			tells(t, c.name, c.about, out)
 		})
 	}
 }
@@ -123,7 +123,7 @@ func TestPlan(t *testing.T) {
 			if code != exitOK || errOut != "" {
 				t.Errorf("got %d %q, want 0", code, errOut)
 			}
-			golden(t, c.name, c.about, out)
+			tells(t, c.name, c.about, out)
 		})
 	}
 }
@@ -185,7 +185,7 @@ func TestPromote(t *testing.T) {
 				t.Errorf("got %d, promoted %+v, %q; want %d, %v with %q", code, promoted, errOut, c.code, c.done, c.err)
 			}
 			if c.name == "lost primary" {
-				golden(t, "promote", "The primary is lost: what is known before, and after.", errOut+"--- done\n"+out)
+				tells(t, "promote", "The primary is lost: what is known before, and after.", errOut+"--- done\n"+out)
 				if promoted.From != "fra1" || promoted.Reason != "fire" || promoted.Force {
 					t.Errorf("asked for %+v", promoted)
 				}

@@ -1,19 +1,15 @@
 package prune
 
 import (
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"antipode/daemon/policy"
 	"antipode/fsdrivers/dataset"
+	"antipode/integration/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 const oneDay = 24 * time.Hour
 
@@ -285,41 +281,14 @@ func receivedDaily(n int) Input {
 }
 
 func TestStories(t *testing.T) {
+	var all []golden.Story
 	for _, s := range stories() {
-		t.Run(s.name, func(t *testing.T) {
+		all = append(all, golden.Story{Name: s.name, Tells: s.tells, Text: func(*testing.T) string {
 			in := s.in()
-			got := "# " + strings.ReplaceAll(s.tells, "\n", "\n# ") + "\n\n" + render(in, Decide(in))
-			file := filepath.Join("testdata", s.name+".golden")
-			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got != string(want) {
-				t.Errorf("%s: got\n%s\nwant\n%s", file, got, want)
-			}
-		})
+			return render(in, Decide(in))
+		}})
 	}
-}
-
-func TestEveryGoldenFileHasItsStory(t *testing.T) {
-	known := map[string]bool{}
-	for _, s := range stories() {
-		known[s.name+".golden"] = true
-	}
-	files, err := os.ReadDir("testdata")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range files {
-		if !f.IsDir() && !known[f.Name()] { // rapid keeps failures in a directory
-			t.Errorf("testdata/%s belongs to no story", f.Name())
-		}
-	}
+	golden.Stories(t, all)
 }
 
 // render writes one line for each point that is kept, and one for each run of

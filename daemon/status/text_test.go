@@ -2,16 +2,14 @@ package status
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-)
 
-var update = flag.Bool("update", false, "rewrite the golden files")
+	"antipode/integration/golden"
+)
 
 var noon = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
 
@@ -157,26 +155,16 @@ func TestTextTellsTheStory(t *testing.T) {
 				if err := Text(&b, st.make(), style); err != nil {
 					t.Fatal(err)
 				}
-				golden(t, fmt.Sprintf("%s.%s.txt", name, kind), st.about, b.String())
+				tells(t, fmt.Sprintf("%s.%s.txt", name, kind), st.about, b.String())
 			})
 		}
 	}
 }
 
-// golden compares got with a file whose first line tells the story.
-func golden(t *testing.T, name, about, got string) {
+// tells compares got with a file whose first line tells the story.
+func tells(t *testing.T, name, about, got string) {
 	t.Helper()
-	path := filepath.Join("testdata", name)
-	got = "# " + about + "\n" + strings.ReplaceAll(got, "\x1b", "<ESC>")
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil || got != string(want) {
-		t.Errorf("%s: %v\ngot:\n%s\nwant:\n%s", path, err, got, want)
-	}
+	golden.Check(t, filepath.Join("testdata", name), "# "+about+"\n"+strings.ReplaceAll(got, "\x1b", "<ESC>"))
 }
 
 func TestHealthOfTheStories(t *testing.T) {
