@@ -28,6 +28,13 @@ type Foreigner interface {
 	Foreign(ctx context.Context, d dataset.Path) ([]dataset.Snapshot, error)
 }
 
+// ManyComparer is what a Comparer may be that looks at many for the price of a few.
+type ManyComparer interface {
+	// AreUnchanged does what IsUnchanged does for each of ds and its snapshot, in
+	// order, and answers for each.
+	AreUnchanged(ctx context.Context, ds []dataset.Path, snaps []dataset.Snapshot) (same []bool, errs []error)
+}
+
 // Mover changes the path of a replica, on a target.
 type Mover interface {
 	// Move gives the replica of d.ID, which lies under d.Path, another path, with its

@@ -66,22 +66,17 @@ type Outcome struct {
 // Comparer.IsUnchanged and Snapshotter.Snapshot, and of Quiet.
 func (r Run) Take(ctx context.Context, ds []dataset.Path) (Outcome, error) {
 	out := Outcome{Looked: r.Now()}
+	all, newest, err := r.look(ctx, ds)
+	errs := []error{err}
 	var due []dataset.Path
-	var errs []error
-	var newest time.Time
-	for _, path := range ds {
-		last, unchanged, err := r.look(ctx, path)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		if last.Created.After(newest) {
-			newest = last.Created
-		}
-		if unchanged {
-			out.Unchanged = append(out.Unchanged, Taken{path, last})
-		} else {
-			due = append(due, path)
+	same, err := r.unchanged(ctx, all)
+	errs = append(errs, err)
+	for i, t := range all {
+		switch same[i] {
+		case isSame:
+			out.Unchanged = append(out.Unchanged, t)
+		case isChanged:
+			due = append(due, t.Dataset)
 		}
 	}
 	if len(due) == 0 {
@@ -92,26 +87,75 @@ func (r Run) Take(ctx context.Context, ds []dataset.Path) (Outcome, error) {
 	return out, errors.Join(append(errs, err)...)
 }
 
-// look finds the newest snapshot of a dataset, with the newest time of all as its
-// Created, and whether the dataset still holds what it holds.
-func (r Run) look(ctx context.Context, path dataset.Path) (last dataset.Snapshot, unchanged bool, err error) {
-	existing, err := r.Driver.Snapshots(ctx, path)
-	if err != nil {
-		return last, false, fmt.Errorf("list snapshots of %s: %w", path, err)
+// look finds the newest snapshot of each dataset, zero where it has none, and the
+// newest time of all snapshots.
+func (r Run) look(ctx context.Context, ds []dataset.Path) (all []Taken, newest time.Time, err error) {
+	var errs []error
+	for _, path := range ds {
+		existing, err := r.Driver.Snapshots(ctx, path)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("list snapshots of %s: %w", path, err))
+			continue
+		}
+		last := Taken{Dataset: path}
+		for _, s := range existing {
+			last.Snapshot = s
+			if s.Created.After(newest) {
+				newest = s.Created
+			}
+		}
+		all = append(all, last)
 	}
-	if len(existing) == 0 {
-		return last, false, nil
-	}
-	last = existing[len(existing)-1]
-	if unchanged, err = IsUnchanged(ctx, r.Driver, path, last, r.Always); unchanged || err != nil {
-		return last, unchanged, err
-	}
-	for _, s := range existing {
-		if s.Created.After(last.Created) {
-			last.Created = s.Created
+	return all, newest, errors.Join(errs...)
+}
+
+// finding is what was found out about a dataset.
+type finding int
+
+const (
+	isChanged finding = iota
+	isSame
+	isUnknown // it could not be looked at
+)
+
+// unchanged finds out which of the datasets hold what their snapshot holds.
+func (r Run) unchanged(ctx context.Context, all []Taken) ([]finding, error) {
+	found := make([]finding, len(all))
+	var at []int
+	for i, t := range all {
+		if !t.Snapshot.ID.IsZero() && !r.Always {
+			at = append(at, i)
 		}
 	}
-	return last, false, nil
+	same, errs := r.compare(ctx, all, at)
+	for n, i := range at {
+		switch {
+		case errs[n] != nil:
+			found[i] = isUnknown
+			errs[n] = fmt.Errorf("look whether %s was written to: %w", all[i].Dataset, errs[n])
+		case same[n]:
+			found[i] = isSame
+		}
+	}
+	return found, errors.Join(errs...)
+}
+
+// compare asks for those of all, at once where the driver can.
+func (r Run) compare(ctx context.Context, all []Taken, at []int) (same []bool, errs []error) {
+	same, errs = make([]bool, len(at)), make([]error, len(at))
+	if many, can := r.Driver.(fsdrivers.ManyComparer); can && len(at) > 1 {
+		ds, snaps := make([]dataset.Path, len(at)), make([]dataset.Snapshot, len(at))
+		for n, i := range at {
+			ds[n], snaps[n] = all[i].Dataset, all[i].Snapshot
+		}
+		return many.AreUnchanged(ctx, ds, snaps)
+	}
+	if one, can := r.Driver.(fsdrivers.Comparer); can {
+		for n, i := range at {
+			same[n], errs[n] = one.IsUnchanged(ctx, all[i].Dataset, all[i].Snapshot)
+		}
+	}
+	return same, errs
 }
 
 // IsUnchanged asks the driver, if it can tell, whether a dataset holds what its

@@ -96,3 +96,49 @@ func (f failing) Snapshot(ctx context.Context, name string, at time.Time, ds []d
 	}
 	return f.Source.Snapshot(ctx, name, at, ds)
 }
+
+// together compares many datasets at once.
+type together struct {
+	*fake.Source
+	asked int
+	bad   dataset.Path
+}
+
+func (c *together) AreUnchanged(ctx context.Context, ds []dataset.Path, snaps []dataset.Snapshot) (same []bool, errs []error) {
+	c.asked++
+	same, errs = make([]bool, len(ds)), make([]error, len(ds))
+	for i, d := range ds {
+		if d == c.bad {
+			errs[i] = dataset.ErrStuck
+			continue
+		}
+		same[i], errs[i] = c.IsUnchanged(ctx, d, snaps[i])
+	}
+	return same, errs
+}
+
+func TestManyDatasetsAreComparedAtOnce(t *testing.T) {
+	disk := fake.NewDisk("fra1", 1<<30)
+	all := []dataset.Path{"/a", "/b", "/c", "/new"}
+	for _, d := range all {
+		disk.Make(d)
+	}
+	driver := &together{Source: disk.Source(), bad: "/c"}
+	noon := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	if _, err := take(t, driver, all[:3], noon); err != nil || driver.asked != 0 {
+		t.Fatalf("a run that takes all: %v, and it compared %d times", err, driver.asked)
+	}
+	if err := disk.Write("/b", "file", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	out, err := snapshot.Run{Driver: driver, Job: "db", Now: func() time.Time { return noon }}.Take(t.Context(), all)
+	if !errors.Is(err, dataset.ErrStuck) || driver.asked != 1 {
+		t.Errorf("%v after %d questions, want one, and the error of /c", err, driver.asked)
+	}
+	if len(out.Unchanged) != 1 || out.Unchanged[0].Dataset != "/a" || out.Unchanged[0].Snapshot.ID.IsZero() {
+		t.Errorf("unchanged %v, want /a with its snapshot", out.Unchanged)
+	}
+	if len(out.Taken) != 2 || out.Taken[0].Dataset != "/b" || out.Taken[1].Dataset != "/new" || out.Taken[0].Snapshot.Name != "antipode_db_20260101T120001Z" {
+		t.Errorf("taken %v, want /b and /new, a second after the newest of all", out.Taken)
+	}
+}

@@ -28,6 +28,7 @@ const (
 	Moves       Ability = "fsdrivers.Mover"
 	DestroysAll Ability = "fsdrivers.ManyDestroyer"
 	Frees       Ability = "fsdrivers.Freer"
+	ComparesAll Ability = "fsdrivers.ManyComparer"
 	Bookmarks   Ability = "fsdrivers.Bookmarker"
 )
 
@@ -48,6 +49,7 @@ var abilities = map[Ability]func(Harness) bool{
 	Versions:    func(h Harness) bool { return onEither[fsdrivers.Versioner](h) },
 	Moves:       func(h Harness) bool { return has[fsdrivers.Mover](h.Target()) },
 	DestroysAll: func(h Harness) bool { return onEither[fsdrivers.ManyDestroyer](h) },
+	ComparesAll: func(h Harness) bool { return has[fsdrivers.ManyComparer](h.Source()) },
 	Bookmarks:   func(h Harness) bool { return has[fsdrivers.Bookmarker](h.Source()) },
 	Frees:       func(h Harness) bool { return onEither[fsdrivers.Freer](h) },
 }

@@ -188,6 +188,7 @@ func groups() []group {
 		{"version", versionCases(), need(Versions)},
 		{"version by hand", versionByHandCases(), need(Versions, Removes)},
 		{"compare", compareCases(), need(Compares)},
+		{"compare many", compareManyCases(), need(ComparesAll)},
 		{"move", moveCases(), need(Moves)},
 		{"move nested", moveNestedCases(), need(Moves, Nests)},
 		{"move outside", moveOutsideCases(), need(Moves, Guards)},

@@ -157,9 +157,9 @@ func (r *hanging) Read(p []byte) (int, error) {
 }
 
 func TestContract(t *testing.T) {
-	drivertest.Run(t, func(t *testing.T) drivertest.Harness { return newHarness(t, false) }, drivertest.DestroysAll, drivertest.Resumes)
+	drivertest.Run(t, func(t *testing.T) drivertest.Harness { return newHarness(t, false) }, drivertest.DestroysAll, drivertest.ComparesAll, drivertest.Resumes)
 }
 
 func TestContractResumable(t *testing.T) {
-	drivertest.Run(t, func(t *testing.T) drivertest.Harness { return newHarness(t, true) }, drivertest.DestroysAll)
+	drivertest.Run(t, func(t *testing.T) drivertest.Harness { return newHarness(t, true) }, drivertest.DestroysAll, drivertest.ComparesAll)
 }

@@ -37,6 +37,7 @@ type guard struct {
 type keptList struct {
 	path    dataset.Path
 	list    []dataset.Snapshot
+	newest  entry // of all snapshots, anybody's; zero if there is none
 	read    time.Time
 	guid    uint64
 	changed uint64 // of the guard that vouched for it; 0 until one did
@@ -75,6 +76,20 @@ func (c *lists) get(name string, g guard) ([]dataset.Snapshot, bool) {
 	return slices.Clone(l.list), true
 }
 
+// newest is the newest snapshot of anybody's, zero where there is none, if the list is
+// known to be right.
+func (c *lists) newest(name string, g guard) (entry, bool) {
+	if _, ok := c.get(name, g); !ok {
+		return entry{}, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if l := c.kept[name]; l != nil {
+		return l.newest, true
+	}
+	return entry{}, false
+}
+
 // last is what the list was when it was read last: times never change.
 func (c *lists) last(name string) []dataset.Snapshot {
 	c.mu.Lock()
@@ -93,11 +108,11 @@ func (c *lists) begin(path dataset.Path) (drops int) {
 }
 
 // put keeps a list that began to be read then, unless it was dropped meanwhile.
-func (c *lists) put(path dataset.Path, name string, list []dataset.Snapshot, g guard, read time.Time, drops int) {
+func (c *lists) put(path dataset.Path, name string, list []dataset.Snapshot, newest entry, g guard, read time.Time, drops int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.drops[path]+c.all == drops && g.guid != 0 {
-		c.kept[name] = &keptList{path: path, list: slices.Clone(list), read: read, guid: g.guid}
+		c.kept[name] = &keptList{path: path, list: slices.Clone(list), newest: newest, read: read, guid: g.guid}
 	}
 }
 

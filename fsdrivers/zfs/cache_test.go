@@ -149,7 +149,7 @@ func TestAListIsVouchedFor(t *testing.T) {
 		"changed by a clock that is late": {[]guard{{guid: 1, changed: changed(20), seen: at(200)}, {guid: 1, changed: changed(30), seen: at(300)}}, false},
 	} {
 		l := newLists()
-		l.put("tank/a", "tank/a", []dataset.Snapshot{{Name: "x"}}, guard{guid: 1}, at(100), l.begin("tank/a"))
+		l.put("tank/a", "tank/a", []dataset.Snapshot{{Name: "x"}}, entry{}, guard{guid: 1}, at(100), l.begin("tank/a"))
 		var got bool
 		for _, g := range c.guards {
 			_, got = l.get("tank/a", g)
@@ -161,11 +161,11 @@ func TestAListIsVouchedFor(t *testing.T) {
 	l := newLists()
 	before := l.begin("tank/a")
 	l.drop("tank/a")
-	l.put("tank/a", "tank/a", nil, guard{guid: 1}, at(100), before)
+	l.put("tank/a", "tank/a", nil, entry{}, guard{guid: 1}, at(100), before)
 	if _, ok := l.get("tank/a", guard{guid: 1, seen: at(99)}); ok {
 		t.Error("a list that was dropped while it was read was kept")
 	}
-	l.put("tank/a", "tank/a", nil, guard{guid: 1}, at(100), l.begin("tank/a"))
+	l.put("tank/a", "tank/a", nil, entry{}, guard{guid: 1}, at(100), l.begin("tank/a"))
 	l.drop("")
 	if _, ok := l.get("tank/a", guard{guid: 1, seen: at(99)}); ok {
 		t.Error("a list was believed after all were dropped")

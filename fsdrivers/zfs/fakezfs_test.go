@@ -102,8 +102,9 @@ func note(dir, line string) {
 
 // scripted is a zfs that answers by rules.
 type scripted struct {
-	t   *testing.T
-	dir string
+	t    *testing.T
+	dir  string
+	have []rule
 }
 
 func script(t *testing.T, rules ...rule) *scripted {
@@ -125,6 +126,7 @@ func script(t *testing.T, rules ...rule) *scripted {
 
 func (s *scripted) rules(rules ...rule) {
 	s.t.Helper()
+	s.have = rules
 	text, err := json.Marshal(rules)
 	if err == nil {
 		err = os.WriteFile(filepath.Join(s.dir, "script"), text, 0o600)

@@ -217,8 +217,18 @@ func (t *tool) keep(ctx context.Context, c *lists, now func() time.Time, path da
 	if err != nil {
 		return nil, err
 	}
-	c.put(path, ds, list, g, read, drops)
+	c.put(path, ds, list, newestOf(all), g, read, drops)
 	return list, nil
+}
+
+// newestOf is the newest snapshot of a list in order; zero where there is none.
+func newestOf(all []entry) entry {
+	for _, e := range slices.Backward(all) {
+		if e.isSnapshot() {
+			return e
+		}
+	}
+	return entry{}
 }
 
 func snapshotOf(e entry, props facts, holds []dataset.Tag) dataset.Snapshot {

@@ -134,18 +134,11 @@ func (s *Source) Snapshots(ctx context.Context, d dataset.Path) ([]dataset.Snaps
 
 func (s *Source) snapshots(ctx context.Context, name string) ([]dataset.Snapshot, error) {
 	if s.now == nil {
-		all, err := s.zfs.list(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		mine := s.listed(all)
-		if len(mine) == 0 {
+		all, err := s.snapshotsBy(ctx, name, nil, time.Time{})
+		if len(all) == 0 && err == nil {
 			err = s.mustBeDatasets(ctx, []string{name})
 		}
-		if err != nil {
-			return nil, err
-		}
-		return s.zfs.describe(ctx, mine, nil)
+		return all, err
 	}
 	f, seen, err := s.look(ctx, name)
 	if err != nil {
@@ -154,7 +147,7 @@ func (s *Source) snapshots(ctx context.Context, name string) ([]dataset.Snapshot
 	if f.isPlaceholder(name) {
 		return nil, fmt.Errorf("%s only holds others: %w", name, dataset.ErrNotDataset)
 	}
-	return s.zfs.keep(ctx, s.lists, s.now, dataset.Path(name), name, f.guardOf(name, seen), s.listed)
+	return s.snapshotsBy(ctx, name, f, seen)
 }
 
 // listed are the entries that Snapshots tells of.

@@ -30,6 +30,8 @@ type lab struct {
 	name  string
 	files files
 	cases int
+	// clock lets the drivers keep what they have read; nil: they read each time.
+	clock func() time.Time
 }
 
 // pools are those that the test machine, or make test-zfs, has made.
@@ -108,8 +110,10 @@ func (h *harness) SourceAtTarget() fsdrivers.Source {
 
 func (h *harness) Reopen() {
 	h.t.Helper()
-	h.source = zfs.NewSource(zfs.Options{Log: zerolog.Nop()})
-	target, err := zfs.NewTarget(targetOptions(h.into()))
+	h.source = zfs.NewSource(zfs.Options{Log: zerolog.Nop(), Now: h.lab.clock})
+	o := targetOptions(h.into())
+	o.Clock = h.lab.clock
+	target, err := zfs.NewTarget(o)
 	h.must(err)
 	h.target = target
 }

@@ -1,0 +1,149 @@
+package zfs
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"antipode/fsdrivers"
+	"antipode/fsdrivers/dataset"
+)
+
+var (
+	_ fsdrivers.Versioner = (*Source)(nil)
+	_ fsdrivers.Versioner = (*Target)(nil)
+)
+
+// A version is a digest of the answers themselves. What they are made of is read with
+// one process for each root of many datasets; of a dataset in which nothing happened
+// the list is known, and costs none. Holds that somebody else sets under our names are
+// seen only when something else changed too: snapshots_changed does not tell of them.
+
+// digestOf makes a version of what is listed of a dataset and of its facts.
+func digestOf(list []dataset.Snapshot, facts ...string) string {
+	h := sha256.New()
+	e := json.NewEncoder(h)
+	_ = e.Encode(facts) // of texts, times and numbers into memory: it cannot fail
+	_ = e.Encode(list)
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// Versions implements fsdrivers.Versioner.
+func (s *Source) Versions(ctx context.Context, ds []dataset.Path) ([]string, error) {
+	names := make([]string, 0, len(ds))
+	for _, d := range ds {
+		if name, err := s.name(d); err == nil {
+			names = append(names, name)
+		}
+	}
+	f, seen, err := s.readMany(ctx, names, datasetProps)
+	if err != nil {
+		return nil, fmt.Errorf("versions: %w", err)
+	}
+	all := make([]string, len(ds))
+	for i, d := range ds {
+		name := string(d)
+		if f[name] == nil || f.isPlaceholder(name) {
+			continue
+		}
+		list, err := s.snapshotsBy(ctx, name, f, seen)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if err == nil {
+			p := f[name]
+			all[i] = digestOf(list, p["guid"], p["readonly"], p[propPath], p[propLive], p[propInto], p[propMark])
+		}
+	}
+	return all, nil
+}
+
+// readMany reads facts of datasets: all of a root that many of them are below at once,
+// and the others together. Those that do not exist are left out.
+func (s *Source) readMany(ctx context.Context, names []string, props string) (facts, time.Time, error) {
+	roots, all := make(map[string][]string), make(facts)
+	for _, name := range names {
+		root, deep := s.sights.root(name)
+		if !deep {
+			root = ""
+		}
+		roots[root] = append(roots[root], name)
+	}
+	at := time.Time{}
+	if s.sights.now != nil {
+		at = s.sights.now()
+	}
+	for root, some := range roots {
+		args := []string{"-t", "filesystem,volume"}
+		if root != "" {
+			some, args = []string{root}, append(args, "-r")
+		}
+		f, err := s.zfs.get(ctx, props, some, args...)
+		if unless(err, dataset.ErrNotFound) != nil {
+			return nil, at, err
+		}
+		for name, p := range f {
+			all[name] = p
+		}
+	}
+	if s.sights.now != nil {
+		s.sights.take(all, at)
+	}
+	return all, at, nil
+}
+
+// snapshotsBy lists the snapshots of a dataset of which the facts were read.
+func (s *Source) snapshotsBy(ctx context.Context, name string, f facts, seen time.Time) ([]dataset.Snapshot, error) {
+	if s.now == nil {
+		all, err := s.zfs.list(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		return s.zfs.describe(ctx, s.listed(all), nil)
+	}
+	return s.zfs.keep(ctx, s.lists, s.now, dataset.Path(name), name, f.guardOf(name, seen), s.listed)
+}
+
+// Versions implements fsdrivers.Versioner. A dataset of which nothing was received has
+// one too.
+func (t *Target) Versions(ctx context.Context, ds []dataset.Path) ([]string, error) {
+	t.places.RLock()
+	defer t.places.RUnlock()
+	read, err := t.readAll(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("versions: %w", err)
+	}
+	byPath := make(map[dataset.Path][]*lineage)
+	for _, l := range read {
+		byPath[l.path] = append(byPath[l.path], l)
+	}
+	all := make([]string, len(ds))
+	for i, d := range ds {
+		home, err := t.targetName(d)
+		if err != nil {
+			continue
+		}
+		r := newReplica(d, home, byPath[d])
+		list, err := t.points(ctx, r)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if err == nil {
+			all[i] = digestOf(list, r.facts()...)
+		}
+	}
+	return all, nil
+}
+
+// facts are what Find, Mark and Pending answer from.
+func (r *replica) facts() []string {
+	var all []string
+	for _, l := range r.lineages {
+		c := l.checkpoint()
+		all = append(all, string(l.source), l.prop("inconsistent"), l.prop(propMark), string(c.Step), string(c.Opaque))
+	}
+	return all
+}
