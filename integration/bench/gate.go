@@ -44,6 +44,7 @@ func (b *bench) gate(ctx context.Context) error {
 	}
 	figure("gate_mb_per_s", median(gates), "MB/s")
 	figure("send_mb_per_s", median(sends), "MB/s")
+	figure("gate_vs_stream", median(gates)/median(sends), "times")
 	return nil
 }
 

@@ -16,7 +16,9 @@ import (
 const sshPort = "2222"
 
 // sshd runs one of our own at the far end of the link, and returns the command
-// that runs another on it.
+// that runs another on it. It has a PID namespace for itself: its sessions are in
+// groups of their own, would wait for the link for ever, and keep the output open that
+// `go test` waits for.
 func sshd(b *testing.B, l *wan.WAN) (ssh []string) {
 	b.Helper()
 	dir := b.TempDir()
@@ -31,7 +33,7 @@ func sshd(b *testing.B, l *wan.WAN) (ssh []string) {
 	node.Must(b, os.WriteFile(config, []byte(text), 0o600))
 	daemon, err := exec.LookPath("sshd")
 	node.Must(b, err)
-	start(b, append(l.B.Prefix(), daemon, "-D", "-e", "-f", config)...)
+	start(b, append(l.B.Prefix(), "unshare", "--pid", "--fork", "--kill-child", daemon, "-D", "-e", "-f", config)...)
 	return []string{
 		"ssh", "-F", "none", "-i", filepath.Join(dir, "user"), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
 		"-o", "BatchMode=yes", "-o", "ConnectionAttempts=20", "-o", "LogLevel=ERROR", "-p", sshPort, "root@" + at,

@@ -25,8 +25,12 @@ const (
 	// farChunk is for a few lanes that are quick, lossyChunk for many of which some
 	// are always slow: a chunk of theirs holds back all that was sent behind it.
 	farChunk, lossyChunk = 256 << 10, wire.MinChunk
-	// Lanes that a transfer starts with; more where each loss slows one down.
-	startLanes, startLossBased = 2, 4
+	// leastLanes: when one lane stalls another goes on. On a long path there are more
+	// from the beginning, and they go if they bring nothing, but not with BBR: every 10 s
+	// it leaves the path all but empty for a round trip, to measure it. What two
+	// lanes leave nobody fills, which is 2 % with no loss and 5 % at 0.1 %; of more the
+	// others do.
+	leastLanes, farLanes = 2, 4
 	// chunksPerLane is how many chunks of the window each lane needs: one that it
 	// writes and one whose acknowledgement is on its way.
 	chunksPerLane = 2
@@ -46,6 +50,18 @@ func chunkFor(p Path) (whole, lanes int) {
 	return farChunk, farChunk
 }
 
+// lanesFor is how many lanes a transfer starts with on a path, and how many it keeps
+// at least.
+func lanesFor(p Path) (start, least int) {
+	switch {
+	case p.MinRTT < farRTT:
+		return leastLanes, leastLanes
+	case p.LossBased:
+		return farLanes, leastLanes
+	}
+	return farLanes, farLanes
+}
+
 // crew keeps as many lanes connected as the pilot wants. Its methods are called
 // by one goroutine, steer's.
 type crew struct {
@@ -60,11 +76,7 @@ type crew struct {
 }
 
 func newCrew(t *transfer, parts *sync.WaitGroup, fail func(error)) *crew {
-	start := startLanes
-	if p := t.c.newest(); p.LossBased && p.MinRTT >= farRTT {
-		start = startLossBased
-	}
-	return &crew{t: t, parts: parts, fail: fail, pilot: fleet.New(start), hands: map[int]*hand{}}
+	return &crew{t: t, parts: parts, fail: fail, pilot: fleet.New(lanesFor(t.c.newest())), hands: map[int]*hand{}}
 }
 
 // steer holds the number of lanes and ends those that stall, until ctx ends.

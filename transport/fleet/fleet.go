@@ -19,9 +19,6 @@ package fleet
 import "time"
 
 const (
-	// Least is what is never gone below: when one lane stalls another goes on.
-	Least = 2
-
 	measureLeast, measureRTTs = 2 * time.Second, 8
 	// Lanes are connected after about three round trips.
 	settleLeast, settleRTTs    = 200 * time.Millisecond, 4
@@ -72,6 +69,7 @@ const (
 // Pilot is the state of one transfer. It is not safe for concurrent use.
 type Pilot struct {
 	want   int
+	least  int // what is never gone below, but for the bound
 	phase  phase
 	since  time.Time // of the phase
 	from   int64     // Acked at since
@@ -92,9 +90,10 @@ type trial struct {
 	rate  float64 // bytes per second, before
 }
 
-// New makes a pilot that starts with so many lanes.
-func New(start int) *Pilot {
-	return &Pilot{want: max(start, 1), stride: 1, pause: restLeast}
+// New makes a pilot that starts with so many lanes, and never wants fewer than least
+// while the bound allows them.
+func New(start, least int) *Pilot {
+	return &Pilot{want: max(start, least, 1), least: max(least, 1), stride: 1, pause: restLeast}
 }
 
 // Decide takes in a sample and returns how many lanes there should be, 1 to
@@ -179,14 +178,14 @@ func (p *Pilot) judge(s Sample) {
 	case t == nil:
 		p.try(s)
 	case !p.isLimit(), p.want > t.lanes && !isWorth(t, p.want, p.rate(s)), p.want < t.lanes && p.rate(s) < worthOfLess*t.rate:
-		p.stride, p.shrink = 1, p.want > t.lanes && t.lanes > Least
+		p.stride, p.shrink = 1, p.want > t.lanes && t.lanes > p.least
 		p.change(min(t.lanes, s.Bound), s)
 		p.rest(min(2*p.pause, restMost), s)
 	case p.want > t.lanes:
 		p.stride, p.pause, p.shrink, p.calm = 2*p.stride, restLeast, false, false
 		p.try(s)
 	default: // fewer do as well
-		p.shrink, p.calm = p.want > Least, true
+		p.shrink, p.calm = p.want > p.least, true
 		p.rest(restLeast, s)
 	}
 }
@@ -208,7 +207,7 @@ func (p *Pilot) try(s Sample) {
 	t := &trial{lanes: p.want, rate: p.rate(s)}
 	next := min(p.want+min(max(p.stride, p.want/part), p.want), s.Bound)
 	if p.shrink || s.isFull() {
-		next = max(p.want-max(p.want/part, 1), min(Least, s.Bound))
+		next = max(p.want-max(p.want/part, 1), min(p.least, s.Bound))
 	}
 	p.shrink = false
 	if !p.isLimit() || next == p.want {

@@ -34,7 +34,7 @@ type world struct {
 }
 
 func newWorld(p path, start int, seed uint64) *world {
-	return &world{path: p, pilot: New(start), chance: rand.New(rand.NewPCG(seed, 1)), s: Sample{Now: time.Unix(0, 0), Bound: 64}}
+	return &world{path: p, pilot: New(start, 2), chance: rand.New(rand.NewPCG(seed, 1)), s: Sample{Now: time.Unix(0, 0), Bound: 64}}
 }
 
 func (w *world) goodput() float64 {
@@ -156,5 +156,21 @@ func TestBoundHoldsAtOnce(t *testing.T) {
 	w.run(t, 20*time.Second)
 	if w.s.Open < 32 {
 		t.Errorf("%d lanes after the bound has risen again", w.s.Open)
+	}
+}
+
+// Lanes that are the least are kept, whether they bring anything or not.
+func TestLeastIsKept(t *testing.T) {
+	w := newWorld(path{capacity: 25 * mb, each: 25 * mb, rtt: 200 * time.Millisecond, source: 1e12, noise: 0.05}, 2, 1)
+	w.pilot = New(2, 6)
+	for range 100 {
+		w.run(t, 6*time.Second)
+		if got := w.pilot.Decide(w.s); got < 6 {
+			t.Fatalf("wants %d lanes, and 6 are the least", got)
+		}
+	}
+	w.s.Bound = 3
+	if got := w.pilot.Decide(w.s); got != 3 {
+		t.Errorf("wants %d lanes of 3", got)
 	}
 }
