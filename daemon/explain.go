@@ -12,6 +12,7 @@ import (
 	"antipode/daemon/forecast"
 	"antipode/daemon/policy"
 	"antipode/daemon/prune"
+	"antipode/daemon/status"
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
 )
@@ -217,23 +218,26 @@ func days(d time.Duration) string {
 func (c *checker) firstCopies(ctx context.Context, w *work, name string, paths []dataset.Path) {
 	var sum int64
 	var unknown []string
-	count := 0
+	count, about := 0, "about"
 	for _, path := range paths {
 		list, err := w.source.Snapshots(ctx, path)
 		if err != nil || mayHaveBase(list, w.job.ID, name) {
 			continue
 		}
 		count++
-		bytes, known := c.d.sizeOf(ctx, w, path, list)
-		if !known {
+		size := c.d.sizeOf(ctx, w, path, list)
+		switch size.Kind {
+		case control.Unknown:
 			unknown = append(unknown, string(path))
+		case control.UpperBound:
+			about = "at most"
 		}
-		sum += bytes
+		sum += size.Bytes
 	}
 	if count == 0 {
 		return
 	}
-	what := fmt.Sprintf("first copies of %d datasets to %s send about %d bytes", count, name, sum)
+	what := fmt.Sprintf("first copies of %d datasets to %s send %s %s", count, name, about, status.Bytes(sum))
 	if t := takes(sum, c.d.rateOf(w.job)); t > 0 {
 		what += fmt.Sprintf(", which takes about %s at the configured rate of %s", policy.FormatDuration(t), c.d.rateOf(w.job))
 	} else {
@@ -247,12 +251,15 @@ func (c *checker) firstCopies(ctx context.Context, w *work, name string, paths [
 
 // sizeOf is about what a first copy sends: of the newest snapshot, or, before there
 // is one, at most what is used of the file system.
-func (d *Daemon) sizeOf(ctx context.Context, w *work, path dataset.Path, list []dataset.Snapshot) (int64, bool) {
+func (d *Daemon) sizeOf(ctx context.Context, w *work, path dataset.Path, list []dataset.Snapshot) control.Estimate {
 	if len(list) > 0 {
 		newest := slices.MaxFunc(list, func(a, b dataset.Snapshot) int { return cmp.Compare(a.Order, b.Order) })
 		e, _ := d.fullCopy(ctx, w, path, newest)
-		return e.Bytes, e.Kind != control.Unknown
+		return e
 	}
 	usage, err := w.source.Space(ctx, path)
-	return usage.Size - usage.Free, err == nil
+	if err != nil {
+		return control.Estimate{Kind: control.Unknown}
+	}
+	return control.Estimate{Bytes: usage.Size - usage.Free, Kind: control.UpperBound}
 }

@@ -54,6 +54,11 @@ func (d *Daemon) Unpin(ctx context.Context, r control.PinRequest) (control.PinRe
 	return d.unpin(ctx, r)
 }
 
+// Names is the verb names.
+func (d *Daemon) Names(ctx context.Context, r control.NamesRequest) (control.NamesResponse, error) {
+	return d.names(ctx, r)
+}
+
 // Resolve is the verb resolve.
 func (d *Daemon) Resolve(ctx context.Context, r control.ResolveRequest) (control.ResolveResponse, error) {
 	return d.resolve(ctx, r)

@@ -72,6 +72,28 @@ func (d *Daemon) shelves(ctx context.Context, path dataset.Path) ([]shelf, error
 	return all, errors.Join(errs...)
 }
 
+// names lists what a user may name. What cannot be listed has none.
+func (d *Daemon) names(ctx context.Context, r control.NamesRequest) (control.NamesResponse, error) {
+	answer := control.NamesResponse{Names: []string{}}
+	shelves, _ := d.shelves(ctx, r.Dataset)
+	for _, s := range shelves {
+		if r.Dataset == "" {
+			answer.Names = append(answer.Names, string(s.path))
+			continue
+		}
+		list, err := s.driver.Snapshots(ctx, s.path)
+		if err != nil {
+			continue
+		}
+		for _, snap := range list {
+			answer.Names = append(answer.Names, snap.Name)
+		}
+	}
+	slices.Sort(answer.Names)
+	answer.Names = slices.Compact(answer.Names)
+	return answer, ctx.Err()
+}
+
 // found is a snapshot that a user named.
 type found struct {
 	shelf

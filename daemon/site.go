@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"reflect"
 	"strings"
 	"sync/atomic"
 
@@ -87,8 +88,13 @@ func (d *Daemon) install(cfg *config.Config) error {
 			}
 		}
 	}
+	var changed []*room
 	for _, a := range cfg.Accepts {
-		next.rooms[roomKey{a.From, string(a.Driver)}].policy.Store(&a)
+		key := roomKey{a.From, string(a.Driver)}
+		r := next.rooms[key]
+		if was := r.policy.Swap(&a); old.rooms[key] == r && !reflect.DeepEqual(*was, a) {
+			changed = append(changed, r)
+		}
 	}
 	d.mu.Lock()
 	d.current = next
@@ -109,6 +115,9 @@ func (d *Daemon) install(cfg *config.Config) error {
 	}
 	for _, w := range rerouted {
 		d.catchUp(w)
+	}
+	for _, r := range changed {
+		d.background(func(ctx context.Context) { d.tendAnew(ctx, r.Accept().From, r) })
 	}
 	d.watch.Configure(cfg.Alert)
 	return nil

@@ -44,6 +44,7 @@ func (d *Daemon) Register(s *control.Server) {
 	control.Handle(s, control.Holds, d.holds)
 	control.Handle(s, control.Explain, d.explain)
 	control.Handle(s, control.Abandon, d.abandon)
+	control.Handle(s, control.Names, d.names)
 	control.Handle(s, control.History, d.history)
 	control.Handle(s, control.Promote, d.Promote)
 	control.Handle(s, control.Pair, func(context.Context, control.Nothing) (control.PairResponse, error) { return d.pairing.issue() })

@@ -186,6 +186,18 @@ func TestSimpleCommands(t *testing.T) {
 		{"version of another daemon", []string{"version"}, func(t *testing.T, s *control.Server) {
 			answers(t, s, control.Version, control.Nothing{}, control.VersionResponse{Version: "v9"}, nil)
 		}, 0, "the running daemon is v9, protocol 0; restart it\n", ""},
+		{"datasets for a shell", []string{"__complete", "pin", "/data/w"}, func(t *testing.T, s *control.Server) {
+			answers(t, s, control.Names, control.NamesRequest{}, control.NamesResponse{Names: []string{"/data/db", "/data/www"}}, nil)
+		}, 0, "/data/www@\n:6\n", ""}, // 6: no file, and no space behind it
+		{"snapshots for a shell", []string{"__complete", "explain", "/data/db@antipode_db_2026"}, func(t *testing.T, s *control.Server) {
+			answers(t, s, control.Names, control.NamesRequest{Dataset: "/data/db"}, control.NamesResponse{Names: []string{"antipode_db_2025", "antipode_db_20260101T000000Z"}}, nil)
+		}, 0, "/data/db@antipode_db_20260101T000000Z\n:4\n", ""},
+		{"snapshots of a dataset for a shell", []string{"__complete", "promote", "/data/db", "--snapshot", "b"}, func(t *testing.T, s *control.Server) {
+			answers(t, s, control.Names, control.NamesRequest{Dataset: "/data/db"}, control.NamesResponse{Names: []string{"a", "b1", "b2"}}, nil)
+		}, 0, "b1\nb2\n:4\n", ""},
+		{"datasets to resolve for a shell", []string{"__complete", "resolve", ""}, func(t *testing.T, s *control.Server) {
+			answers(t, s, control.Names, control.NamesRequest{}, control.NamesResponse{Names: []string{"/data/db"}}, nil)
+		}, 0, "/data/db\n:4\n", ""},
 		{"names for a shell", []string{"__complete", "trigger", ""}, func(t *testing.T, s *control.Server) {
 			answers(t, s, control.Status, control.Nothing{}, status.Status{Jobs: []status.Job{{ID: "db"}, {ID: "www"}}}, nil)
 		}, 0, "db\nwww\n", ""},

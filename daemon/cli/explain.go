@@ -20,7 +20,7 @@ type explainResponse = control.ExplainResponse[prune.Verdict]
 func (a *app) explainCommand() *cobra.Command {
 	return a.jsonFlag(&cobra.Command{
 		Use: "explain SNAPSHOT", Short: "Tell which rule keeps a snapshot, until when, who holds it, and which targets have it",
-		Args: cobra.ExactArgs(1),
+		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeSnapshots,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := call[control.ExplainRequest, explainResponse](cmd.Context(), a, control.Explain, control.ExplainRequest{Snapshot: args[0]})
 			if err != nil {

@@ -1,9 +1,6 @@
 package cli
 
 import (
-	"context"
-	"time"
-
 	"github.com/spf13/cobra"
 
 	"antipode/daemon/control"
@@ -122,23 +119,4 @@ func (p *printer) aborted(r control.AbortResponse) {
 	for _, x := range r.Aborted {
 		p.line(0, "gave up %s to %s, %s had arrived", x.Dataset, x.Peer, status.Bytes(x.Bytes))
 	}
-}
-
-// completeJobs offers the names of the daemon's jobs to a shell; without a
-// daemon there is nothing to offer.
-func (a *app) completeJobs(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), time.Second)
-	defer cancel()
-	s, err := call[control.Nothing, status.Status](ctx, a, control.Status, control.Nothing{})
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var names []string
-	for _, j := range s.Jobs {
-		names = append(names, j.ID)
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp
 }

@@ -26,7 +26,7 @@ func (a *app) promoteCommand() *cobra.Command {
 		Long: "Make this node primary of a dataset that it holds for a peer, when the peer is lost. The newest recovery\n" +
 			"point becomes a live, writable dataset; what was written on the old primary after that point is not in it.\n" +
 			"DATASET is the path that the source calls it by.",
-		Args: cobra.ExactArgs(1),
+		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeDatasets(0),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if req.Dataset, err = dataset.ParsePath(args[0]); err != nil {
 				return usageError{err}
@@ -39,6 +39,7 @@ func (a *app) promoteCommand() *cobra.Command {
 	f.StringVar(&req.Snapshot, "snapshot", "", "the recovery point, by `NAME` (default: the newest)")
 	f.BoolVar(&req.Force, "force", false, "although the old primary still answers")
 	f.StringVar(&req.Reason, "reason", "", "`WHY`, for the history of both nodes")
+	a.completeFlag(cmd, "snapshot")
 	f.BoolVar(&yes, "yes", false, "do not ask for a confirmation")
 	return a.jsonFlag(cmd)
 }

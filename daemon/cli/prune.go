@@ -118,7 +118,7 @@ func (a *app) pinCommand() *cobra.Command {
 	var until string
 	cmd := &cobra.Command{
 		Use: "pin SNAPSHOT", Short: "Keep a snapshot, whatever the policy says: NAME in every dataset that has it, or DATASET@NAME",
-		Args: cobra.ExactArgs(1),
+		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeSnapshots,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Snapshot = args[0]
 			if until != "" {
@@ -138,7 +138,7 @@ func (a *app) pinCommand() *cobra.Command {
 
 func (a *app) unpinCommand() *cobra.Command {
 	return a.jsonFlag(&cobra.Command{
-		Use: "unpin SNAPSHOT", Short: "Take a pin off", Args: cobra.ExactArgs(1),
+		Use: "unpin SNAPSHOT", Short: "Take a pin off", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeSnapshots,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.pinner(cmd, control.Unpin, control.PinRequest{Snapshot: args[0]})
 		},

@@ -19,7 +19,7 @@ func (a *app) resolveCommand() *cobra.Command {
 			"  first-copy  on the source: send one although the job says initial = \"fail\"; after a restart ask again, and it goes on\n" +
 			"  give-way    on either side: take the other side for the primary; nothing is destroyed\n" +
 			"  drop-newer  on the target: destroy the points after the one that --after names",
-		Args: cobra.ExactArgs(1),
+		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeDatasets(0),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if req.Dataset, err = dataset.ParsePath(args[0]); err != nil {
 				return usageError{err}
@@ -47,6 +47,7 @@ func (a *app) resolveCommand() *cobra.Command {
 	f.StringVar(&req.From, "from", "", "the replica of this `PEER`'s dataset, where several send one of that name")
 	f.StringVar(&req.After, "after", "", "the newest `POINT` that stays, for drop-newer")
 	f.BoolVar(&yes, "yes", false, "do it; without this it is only shown what would be done")
+	a.completeFlag(cmd, "after")
 	_ = cmd.RegisterFlagCompletionFunc("with", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		var names []string
 		for _, c := range cure.All {

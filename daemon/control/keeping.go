@@ -15,6 +15,7 @@ const (
 	Explain Verb = "explain" // ExplainRequest -> ExplainResponse
 	Abandon Verb = "abandon" // AbandonRequest -> AbandonResponse
 	History Verb = "history" // ledger.Query -> HistoryResponse
+	Names   Verb = "names"   // NamesRequest -> NamesResponse
 )
 
 // CheckRequest asks for a check, with Deep also for what the policy will lead to.
@@ -53,6 +54,17 @@ type PruneRun[V any] struct {
 	Destroyed int     `json:"destroyed"`       // that is gone now
 	Brake     string  `json:"brake,omitempty"` // why nothing was destroyed
 	Errors    []Error `json:"errors,omitempty"`
+}
+
+// NamesRequest asks for names, as a shell wants them that completes a word: of a
+// dataset's snapshots on this node, on either side, or without one of the datasets.
+type NamesRequest struct {
+	Dataset dataset.Path `json:"dataset,omitempty"`
+}
+
+// NamesResponse has each name once, sorted.
+type NamesResponse struct {
+	Names []string `json:"names"`
 }
 
 // PinRequest names snapshots as DATASET@NAME, or as NAME in every dataset that has
