@@ -33,7 +33,8 @@ const (
 type stage struct {
 	dataset, point string
 	size           int64
-	cores          float64 // that the last measurement used
+	cores          float64 // that the daemons used in the last measurement
+	idle           float64 // share of the machine that nobody used in it
 }
 
 func newStage(b *testing.B, size int64) *stage {
@@ -144,6 +145,24 @@ func cpu(b *testing.B, p *pair) time.Duration {
 		}
 	}
 	return total
+}
+
+// processors is how long this machine's processors had nothing to do, or waited for a
+// disk, and how long that could have been, in ticks (proc_stat(5)).
+func processors(b *testing.B) (idle, total float64) {
+	b.Helper()
+	text, err := os.ReadFile("/proc/stat")
+	node.Must(b, err)
+	line, _, _ := strings.Cut(string(text), "\n")
+	for i, f := range strings.Fields(line)[1:9] { // user to steal
+		v, err := strconv.ParseFloat(f, 64)
+		node.Must(b, err)
+		total += v
+		if i == 3 || i == 4 {
+			idle += v
+		}
+	}
+	return idle, total
 }
 
 // tlsPipe is `btrfs send | TLS | btrfs receive` over one connection.

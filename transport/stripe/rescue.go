@@ -57,10 +57,10 @@ func (l *Lane) rescue() *chunk {
 	if l.pace == 0 || l.pace > s.pace || !s.isPressed() {
 		return nil
 	}
-	for n := s.next; n < min(s.cut, s.next+reach); n++ {
+	for n := s.next; n <= min(s.cut, s.next+reach); n++ { // the end's number is that of the cut
 		c := s.chunks[n]
 		if c == nil {
-			continue // it has arrived
+			continue // it has arrived, or there is no end yet
 		}
 		f := Flight{Taken: c.taken, Heard: s.heard, Newest: s.newest, Pace: s.pace}
 		switch {
@@ -79,16 +79,19 @@ func (l *Lane) rescue() *chunk {
 }
 
 // isPressed holds when what lies behind the chunk that is needed next fills half of
-// what the target takes: then it is time, and before it is not worth a repetition.
+// what the target takes, or nothing else is left to send: then it is time, and before
+// it is not worth a repetition.
 func (s *Sender) isPressed() bool {
 	top := s.cut
 	if len(s.queue) > 0 {
 		top = s.queue[0].header.Number
+	} else if s.ended {
+		return true
 	}
 	return 2*(top-min(top, s.next)) >= s.credit-min(s.credit, s.next)
 }
 
-// second gives a chunk that another lane has to l too.
+// takeAgain gives a chunk that another lane has to l too.
 func (l *Lane) takeAgain(c *chunk) Frame {
 	c.second = l
 	l.s.again += int64(len(c.payload))

@@ -48,8 +48,9 @@ func TestMayRescueSoMuch(t *testing.T) {
 }
 
 // slowAndQuick is a sender of n chunks whose chunk 1 lies on a slow lane while
-// the quick one has brought all others.
-func slowAndQuick(t *testing.T, n int) (s *Sender, slow, quick *Lane, now *time.Time) {
+// the quick one has brought all others but, maybe, the end. The target takes room
+// chunks.
+func slowAndQuick(t *testing.T, n, room int) (s *Sender, slow, quick *Lane, now *time.Time) {
 	t.Helper()
 	at := time.Unix(1000, 0)
 	now = &at
@@ -61,27 +62,28 @@ func slowAndQuick(t *testing.T, n int) (s *Sender, slow, quick *Lane, now *time.
 	acknowledge := func(p wire.Progress) {
 		t.Helper()
 		at = at.Add(100 * time.Millisecond)
-		p.Credit = uint64(n) // the end is not sent
+		p.Credit = uint64(room)
 		if err := s.Acknowledge(p); err != nil {
 			t.Fatal(err)
 		}
 	}
 	acknowledge(wire.Progress{})
-	take := func(l *Lane, want uint64) {
+	take := func(l *Lane, want int) {
 		t.Helper()
 		f, err := l.Next(t.Context())
-		if err != nil || f.Header.Number != want {
+		if err != nil || f.Header.Number != uint64(want) {
 			t.Fatalf("Next = chunk %d, %v; want %d", f.Header.Number, err, want)
 		}
 	}
 	take(quick, 0)
 	take(slow, 1)
 	acknowledge(wire.Progress{Next: 1})
-	for k := 2; k < n; k++ {
-		take(quick, uint64(k))
+	sent := min(n+1, room)
+	for k := 2; k < sent; k++ {
+		take(quick, k)
 	}
 	for range 2 {
-		acknowledge(wire.Progress{Next: 1, Have: []wire.Range{{2, uint64(n)}}})
+		acknowledge(wire.Progress{Next: 1, Have: []wire.Range{{2, uint64(sent)}}})
 	}
 	quick.Release()
 	return s, slow, quick, now
@@ -90,7 +92,7 @@ func slowAndQuick(t *testing.T, n int) (s *Sender, slow, quick *Lane, now *time.
 // What is overdue goes by the quick lane too, once; which copy comes first does not
 // matter, nor which lane dies.
 func TestOverdueChunkGoesByAnotherLane(t *testing.T) {
-	s, slow, quick, _ := slowAndQuick(t, 6)
+	s, slow, quick, _ := slowAndQuick(t, 6, 6)
 	if _, ok := poll(slow); ok {
 		t.Error("the slow lane was given something, and all is sent but its own")
 	}
@@ -125,13 +127,21 @@ func TestOverdueChunkGoesByAnotherLane(t *testing.T) {
 	}
 }
 
+// At the end nothing presses, and everybody waits for the last chunks.
+func TestLastChunksDoNotWaitForASlowLane(t *testing.T) {
+	_, _, quick, _ := slowAndQuick(t, 6, 100)
+	if f, ok := poll(quick); !ok || f.Header.Number != 1 {
+		t.Errorf("the quick lane got %+v, %v; want chunk 1", f.Header, ok)
+	}
+}
+
 func TestChunkOfTwoLanesOutlivesEither(t *testing.T) {
 	for name, which := range map[string]func(slow, quick *Lane) (dies, lives *Lane){
 		"the slow one dies":  func(slow, quick *Lane) (*Lane, *Lane) { return slow, quick },
 		"the quick one dies": func(slow, quick *Lane) (*Lane, *Lane) { return quick, slow },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, slow, quick, _ := slowAndQuick(t, 6)
+			s, slow, quick, _ := slowAndQuick(t, 6, 6)
 			if f, ok := poll(quick); !ok || f.Header.Number != 1 {
 				t.Fatalf("the quick lane got %+v, %v; want chunk 1", f.Header, ok)
 			}
@@ -151,7 +161,7 @@ func TestChunkOfTwoLanesOutlivesEither(t *testing.T) {
 // A lane that is blocked in the middle of a chunk is stuck, also if that chunk has
 // come by another: it would never be ended.
 func TestLaneThatWritesWhatHasComeIsStuck(t *testing.T) {
-	s, slow, quick, now := slowAndQuick(t, 6)
+	s, slow, quick, now := slowAndQuick(t, 6, 6)
 	if f, ok := poll(quick); !ok || f.Header.Number != 1 {
 		t.Fatalf("the quick lane got %+v, %v; want chunk 1", f.Header, ok)
 	}
