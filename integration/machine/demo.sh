@@ -22,4 +22,4 @@ go build -o "$work/run" ./integration/machine/run
 series=${ZFS_SERIES:-2.4}
 echo "This machine's kernel has no ZFS: a small emulated one with OpenZFS ${series%% *} shows it, some 20 times slower."
 "$work/run" -recipe "$here" -zfs "${series%% *}" -limit 12m -memory 3072 -read "$work" -env NO_COLOR \
-	-- bash -c 'cp "$1" /tmp/antipode && exec "$2" -fs zfs -antipode /tmp/antipode -terminal "$3"' demo "$work/antipode" "$work/demo" "${columns:-0}"
+	-- bash -c 'cp "$1" /tmp/antipode && cp "$2" /tmp/demo && exec /tmp/demo -fs zfs -antipode /tmp/antipode -terminal "$3"' demo "$work/antipode" "$work/demo" "${columns:-0}"

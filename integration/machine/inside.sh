@@ -6,9 +6,18 @@ set -u
 list=$1
 shift
 failed=()
-while read -r folder binary only; do
+# From a folder that the machine shares with its host nothing can be run.
+near=$(mktemp -d)
+trap 'rm -rf "$near"' EXIT
+if [ -e "${ANTIPODE_BIN:-}" ]; then
+	cp "$ANTIPODE_BIN" "$near/antipode"
+	export ANTIPODE_BIN=$near/antipode
+fi
+while read -r folder shared only; do
+	binary=$near/${shared##*/}
+	cp "$shared" "$binary"
 	names=$("$binary" -test.list . 2>/dev/null)
-	[ -n "$names" ] || continue
+	[ -n "$names" ] || continue # it goes with the folder
 	started=$SECONDS
 	if (cd "$folder" && exec "$binary" "$@" ${only:+-test.run="$only"} </dev/null); then
 		echo "ok   ${folder##*/antipode/} $((SECONDS - started))s"
@@ -16,5 +25,6 @@ while read -r folder binary only; do
 		failed+=("$folder")
 		echo "FAIL $folder $((SECONDS - started))s"
 	fi
+	rm "$binary"
 done <"$list"
 [ ${#failed[@]} -eq 0 ] || { echo "failed: ${failed[*]}"; exit 1; }

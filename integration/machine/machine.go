@@ -28,7 +28,8 @@ var ErrGuest = errors.New("the test machine failed")
 var ErrLimit = errors.New("the test machine was killed at its time limit")
 
 // Share is a folder of the host that the guest sees at the same path. Its path
-// must be absolute, without spaces and symbolic links.
+// must be absolute, without spaces and symbolic links. The guest copies a program
+// from it before it runs it.
 type Share struct {
 	Dir      string
 	ReadOnly bool

@@ -83,6 +83,16 @@ func TestRunRefusesAShareThatInitCannotRead(t *testing.T) {
 	}
 }
 
+func TestNoProgramRunsFromAShare(t *testing.T) {
+	g := Guest{
+		Image: fakeImage(t, `printf 'share1 ro,noexec /a\nshare2 rw,noexec /b\n' | cmp -s - $work/control/shares; echo $? >$work/control/status`),
+		ZFS:   "2.4", Shares: []Share{{Dir: "/a", ReadOnly: true}, {Dir: "/b"}},
+	}
+	if status, err := g.Run(t.Context(), []string{"true"}); status != 0 || err != nil {
+		t.Fatalf("got status %d, %v, want both mounted without programs", status, err)
+	}
+}
+
 func TestScriptKeepsArgumentsWhole(t *testing.T) {
 	want := []string{"it's", `a "b" $c`, "", "*", "two\nlines"}
 	g := Guest{ZFS: "2.4", Dir: "/", Env: []string{"NAME=it's = x"}}
