@@ -28,8 +28,10 @@ func (d *Daemon) check(ctx context.Context, r control.CheckRequest) (control.Che
 	for _, id := range slices.Sorted(maps.Keys(c.site.jobs)) {
 		c.job(ctx, c.site.jobs[id], hellos)
 	}
-	for _, s := range c.site.sources {
-		c.probe(s.Probe(ctx))
+	for key, s := range c.site.sources {
+		if key.forward == "" { // else it is a room's
+			c.probe(s.Probe(ctx))
+		}
 	}
 	for key, room := range c.site.rooms {
 		c.probe(room.driver.Probe(ctx))
@@ -141,7 +143,11 @@ func (c *checker) job(ctx context.Context, w *work, hellos map[string]wire.Hello
 	if len(paths) > 0 {
 		c.add(control.Good, object, fmt.Sprintf("selects %d datasets, the first is %s", len(paths), paths[0]), "")
 	}
-	c.instant(object, w.job.Driver, paths)
+	if w.job.Forward == "" {
+		c.instant(object, w.job.Driver, paths)
+	} else {
+		c.add(control.Good, object, "sends on what "+w.job.Forward+" sends", "")
+	}
 	if w.job.CompressedData {
 		c.add(control.Warning, object, "compressed_data is on: a kernel without the fix of March 2026 may lose an error of writing such data without a word",
 			"know that the targets' kernels have it, or take compressed_data out")

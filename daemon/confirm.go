@@ -33,6 +33,7 @@ func (d *Daemon) confirm(from string, path dataset.Path, newest dataset.Snapshot
 		fact.RPO, fact.State = line.RPO, string(state)
 	})
 	d.ledger.Record(ledger.Batch{Facts: []ledger.Fact{fact}})
+	d.confirmOn(from, path, newest, at)
 }
 
 // confirmedBefore is what the run before this one knew of the newest point.

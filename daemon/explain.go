@@ -168,7 +168,9 @@ func (c *checker) deep(ctx context.Context) {
 	for _, id := range ids {
 		w := c.site.jobs[id]
 		paths := c.d.Board.Datasets(id)
-		c.settles(w, len(paths))
+		if w.job.Forward == "" {
+			c.settles(w, len(paths))
+		}
 		for _, name := range w.job.ReplicateTo {
 			c.firstCopies(ctx, w, name, paths)
 		}

@@ -52,6 +52,9 @@ func (d *Daemon) shelves(ctx context.Context, path dataset.Path) ([]shelf, error
 	s := d.site()
 	for _, id := range slices.Sorted(maps.Keys(s.jobs)) {
 		w := s.jobs[id]
+		if w.job.Forward != "" {
+			continue // they are a room's
+		}
 		paths, err := d.find(ctx, w)
 		errs = append(errs, err)
 		for _, p := range paths {

@@ -43,6 +43,9 @@ func (d *Daemon) snapshotJob(ctx context.Context, w *work, cause string) (int, e
 		return 0, fmt.Errorf("wait for the run before: %w", err)
 	}
 	defer w.running.give()
+	if w.job.Forward != "" {
+		return 0, d.runForward(ctx, w)
+	}
 	id, began := w.job.ID, d.Now()
 	d.Board.Job(id, func(j *status.Job) { j.Running, j.LastRun = true, began })
 	defer d.Board.Job(id, func(j *status.Job) { j.Running = false })
@@ -94,8 +97,12 @@ func (d *Daemon) takeSnapshots(ctx context.Context, w *work, live []dataset.Path
 // its own times is caught up by that schedule.
 func (d *Daemon) catchUp(w *work) {
 	d.background(func(ctx context.Context) {
-		paths, _ := d.find(ctx, w)        // the next run tells what is wrong,
-		_, _ = d.primaries(ctx, w, paths) // and the rest need not wait for it
+		if w.job.Forward != "" {
+			_ = d.runForward(ctx, w) // it is on the board
+		} else {
+			paths, _ := d.find(ctx, w)        // the next run tells what is wrong,
+			_, _ = d.primaries(ctx, w, paths) // and the rest need not wait for it
+		}
 		if w.job.Pulled || !w.job.Replicate.IsZero() {
 			return
 		}
@@ -139,7 +146,7 @@ func (d *Daemon) find(ctx context.Context, w *work) ([]dataset.Path, error) {
 		d.Board.Dataset(w.job.ID, p, func(*status.Dataset) {})
 	}
 	d.initPairs(w, paths)
-	if len(paths) == 0 && len(errs) == 0 {
+	if len(paths) == 0 && len(errs) == 0 && w.job.Forward == "" {
 		errs = append(errs, fmt.Errorf("the patterns of job %s select no dataset", w.job.ID))
 	}
 	return paths, errors.Join(errs...)

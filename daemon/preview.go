@@ -47,7 +47,9 @@ func (d *Daemon) previewJob(ctx context.Context, w *work) jobPreview {
 	for _, name := range slices.Sorted(maps.Keys(w.couriers)) {
 		p.sends(ctx, name)
 	}
-	p.prunes(ctx)
+	if p.w.job.Forward == "" {
+		p.prunes(ctx)
+	}
 	return p.out
 }
 
@@ -74,6 +76,9 @@ func (p *previewer) snapshots(ctx context.Context, paths []dataset.Path) {
 				newest = s.Created
 			}
 		}
+	}
+	if p.w.job.Forward != "" {
+		return // what there is was made elsewhere
 	}
 	at := policy.SnapshotTime(p.d.Now(), newest)
 	for _, path := range slices.Sorted(maps.Keys(p.sides)) {

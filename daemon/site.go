@@ -39,9 +39,12 @@ type site struct {
 type sourceKey struct {
 	driver  policy.Driver
 	include string // one pattern a line
+	forward string // the peer whose replicas it offers, "" for datasets of this node
 }
 
-func sourceOf(j policy.Job) sourceKey { return sourceKey{j.Driver, strings.Join(j.Include, "\n")} }
+func sourceOf(j policy.Job) sourceKey {
+	return sourceKey{j.Driver, strings.Join(j.Include, "\n"), j.Forward}
+}
 
 // work is one job with what it runs on.
 type work struct {
@@ -51,6 +54,7 @@ type work struct {
 	compress *atomic.Bool         // as the newest configuration has it
 	running  turn                 // of runs; one job does not run twice at once
 	couriers map[string]*delivery // by peer
+	onward   *onward              // of a job that forwards
 }
 
 // delivery is a courier that runs, with the connection it uses.
@@ -82,7 +86,7 @@ func (d *Daemon) install(cfg *config.Config) error {
 			c.SetJob(w.job)
 			if c.done == nil {
 				d.launch(c)
-				if old.jobs[id] != nil {
+				if old.jobs[id] != nil || old.cfg != nil && w.job.Forward != "" { // which no schedule makes up for
 					rerouted[id] = w
 				}
 			}
@@ -132,7 +136,7 @@ func (d *Daemon) pinUp(s *site) {
 		Replica: func(k board.ReplicaKey) bool { return s.accepts(k) },
 	})
 	for id, w := range s.jobs {
-		d.Board.Job(id, func(j *status.Job) { j.Driver = string(w.job.Driver) })
+		d.Board.Job(id, func(j *status.Job) { j.Driver, j.Forward = string(w.job.Driver), w.job.Forward })
 	}
 	for _, p := range s.cfg.Peers {
 		d.Board.Peer(p.Name, func(line *status.Peer) { line.Address = p.Address })
@@ -201,17 +205,10 @@ func (d *Daemon) buildRoom(next, old *site, a policy.Accept) error {
 }
 
 func (d *Daemon) buildWork(next, old *site, j policy.Job) error {
-	w := &work{job: j, couriers: map[string]*delivery{}}
+	w := &work{job: j, couriers: map[string]*delivery{}, onward: &onward{}}
 	was, key := old.jobs[j.ID], sourceOf(j)
-	if driver, ok := old.sources[key]; ok {
-		next.sources[key] = driver
-	}
-	if next.sources[key] == nil {
-		driver, err := d.Drivers.Source(j.Driver, j.Include)
-		if err != nil {
-			return fmt.Errorf("job %s: %w", j.ID, err)
-		}
-		next.sources[key] = driver
+	if err := d.buildSource(next, old, j); err != nil {
+		return err
 	}
 	w.source, w.budget, w.running, w.compress = next.sources[key], shape.NewBudget(d.host), newTurn(), new(atomic.Bool)
 	if was != nil {
@@ -222,7 +219,7 @@ func (d *Daemon) buildWork(next, old *site, j policy.Job) error {
 		if !ok {
 			return fmt.Errorf("job %s: there is no peer %q", j.ID, name)
 		}
-		if was != nil && sourceOf(was.job) == key && was.couriers[name] != nil && was.couriers[name].peer == p {
+		if was != nil && was.source == w.source && was.couriers[name] != nil && was.couriers[name].peer == p {
 			w.couriers[name] = was.couriers[name]
 			continue
 		}
@@ -237,6 +234,29 @@ func (d *Daemon) buildWork(next, old *site, j policy.Job) error {
 		})}
 	}
 	next.jobs[j.ID] = w
+	return nil
+}
+
+// buildSource finds the driver of a job's datasets, or makes it.
+func (d *Daemon) buildSource(next, old *site, j policy.Job) error {
+	key := sourceOf(j)
+	if next.sources[key] != nil {
+		return nil
+	}
+	if j.Forward != "" {
+		s, err := forwarded(next, old, j)
+		next.sources[key] = s
+		return err
+	}
+	if driver, ok := old.sources[key]; ok {
+		next.sources[key] = driver
+		return nil
+	}
+	driver, err := d.Drivers.Source(j.Driver, j.Include)
+	if err != nil {
+		return fmt.Errorf("job %s: %w", j.ID, err)
+	}
+	next.sources[key] = driver
 	return nil
 }
 
@@ -328,6 +348,9 @@ func (d *Daemon) sweepers() map[string]fsdrivers.Sweeper {
 	s := d.site()
 	all := map[string]fsdrivers.Sweeper{}
 	for key, source := range s.sources {
+		if key.forward != "" {
+			continue // a room's
+		}
 		all[strings.TrimSpace("source "+string(key.driver)+" "+strings.ReplaceAll(key.include, "\n", " "))] = source
 	}
 	for key, r := range s.rooms {

@@ -239,6 +239,7 @@ func (d *Daemon) arrived(from string, path dataset.Path, r *room, point dataset.
 		line.LastError = nil
 		line.Points++
 	})
+	d.sendOn(from, path)
 	d.background(func(ctx context.Context) { d.tendReplica(ctx, from, path, r) })
 }
 

@@ -55,6 +55,7 @@ func (d *draft) peerNames() []string {
 func (d *draft) checkJobs() {
 	for i, j := range d.jobs {
 		d.checkTargets(j)
+		d.checkForward(j)
 		warnJob(j)
 		for _, o := range d.jobs[:i] {
 			checkPair(j, o)
@@ -67,12 +68,44 @@ func checkPair(j, o placed[policy.Job]) {
 	if j.value.ID != "" && j.value.ID == o.value.ID {
 		j.table.wrong("id", "job %q is there already (%s); an id names one job for ever", j.value.ID, place(o.table))
 	}
-	if j.value.Driver != o.value.Driver {
+	if j.value.Driver != o.value.Driver || j.value.Forward != o.value.Forward && !sharesPeer(j.value, o.value) {
 		return
 	}
 	if where, overlaps := policy.Overlap(j.value.Datasets, o.value.Datasets); overlaps {
 		j.table.wrong("datasets", `jobs %q and %q (%s) both take %s; leave it to one of them, for example with "!%s" at the end of the other's datasets`,
 			j.value.ID, o.value.ID, place(o.table), where, where)
+	}
+}
+
+// sharesPeer holds for jobs that send to one target. There, a path is one dataset's,
+// whoever had it first.
+func sharesPeer(a, b policy.Job) bool {
+	return slices.ContainsFunc(a.ReplicateTo, func(name string) bool { return slices.Contains(b.ReplicateTo, name) })
+}
+
+// checkForward looks at a job that sends on what another node sent: it has points to
+// pass on and nothing else to do.
+func (d *draft) checkForward(j placed[policy.Job]) {
+	v, t := j.value, j.table
+	if v.Forward == "" {
+		return
+	}
+	if !slices.ContainsFunc(d.accepts, func(a placed[policy.Accept]) bool { return a.value.From == v.Forward && a.value.Driver == v.Driver }) {
+		t.wrong("forward", "job %q forwards what %q sends, and no [[accept]] takes %s datasets from it", v.ID, v.Forward, v.Driver)
+	}
+	if v.Driver == policy.ZFS {
+		t.wrong("forward", `job %q forwards with driver = "zfs", which cannot do that yet; want "btrfs"`, v.ID)
+	}
+	if i := slices.Index(v.ReplicateTo, v.Forward); i >= 0 {
+		t.wrong(element("replicate_to", i), "job %q would send to %q what came from there", v.ID, v.Forward)
+	}
+	if len(v.ReplicateTo) == 0 {
+		t.wrong("forward", "job %q forwards to nobody; want replicate_to", v.ID)
+	}
+	for _, key := range []string{"every", "cron", "window", "always", "hooks", "include", "keep", "groups", "brake", "backlog", "min_free", "may_promote"} {
+		if t.has(key) {
+			t.wrong(key, "job %q forwards points that %s made: it takes no snapshots and prunes none, so that %s says nothing; leave it out", v.ID, v.Forward, key)
+		}
 	}
 }
 
@@ -116,7 +149,7 @@ func warnJob(j placed[policy.Job]) {
 	if v.Pulled && !v.Replicate.IsZero() {
 		t.wrong("pulled", "job %q is pulled, so that its targets say when; leave out replicate_every and replicate_cron", v.ID)
 	}
-	if v.Keep.IsZero() {
+	if v.Keep.IsZero() && v.Forward == "" {
 		t.warn("", "job %q has no keep, so that its snapshots are never pruned here", v.ID)
 	}
 }
@@ -176,7 +209,7 @@ func places(a policy.Accept) []spot {
 func (d *draft) checkInto(a placed[policy.Accept]) {
 	for _, j := range d.jobs {
 		into := dataset.Path(a.value.Into)
-		if into.IsZero() || j.value.Driver != a.value.Driver || !j.value.Datasets.Covers(into) {
+		if into.IsZero() || j.value.Forward != "" || j.value.Driver != a.value.Driver || !j.value.Datasets.Covers(into) {
 			continue
 		}
 		a.table.wrong("into", `into = %q lies in the datasets of job %q (%s), which would replicate what is received; want another place, or "!%s" and "!%s/**" at the end of those datasets`,

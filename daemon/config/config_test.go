@@ -103,6 +103,10 @@ func TestExample(t *testing.T) {
 			ID: "home", Driver: policy.Btrfs, Datasets: policy.Patterns{{Path: "/home"}}, Pulled: true, ReplicateTo: []string{"syd1"},
 			Keep: policy.Keep{Daily: 7}, Compress: true, Location: time.UTC, Initial: policy.InitialLatest,
 			Retention: policy.Retention{Brake: policy.DefaultBrake}, Backlog: policy.DefaultBacklog,
+		}, {
+			ID: "onward", Driver: policy.Btrfs, Forward: "syd1", Datasets: policy.Patterns{{Path: "/srv", Below: true}}, ReplicateTo: []string{"sin1"},
+			RPO: 4 * time.Hour, Compress: true, Location: time.UTC, Initial: policy.InitialLatest,
+			Retention: policy.Retention{Brake: policy.DefaultBrake}, Backlog: policy.DefaultBacklog,
 		}},
 		Accepts: []policy.Accept{{
 			Pull: policy.Schedule{Every: time.Hour},
@@ -173,6 +177,13 @@ keep = { last = 1 }
 
 const job = "[[job]]\nid = \"db\"\ndriver = \"btrfs\"\ndatasets = [\"/data/**\"]\nevery = \"1h\"\nkeep = { last = 1 }\n" // lines 6 to 11
 
+// onward is a job that forwards; ams1 is a peer of its own, for it to send to.
+const (
+	onward   = "[[job]]\nid = \"onward\"\ndriver = \"btrfs\"\ndatasets = [\"/data/**\"]\nforward = \"sin1\"\nreplicate_to = [\"ams1\"]\n" // lines 6 to 11
+	ams1     = "[[peer]]\nname = \"ams1\"\nkey = \"ap1:3ldorthocqz4zemzgwnlqllpgi2tyenhjo2fca5jbmzxjfx3usg4bdxk\"\n"
+	fromSin1 = "[[accept]]\nfrom = \"sin1\"\ndriver = \"btrfs\"\ninto = \"/b\"\nkeep = { last = 1 }\n" + ams1
+)
+
 // TestRefused: every mistake has its line, and says what would be right.
 func TestRefused(t *testing.T) {
 	for _, c := range []struct {
@@ -218,6 +229,13 @@ func TestRefused(t *testing.T) {
 		{"pulling too often", "[[accept]]\nfrom = \"sin1\"\ndriver = \"btrfs\"\ninto = \"/b\"\nkeep = { last = 1 }\npull_every = \"10s\"\n", `11: pull_every = "10s" is too often; want at least "1m"`},
 		{"pulling by two clocks", "[[accept]]\nfrom = \"sin1\"\ndriver = \"btrfs\"\ninto = \"/b\"\nkeep = { last = 1 }\npull_every = \"1h\"\npull_cron = \"0 * * * *\"\n", `12: both every and cron are set`},
 		{"pulling from nowhere", "[[peer]]\nname = \"silent\"\nkey = \"" + key("silent") + "\"\n[[accept]]\nfrom = \"silent\"\ndriver = \"btrfs\"\ninto = \"/b\"\nkeep = { last = 1 }\npull_every = \"1h\"\n", `9: accept pulls from "silent", which has no address`},
+		{"forwarding what nobody accepts", onward + ams1, `10: job "onward" forwards what "sin1" sends, and no [[accept]] takes btrfs datasets from it`},
+		{"forwarding to where it came from", strings.Replace(onward, `["ams1"]`, `["sin1"]`, 1) + fromSin1, `11: job "onward" would send to "sin1" what came from there`},
+		{"forwarding to nobody", strings.Replace(onward, `replicate_to = ["ams1"]`, ``, 1) + fromSin1, `10: job "onward" forwards to nobody; want replicate_to`},
+		{"forwarding at times of its own", strings.Replace(onward, "forward", "every = \"1h\"\nforward", 1) + fromSin1, `10: job "onward" forwards points that sin1 made: it takes no snapshots and prunes none, so that every says nothing`},
+		{"forwarding with retention", onward + "keep = { last = 1 }\n" + fromSin1, `12: job "onward" forwards points that sin1 made: it takes no snapshots and prunes none, so that keep says nothing`},
+		{"forwarding that fences", onward + "may_promote = true\n" + fromSin1, `12: job "onward" forwards points that sin1 made`},
+		{"forwarding onto what is sent there already", onward + fromSin1 + strings.Replace(job, "keep", "replicate_to = [\"ams1\"]\nkeep", 1), `23: jobs "db" and "onward" (FILE:6) both take`},
 		{"connections to nowhere", "[[peer]]\nname = \"silent\"\nkey = \"" + key("silent") + "\"\nreverse = true\n", `9: reverse keeps connections open to the peer, which has no address here`},
 		{"an address of who takes no calls", "[listen]\naddress = \"none\"\nadvertise = \"fra1:8771\"\n", `8: advertise tells peers what to call, and address = "none" takes no calls`},
 		{"missing peer of an accept", "[[accept]]\nfrom = \"sin9\"\ndriver = \"btrfs\"\ninto = \"/b\"\nkeep = { last = 1 }\n", `7: accept is from "sin9", which is no [[peer]]; did you mean "sin1"?`},

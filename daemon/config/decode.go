@@ -145,6 +145,7 @@ func decodeJob(t *table) policy.Job {
 		NewestOnly:  !t.flagOr("intermediates", true),
 		ReplicateTo: t.texts("replicate_to"),
 		Pulled:      t.flag("pulled"),
+		Forward:     parsed(t, "forward", "fra1", policy.ParseID),
 		Include:     decodeInclude(t),
 		Retention:   decodeRetention(t),
 		Backlog:     t.number("backlog", 0, policy.MaxKeep, policy.DefaultBacklog),

@@ -16,7 +16,7 @@ const maxHook = time.Hour
 // as left out.
 func decodeSchedule(t *table, loc *time.Location) policy.Schedule {
 	s := decodeWhen(t, loc, "")
-	if pulled, _ := t.values["pulled"].(bool); !pulled && !t.has("every") && !t.has("cron") {
+	if pulled, _ := t.values["pulled"].(bool); !pulled && !t.has("forward") && !t.has("every") && !t.has("cron") {
 		t.warn("", "job has neither every nor cron, so that it runs only when triggered")
 	}
 	return s

@@ -27,18 +27,21 @@ type Job struct {
 	Replicate   Schedule // apart from Schedule; zero: right after each run of that
 	Always      bool     // snapshot also what nothing was written to
 	Hooks       Hooks
-	ReplicateTo []string      // names of peers, at least one unless the job only snapshots
-	Pulled      bool          // its targets say when it replicates
-	RPO         time.Duration // 0: no objective
-	Rate        Timetable
-	Compress    bool // chunks are packed on the wire where that helps
-	Keep        Keep
-	MayPromote  bool           // its targets may fence this node (decision 9)
-	Location    *time.Location // for cron and for retention's days; UTC unless the file says otherwise
-	Initial     Initial
-	NewestOnly  bool  // of several new snapshots only the newest is sent (intermediates = false)
-	Include     Names // of the snapshots that others made, those that are sent too
-	Encryption  Encryption
+	ReplicateTo []string // names of peers, at least one unless the job only snapshots
+	Pulled      bool     // its targets say when it replicates
+	// Forward is the peer whose replicas on this node the job sends on; "" for a job
+	// that sends datasets of this node. Datasets are then what that peer calls them.
+	Forward    string
+	RPO        time.Duration // 0: no objective
+	Rate       Timetable
+	Compress   bool // chunks are packed on the wire where that helps
+	Keep       Keep
+	MayPromote bool           // its targets may fence this node (decision 9)
+	Location   *time.Location // for cron and for retention's days; UTC unless the file says otherwise
+	Initial    Initial
+	NewestOnly bool  // of several new snapshots only the newest is sent (intermediates = false)
+	Include    Names // of the snapshots that others made, those that are sent too
+	Encryption Encryption
 	// CompressedData sends what Btrfs has compressed as it is on the disk. Off unless
 	// asked for: kernels without the fix of March 2026 may lose an error of such a
 	// write without a word.

@@ -68,6 +68,7 @@ type Job struct {
 	// NextReplication is when it replicates by a schedule of its own; zero: after
 	// each snapshot.
 	NextReplication time.Time `json:"next_replication,omitzero"`
+	Forward         string    `json:"forward,omitempty"`   // the peer whose points it sends on
 	PulledBy        []Pull    `json:"pulled_by,omitempty"` // the targets that say when it replicates
 	Datasets        []Dataset `json:"datasets"`
 	Problem         *Problem  `json:"problem,omitempty"` // of the job as a whole, as a pattern that matches nothing

@@ -177,6 +177,9 @@ func (p *page) rhythm(now time.Time, j Job) string {
 	if j.Held > 0 {
 		s += ", its hooks held " + Duration(j.Held)
 	}
+	if j.Forward != "" {
+		s += ", sends on what " + Printable(j.Forward) + " sends"
+	}
 	for _, by := range j.PulledBy {
 		s += ", pulled by " + Printable(by.Peer)
 		if by.When != "" {
@@ -192,7 +195,7 @@ func (p *page) rhythm(now time.Time, j Job) string {
 	switch {
 	case j.Paused:
 		return s + ", " + p.paint(yellow, "paused")
-	case j.NextRun.IsZero() && len(j.PulledBy) > 0:
+	case j.NextRun.IsZero() && (len(j.PulledBy) > 0 || j.Forward != ""):
 		return s
 	case j.NextRun.IsZero():
 		return s + ", no next run"

@@ -35,14 +35,30 @@ func (s *Source) Send(ctx context.Context, step dataset.Step, from dataset.Check
 
 // SendAgain implements fsdrivers.Rereader.
 func (s *Source) SendAgain(ctx context.Context, step dataset.Step, from dataset.Checkpoint, tell func(done, of int64)) (io.ReadCloser, error) {
-	r, err := s.send(ctx, step, from, tell)
+	return sendAgain(ctx, s.binary, s.prepareSend, step, from, tell)
+}
+
+// outgoing is a step that is ready to be sent.
+type outgoing struct {
+	file  *os.File // on the file system
+	facts facts    // of the dataset: locks of sends lie there
+	args  []string // of btrfs send
+	end   func()   // closes all of that
+}
+
+func sendAgain(ctx context.Context, binary string, prepare func(dataset.Step) (*outgoing, error), step dataset.Step,
+	from dataset.Checkpoint, tell func(done, of int64),
+) (io.ReadCloser, error) {
+	r, err := send(ctx, binary, prepare, step, from, tell)
 	if err != nil {
 		return nil, fmt.Errorf("send %s: %w", step.To.Name, err)
 	}
 	return r, nil
 }
 
-func (s *Source) send(ctx context.Context, step dataset.Step, from dataset.Checkpoint, tell func(done, of int64)) (io.ReadCloser, error) {
+func send(ctx context.Context, binary string, prepare func(dataset.Step) (*outgoing, error), step dataset.Step,
+	from dataset.Checkpoint, tell func(done, of int64),
+) (io.ReadCloser, error) {
 	var places segment.Places
 	if !from.IsZero() {
 		var err error
@@ -50,7 +66,11 @@ func (s *Source) send(ctx context.Context, step dataset.Step, from dataset.Check
 			return nil, err
 		}
 	}
-	r, err := s.startSend(ctx, step)
+	o, err := prepare(step)
+	if err != nil {
+		return nil, err
+	}
+	r, err := startSend(ctx, binary, o, step)
 	if err != nil || from.IsZero() {
 		return r, err
 	}
@@ -60,27 +80,23 @@ func (s *Source) send(ctx context.Context, step dataset.Step, from dataset.Check
 	return r, nil
 }
 
-// startSend starts the child.
-func (s *Source) startSend(ctx context.Context, step dataset.Step) (*sending, error) {
-	o, args, err := s.prepareSend(step)
-	if err != nil {
-		return nil, err
-	}
+// startSend starts the child; o is closed with what it returns, or at once.
+func startSend(ctx context.Context, binary string, o *outgoing, step dataset.Step) (_ *sending, err error) {
 	if step.Flags == FlagCompressed {
 		err = mustKnowEncoded(sysfs)
 	}
 	var lock *sendLock
 	if err == nil {
-		lock, err = o.lockSend(step.ID())
+		lock, err = o.lock(step.ID())
 	}
 	if err != nil {
-		o.close()
+		o.end()
 		return nil, err
 	}
-	child, err := command.Start(ctx, command.Spec{Args: append([]string{s.binary, "send", "-q"}, args...), Lock: lock.Lock, Alarm: errorLine})
+	child, err := command.Start(ctx, command.Spec{Args: append([]string{binary, "send", "-q"}, o.args...), Lock: lock.Lock, Alarm: errorLine})
 	if err != nil {
-		err = errors.Join(explain(o.File, err, ""), lock.remove())
-		o.close()
+		err = errors.Join(explain(o.file, err, ""), lock.remove())
+		o.end()
 		return nil, err
 	}
 	r := &sending{from: o, child: child, lock: lock, what: step.To.Name, stream: child.Stdout()}
@@ -89,28 +105,46 @@ func (s *Source) startSend(ctx context.Context, step dataset.Step) (*sending, er
 }
 
 // prepareSend looks both ends up by identity; their names may have changed.
-func (s *Source) prepareSend(step dataset.Step) (*opened, []string, error) {
+func (s *Source) prepareSend(step dataset.Step) (*outgoing, error) {
 	o, err := s.openAll(step.Dataset.Path, false)
-	if err != nil {
-		return nil, nil, err
-	}
-	args, err := o.sendArgs(step)
-	if err != nil {
-		o.close()
-		return nil, nil, err
-	}
-	return o, args, nil
-}
-
-func (o *opened) sendArgs(step dataset.Step) ([]string, error) {
-	if step.Dataset.ID != o.id {
-		return nil, fmt.Errorf("%s is now subvolume %s, planned was %s: %w", o.Name(), o.id, step.Dataset.ID, dataset.ErrNotFound)
-	}
-	to, err := o.find(step.To)
 	if err != nil {
 		return nil, err
 	}
-	args := []string{filepath.Join(o.dir.Name(), to.Name)}
+	out := &outgoing{file: o.File, facts: o.facts, end: o.close}
+	if step.Dataset.ID != o.id {
+		err = fmt.Errorf("%s is now subvolume %s, planned was %s: %w", o.Name(), o.id, step.Dataset.ID, dataset.ErrNotFound)
+	} else {
+		out.args, err = sendArgs(step, o.where)
+	}
+	if err != nil {
+		o.close()
+		return nil, err
+	}
+	return out, nil
+}
+
+// where is the path of a listed snapshot; "" if there is none of that identity.
+func (o *opened) where(want dataset.Snapshot) (string, error) {
+	s, err := o.find(want)
+	if errors.Is(err, dataset.ErrNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(o.dir.Name(), s.Name), nil
+}
+
+// sendArgs are those of btrfs send; where finds the paths of both ends.
+func sendArgs(step dataset.Step, where func(dataset.Snapshot) (string, error)) ([]string, error) {
+	to, err := where(step.To)
+	if err == nil && to == "" {
+		err = fmt.Errorf("snapshot %s (%s) of %s: %w", step.To.Name, step.To.ID, step.Dataset.Path, dataset.ErrNotFound)
+	}
+	if err != nil {
+		return nil, err
+	}
+	args := []string{to}
 	switch step.Flags {
 	case "":
 	case FlagCompressed:
@@ -121,14 +155,14 @@ func (o *opened) sendArgs(step dataset.Step) ([]string, error) {
 	if step.IsFull() {
 		return args, nil
 	}
-	base, err := o.find(step.From)
-	if errors.Is(err, dataset.ErrNotFound) {
-		return nil, fmt.Errorf("base %s (%s): %w", step.From.Name, step.From.ID, dataset.ErrBaseMissing)
+	base, err := where(step.From)
+	if err == nil && base == "" {
+		err = fmt.Errorf("base %s (%s): %w", step.From.Name, step.From.ID, dataset.ErrBaseMissing)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return append([]string{"-p", filepath.Join(o.dir.Name(), base.Name)}, args...), nil
+	return append([]string{"-p", base}, args...), nil
 }
 
 // sendLock is the lock of one run of send. Several may send one step, to several
@@ -139,7 +173,7 @@ type sendLock struct {
 	name string
 }
 
-func (o *opened) lockSend(step dataset.StepID) (*sendLock, error) {
+func (o *outgoing) lock(step dataset.StepID) (*sendLock, error) {
 	dir, err := makeBelow(o.facts.dir, sendingDir, 0o700)
 	if err != nil {
 		return nil, err
@@ -148,7 +182,7 @@ func (o *opened) lockSend(step dataset.StepID) (*sendLock, error) {
 	lock, err := command.TryLock(filepath.Join(dir.Name(), name))
 	if err != nil {
 		dir.Close()
-		return nil, spaceError(o.File, err)
+		return nil, spaceError(o.file, err)
 	}
 	return &sendLock{Lock: lock, dir: dir, name: name}, nil
 }
@@ -164,7 +198,7 @@ func (l *sendLock) remove() error {
 // sending is a running send.
 // It embeds nothing: io.Copy would find an *os.File's WriteTo.
 type sending struct {
-	from   *opened
+	from   *outgoing
 	child  *command.Child
 	lock   *sendLock
 	what   string
@@ -214,7 +248,7 @@ func (s *sending) read(from io.Reader, p []byte) (int, error) {
 		}
 		err = errors.New(line)
 	}
-	return n, fmt.Errorf("send %s: %w: %w", s.what, dataset.ErrCut, explain(s.from.File, err, s.child.Stderr()))
+	return n, fmt.Errorf("send %s: %w: %w", s.what, dataset.ErrCut, explain(s.from.file, err, s.child.Stderr()))
 }
 
 // Close ends the child and waits for it, each of several at once too: whoever
@@ -224,10 +258,10 @@ func (s *sending) Close() error { return s.close() }
 func (s *sending) end() error {
 	err := s.child.Close()
 	if err != nil {
-		err = explain(s.from.File, err, "")
+		err = explain(s.from.file, err, "")
 	}
 	err = errors.Join(err, s.lock.remove())
-	s.from.close()
+	s.from.end()
 	if err != nil {
 		return fmt.Errorf("end send of %s: %w", s.what, err)
 	}
@@ -237,18 +271,22 @@ func (s *sending) end() error {
 // Estimate implements fsdrivers.Estimator: it reads the metadata of the step and
 // no data (FIELD-NOTES B.6: within 0.1 %).
 func (s *Source) Estimate(ctx context.Context, step dataset.Step) (int64, error) {
-	o, args, err := s.prepareSend(step)
+	return estimate(ctx, s.binary, s.prepareSend, step)
+}
+
+func estimate(ctx context.Context, binary string, prepare func(dataset.Step) (*outgoing, error), step dataset.Step) (int64, error) {
+	o, err := prepare(step)
 	if err != nil {
 		return 0, fmt.Errorf("estimate %s: %w", step.To.Name, err)
 	}
-	defer o.close()
-	child, err := command.Start(ctx, command.Spec{Args: append([]string{s.binary, "send", "-q", "--no-data"}, args...)})
+	defer o.end()
+	child, err := command.Start(ctx, command.Spec{Args: append([]string{binary, "send", "-q", "--no-data"}, o.args...)})
 	if err != nil {
-		return 0, fmt.Errorf("estimate %s: %w", step.To.Name, explain(o.File, err, ""))
+		return 0, fmt.Errorf("estimate %s: %w", step.To.Name, explain(o.file, err, ""))
 	}
 	bytes, err := stream.Size(child.Stdout())
 	if err != nil {
-		err = explain(o.File, err, child.Stderr())
+		err = explain(o.file, err, child.Stderr())
 	}
 	if err = errors.Join(err, child.Close()); err != nil {
 		return 0, fmt.Errorf("estimate %s: %w", step.To.Name, err)

@@ -50,7 +50,7 @@ func (t *Target) Sweep(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err := t.sweepReplica(in, d.Path); err != nil {
+		if err := t.sweepReplica(ctx, in, d.Path); err != nil {
 			all = append(all, fmt.Errorf("sweep %s: %w", d.Path, err))
 		}
 	}
@@ -124,14 +124,17 @@ func (t *Target) keepSealed(w *work, r record) (kept bool, err error) {
 	return true, w.removeUnsealed(j)
 }
 
-// sweepReplica removes snapshots that did not get their name, and points of
-// snapshots that are gone.
-func (t *Target) sweepReplica(in *into, d dataset.Path) error {
+// sweepReplica removes snapshots that did not get their name, points of snapshots
+// that are gone, and sends that outlived their daemon.
+func (t *Target) sweepReplica(ctx context.Context, in *into, d dataset.Path) error {
 	r, err := t.openReplica(in, d)
 	if r == nil || err != nil {
 		return err
 	}
 	defer r.close()
+	if err := sweepSends(ctx, r.facts); err != nil {
+		return err
+	}
 	return r.sweep()
 }
 

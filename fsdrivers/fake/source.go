@@ -155,9 +155,18 @@ func (s *Source) Send(ctx context.Context, step dataset.Step, from dataset.Check
 		return nil, fmt.Errorf("send %s of %s: %w", step.To.Name, step.Dataset.Path, err)
 	}
 	defer leave()
-	enc, to, err := s.encode(step)
+	v, err := s.disk.volume(step.Dataset.Path)
+	if err != nil {
+		return nil, fmt.Errorf("send %s of %s: %w", step.To.Name, step.Dataset.Path, err)
+	}
+	return s.disk.send(ctx, &v.shelf, step, from)
+}
+
+// send opens a stream; the caller is in the disk.
+func (d *Disk) send(ctx context.Context, from *shelf, step dataset.Step, at dataset.Checkpoint) (io.ReadCloser, error) {
+	enc, to, err := from.encode(step)
 	if err == nil {
-		err = skip(enc, step, from)
+		err = skip(enc, step, at)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("send %s of %s: %w", step.To.Name, step.Dataset.Path, err)
@@ -167,7 +176,7 @@ func (s *Source) Send(ctx context.Context, step dataset.Step, from dataset.Check
 		to.gone = make(chan struct{})
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	return &sending{ctx: ctx, cancel: cancel, disk: s.disk, crash: s.disk.crash, snap: to, enc: enc}, nil
+	return &sending{ctx: ctx, cancel: cancel, disk: d, crash: d.crash, snap: to, enc: enc}, nil
 }
 
 // Estimate implements fsdrivers.Estimator.
@@ -179,7 +188,11 @@ func (s *Source) Estimate(ctx context.Context, step dataset.Step) (int64, error)
 		return 0, fmt.Errorf("estimate %s of %s: %w", step.To.Name, step.Dataset.Path, err)
 	}
 	defer leave()
-	enc, _, err := s.encode(step)
+	v, err := s.disk.volume(step.Dataset.Path)
+	if err != nil {
+		return 0, fmt.Errorf("estimate %s of %s: %w", step.To.Name, step.Dataset.Path, err)
+	}
+	enc, _, err := v.encode(step)
 	if err != nil {
 		return 0, fmt.Errorf("estimate %s of %s: %w", step.To.Name, step.Dataset.Path, err)
 	}
@@ -187,21 +200,17 @@ func (s *Source) Estimate(ctx context.Context, step dataset.Step) (int64, error)
 }
 
 // encode opens the stream of a step.
-func (s *Source) encode(step dataset.Step) (*encoder, *snapshot, error) {
-	v, err := s.disk.volume(step.Dataset.Path)
-	if err != nil {
-		return nil, nil, err
-	}
-	to := v.byID(step.To.ID)
+func (s *shelf) encode(step dataset.Step) (*encoder, *snapshot, error) {
+	to := s.byID(step.To.ID)
 	if to == nil {
 		return nil, nil, fmt.Errorf("snapshot %s: %w", step.To.ID, dataset.ErrNotFound)
 	}
 	if step.IsFull() {
 		return newEncoder("", to.ID, nil, to.files), to, nil
 	}
-	base := v.byID(step.From.ID)
+	base := s.byID(step.From.ID)
 	if base == nil {
-		base = v.bookmarks[step.From.ID]
+		base = s.bookmarks[step.From.ID]
 	}
 	if base == nil {
 		return nil, nil, fmt.Errorf("base %s: %w", step.From.ID, dataset.ErrBaseMissing)

@@ -28,6 +28,7 @@ var floor = map[string]int{
 	"fsdrivers/zfs":              2,
 	"fsdrivers/fake":             2,
 	"fsdrivers/drivertest":       2,
+	"fsdrivers/forward":          2,
 
 	"transport/peer":          0,
 	"transport/shape":         0,

@@ -1,0 +1,15 @@
+package fsdrivers
+
+// Forwarder is an optional ability of a target: to send what it has published on to
+// a third host, with the identities that the points came with.
+type Forwarder interface {
+	// Onward sends steps between published points. A path is what the source calls
+	// the dataset, as everywhere on this target.
+	Onward() Onward
+}
+
+// Onward sends published points of a target, as a source sends its snapshots.
+type Onward interface {
+	Sender
+	Estimator
+}
