@@ -75,9 +75,9 @@ bench: deps deps-bench build ## the figures of the README, one line each
 endure: deps ## a hundred random kills and cuts during one Btrfs copy (half an hour)
 	ANTIPODE_KILLS=100 go test -count=1 -v -timeout 60m -run TestOneBtrfsCopySurvivesRandomKillsAndCuts ./integration/crossing
 
-# ONLY=wan_1gbit runs one figure; also: Loss, Gbit, Resend, Rivals.
+# ONLY=wan_1gbit runs one figure; also: Loss, Gbit, Resend, Rivals, Pack.
 ONLY ?= .
-WAN_PARTS = $(if $(filter wan_200ms% wan_cubic%,$(ONLY)),Loss/$(ONLY),$(if $(filter wan_1gbit,$(ONLY)),Gbit,$(if $(filter resend_link_loss,$(ONLY)),Resend,$(if $(filter wan_vs_ssh_cubic,$(ONLY)),Rivals,$(ONLY)))))
+WAN_PARTS = $(if $(filter wan_200ms% wan_cubic%,$(ONLY)),Loss/$(ONLY),$(if $(filter wan_1gbit,$(ONLY)),Gbit,$(if $(filter resend_link_loss,$(ONLY)),Resend,$(if $(filter wan_vs_ssh_cubic,$(ONLY)),Rivals,$(if $(filter wan_pack%,$(ONLY)),Pack,$(ONLY))))))
 
 .PHONY: bench-wan
 bench-wan: build ## the figures of long links, beside ssh, mbuffer and TLS on the same link (root); ONLY=NAME for one

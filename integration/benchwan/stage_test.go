@@ -29,7 +29,7 @@ const (
 	patience = 2 * time.Minute
 )
 
-// stage is a source of incompressible data.
+// stage is a source of data, a file in a subvolume.
 type stage struct {
 	dataset, point string
 	size           int64
@@ -37,17 +37,23 @@ type stage struct {
 	idle           float64 // share of the machine that nobody used in it
 }
 
+// newStage has incompressible data.
 func newStage(b *testing.B, size int64) *stage {
+	b.Helper()
+	var seed [32]byte
+	_, err := rand.Read(seed[:])
+	node.Must(b, err)
+	return newStageOf(b, mrand.NewChaCha8(seed), size)
+}
+
+func newStageOf(b *testing.B, content io.Reader, size int64) *stage {
 	b.Helper()
 	root := loopfs.New(b, 2*size)
 	s := &stage{dataset: filepath.Join(root, "data"), point: filepath.Join(root, "point"), size: size}
 	run(b, "btrfs", "subvolume", "create", s.dataset)
-	var seed [32]byte
-	_, err := rand.Read(seed[:])
+	f, err := os.Create(filepath.Join(s.dataset, "file"))
 	node.Must(b, err)
-	f, err := os.Create(filepath.Join(s.dataset, "film"))
-	node.Must(b, err)
-	_, err = io.CopyN(f, mrand.NewChaCha8(seed), size)
+	_, err = io.CopyN(f, content, size)
 	node.Must(b, err)
 	node.Must(b, f.Close())
 	run(b, "btrfs", "subvolume", "snapshot", "-r", s.dataset, s.point)
