@@ -81,6 +81,7 @@ func (s *stage) goodput(b *testing.B, l *wan.WAN, section string) float64 {
 	}
 	s.cores = (cpu(b, p) - before).Seconds() / (settle + window).Seconds()
 	b.Logf("CPU of both daemons and their children: %.2f of %d cores, of which %.2f had nothing to do", s.cores, runtime.NumCPU(), s.idle*float64(runtime.NumCPU()))
+	b.Logf("peak memory: source %d MiB, target %d MiB", peak(b, p.near)>>20, peak(b, p.far)>>20)
 	p.near.Kill()
 	p.far.Kill()
 	p.far.EndChildren()

@@ -171,6 +171,17 @@ func processors(b *testing.B) (idle, total float64) {
 	return idle, total
 }
 
+// peak is the most memory that a daemon has had, in bytes (proc_pid_status(5)).
+func peak(b *testing.B, n *node.Node) int64 {
+	b.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.Pid()))
+	node.Must(b, err)
+	_, rest, _ := strings.Cut(string(text), "VmHWM:")
+	kib, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+	node.Must(b, err)
+	return kib << 10
+}
+
 // tlsPipe is `btrfs send | TLS | btrfs receive` over one connection.
 func (s *stage) tlsPipe(b *testing.B, l *wan.WAN) float64 {
 	b.Helper()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"antipode/transport/wire"
@@ -197,5 +198,30 @@ func TestRoomGrowsUpToTheMemory(t *testing.T) {
 	}
 	if r = newRoom(wire.MinChunk); r.grow(2) || r.chunks(2) != 2 {
 		t.Errorf("with memory for 2: %d", r.chunks(2))
+	}
+}
+
+// A source that is quick fills what room there is, and no more; there is more once
+// a lane has nothing to do, and the target would take it.
+func TestSenderTakesMoreRoomOnlyForLanesThatWait(t *testing.T) {
+	first := newRoom(wire.MinChunk).chunks(1000)
+	most := first + first/2
+	for _, tc := range []struct{ credit, held int }{{first / 2, first}, {2 * most, most}} {
+		synctest.Test(t, func(t *testing.T) {
+			s := NewSender(SenderOptions{Pool: NewPool(wire.MaxChunk), ChunkBytes: wire.MinChunk, Window: window(most), Now: time.Now})
+			go s.Run(t.Context(), zeros{})
+			if err := s.Acknowledge(wire.Progress{Credit: uint64(tc.credit)}); err != nil {
+				t.Fatal(err)
+			}
+			l := s.Lane()
+			for range 2 * most {
+				synctest.Wait()
+				poll(l)
+			}
+			if got := s.Held(); got != tc.held {
+				t.Errorf("credit for %d chunks: holds %d, want %d", tc.credit, got, tc.held)
+			}
+			s.Fail(io.ErrClosedPipe)
+		})
 	}
 }

@@ -360,3 +360,27 @@ func TestPool(t *testing.T) {
 		t.Errorf("%d bytes kept, want at most %d", p.kept, wire.MaxChunk)
 	}
 }
+
+// More holes than a line can name: the lowest are named, the rest is acknowledged
+// later.
+func TestProgressNamesTheLowestRanges(t *testing.T) {
+	r := NewReceiver(ReceiverOptions{Pool: NewPool(wire.MaxChunk), ChunkBytes: wire.MinChunk, Window: window(1000)})
+	for n := uint64(1); n < 200; n += 2 { // room for 256 at first
+		h, b := chunkOf(n, wire.MinChunk, 1)
+		if err := r.Put(h, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.Put(wire.EndHeader(200, 200*wire.MinChunk), nil); err != nil {
+		t.Fatal(err)
+	}
+	p, _ := r.Progress()
+	if n := len(p.Have); n != wire.MaxRanges || p.Validate() != nil {
+		t.Fatalf("%d ranges, %v; want %d", n, p.Validate(), wire.MaxRanges)
+	}
+	for n := range uint64(200) {
+		if got, want := p.Has(n), n%2 == 1 && n < 2*wire.MaxRanges; got != want {
+			t.Errorf("chunk %d is acknowledged: got %v, want %v", n, got, want)
+		}
+	}
+}
