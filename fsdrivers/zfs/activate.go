@@ -9,6 +9,7 @@ import (
 
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/stream"
 )
 
@@ -125,7 +126,7 @@ func (p *place) activate(ctx context.Context, want activation) error {
 // recorded is the activation that was written down last, and where.
 func (p *place) recorded() (a activation, on string) {
 	for _, l := range p.replica.lineages {
-		if text := l.prop(propActive); text != "" && json.Unmarshal([]byte(text), &a) == nil {
+		if text := l.prop(prop.Activation); text != "" && json.Unmarshal([]byte(text), &a) == nil {
 			return a, l.name
 		}
 	}
@@ -138,12 +139,12 @@ func (p *place) write(ctx context.Context, on string, a activation) error {
 	if err != nil {
 		return err
 	}
-	if err := p.t.zfs.set(ctx, on, propActive, string(text)); err != nil {
+	if err := p.t.zfs.set(ctx, on, prop.Activation, string(text)); err != nil {
 		return err
 	}
 	for _, l := range p.replica.lineages {
-		if l.name != on && l.prop(propActive) != "" {
-			if err := p.t.zfs.unset(ctx, l.name, propActive); err != nil {
+		if l.name != on && l.prop(prop.Activation) != "" {
+			if err := p.t.zfs.unset(ctx, l.name, prop.Activation); err != nil {
 				return err
 			}
 		}
@@ -211,12 +212,12 @@ func (t *Target) makeLive(ctx context.Context, live string) error {
 	_, err := t.zfs.get(ctx, "guid", []string{t.live})
 	if errors.Is(err, dataset.ErrNotFound) {
 		// Where Live is Into's own, nothing above it has a mount point to inherit.
-		err = t.zfs.create(ctx, t.live, "-p", "-o", "canmount=off", "-o", "readonly=off", "-o", "mountpoint=/"+t.live, "-o", propHolder+"="+on)
+		err = t.zfs.create(ctx, t.live, "-p", "-o", "canmount=off", "-o", "readonly=off", "-o", "mountpoint=/"+t.live, "-o", prop.Placeholder+"="+on)
 	}
 	if err != nil {
 		return err
 	}
-	return t.zfs.makeParents(ctx, t.live, live, []string{"-o", "canmount=off", "-o", propHolder + "=" + on})
+	return t.zfs.makeParents(ctx, t.live, live, []string{"-o", "canmount=off", "-o", prop.Placeholder + "=" + on})
 }
 
 // exchange sets aside what is live and gives the clone its name. Between the two

@@ -9,6 +9,7 @@ import (
 
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/internal/command"
+	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/stream"
 )
 
@@ -77,7 +78,7 @@ type adoption struct {
 // prepare brings about that fresh ends with the base, and is inert.
 func (a *adoption) prepare(ctx context.Context) error {
 	z := a.t.zfs
-	f, err := z.get(ctx, commaList("guid", "type", "encryption", "written", propMark), []string{a.at, a.fresh, a.aside}, "-d", "1", "-t", "filesystem,volume")
+	f, err := z.get(ctx, commaList("guid", "type", "encryption", "written", prop.Mark), []string{a.at, a.fresh, a.aside}, "-d", "1", "-t", "filesystem,volume")
 	if err != nil {
 		return err
 	}
@@ -92,7 +93,7 @@ func (a *adoption) prepare(ctx context.Context) error {
 			from = name
 		}
 	}
-	a.mark, a.raw = f[from][propMark], f[from]["encryption"] != "" && f[from]["encryption"] != "off"
+	a.mark, a.raw = f[from][prop.Mark], f[from]["encryption"] != "" && f[from]["encryption"] != "off"
 	a.kind = (&lineage{name: from, facts: f}).kind()
 	if f[a.at] == nil { // it was renamed before
 		return nil
@@ -168,7 +169,7 @@ func (a *adoption) register(ctx context.Context) error {
 		return err
 	}
 	points := names(ours(all, false))
-	received := propRecv + "=" + textOf(a.t.opts.Now())
+	received := prop.Received + "=" + prop.TextOf(a.t.opts.Now())
 	err = inBatches(points, func(some []string) error {
 		_, err := z.run(ctx, a.fresh, append([]string{"set", received}, some...)...)
 		return err
@@ -176,16 +177,16 @@ func (a *adoption) register(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	props := []string{propPath, string(a.d.Path), propSource, string(a.d.ID)}
+	props := []string{prop.Path, string(a.d.Path), prop.Source, string(a.d.ID)}
 	if a.mark != "" {
-		props = append(props, propMark, a.mark)
+		props = append(props, prop.Mark, a.mark)
 	}
 	if a.raw {
 		key, err := a.key(ctx, all)
 		if err != nil {
 			return err
 		}
-		props = append(props, propKey, key.String())
+		props = append(props, prop.Key, key.String())
 	}
 	return z.set(ctx, a.fresh, props...)
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/prop"
 )
 
 func adopted() (dataset.Dataset, dataset.Snapshot) {
@@ -100,7 +101,7 @@ func TestOnlyWhatIsMeantIsAdopted(t *testing.T) {
 }
 
 func TestNothingIsReceivedIntoWhatIsLive(t *testing.T) {
-	_, tg := target(t, rule{Args: getLineages, Out: lineageOut("dst/into/src/db", propLive, on)},
+	_, tg := target(t, rule{Args: getLineages, Out: lineageOut("dst/into/src/db", prop.Live, on)},
 		rule{Args: "list", Out: "dst/into/src/db@antipode_a\t10\t5\n"})
 	inc := fullStep()
 	inc.From = dataset.Snapshot{Name: "antipode_a", ID: idOf(10)}

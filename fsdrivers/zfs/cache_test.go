@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/prop"
 )
 
 // TestARoundLooksOnceAtAllDatasets: what a courier asks of each is answered from
@@ -81,12 +82,12 @@ func TestAnUnchangedReplicaCostsNothing(t *testing.T) {
 	lineage := lineageOut("dst/into/src/db", "snapshots_changed", "1767225600")
 	s := script(t,
 		rule{Args: "get -Hp -o name,property,source,value -d 1 -t filesystem,volume type,org.antipode:into dst/into", Out: props(
-			"dst/into", "type", "filesystem", "dst/into", propInto, "on", "dst/into/.antipode", "type", "filesystem")},
+			"dst/into", "type", "filesystem", "dst/into", prop.Into, "on", "dst/into/.antipode", "type", "filesystem")},
 		rule{Args: "get -Hp -o name,property,source,value -r -t filesystem,volume", Out: props("dst/into", "guid", "5") + lineage},
 		rule{Args: getLineages, Out: lineage},
 		rule{Args: "list -Hp -d 1", Out: "dst/into/src/db@antipode_b\t11\t5\n"},
 		rule{Args: "list -Hp -t snapshot", Out: "dst/into/src/db@antipode_b\t11\t5\n"},
-		rule{Args: "get -Hp -o name,property,source,value creation", Out: props("dst/into/src/db@antipode_b", propRecv, "2026-01-01T00:00:00Z")},
+		rule{Args: "get -Hp -o name,property,source,value creation", Out: props("dst/into/src/db@antipode_b", prop.Received, "2026-01-01T00:00:00Z")},
 		rule{Args: "holds"}, rule{Args: "hold"})
 	clock := time.Unix(1767225600, 0).Add(time.Hour)
 	tg, err := NewTarget(TargetOptions{

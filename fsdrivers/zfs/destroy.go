@@ -10,6 +10,7 @@ import (
 
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/prop"
 )
 
 var (
@@ -198,7 +199,7 @@ func (z *razing) letGo(ctx context.Context, doomed []int) (free []int, err error
 	for _, i := range doomed {
 		full, pin := z.ds+"@"+z.list[i].Name, ""
 		if z.list[i].Pin != nil {
-			pin = pinTagOf(*z.list[i].Pin)
+			pin = prop.PinTag(*z.list[i].Pin)
 		}
 		others := slices.DeleteFunc(slices.Clone(holds[full]), func(tag string) bool { return tag == pin })
 		if len(others) > 0 {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/prop"
 )
 
 // destroys are the destroy commands so far.
@@ -141,13 +142,13 @@ func TestAPinThatEndedGoesWithItsSnapshotAlone(t *testing.T) {
 	seen, unseen := snap("a", 10), snap("b", 11)
 	seen.Pin = &pin
 	s := script(t, rule{Args: lookAtDB, Out: "tank/db@antipode_a\t10\t5\ntank/db@antipode_b\t11\t6\n"},
-		rule{Args: "holds", Out: fmt.Sprintf("tank/db@antipode_a\t%s\tnow\ntank/db@antipode_b\t%s\tnow\n", pinTagOf(pin), pinTagOf(pin))},
+		rule{Args: "holds", Out: fmt.Sprintf("tank/db@antipode_a\t%s\tnow\ntank/db@antipode_b\t%s\tnow\n", prop.PinTag(pin), prop.PinTag(pin))},
 		rule{Args: "release"}, rule{Args: "destroy"})
 	answers := s.source(nil).DestroyAll(t.Context(), "tank/db", []dataset.Snapshot{seen, unseen})
 	if answers[0] != nil || !errors.Is(answers[1], dataset.ErrHeld) {
 		t.Errorf("got %v, want the one gone whose pin was seen", answers)
 	}
-	if want := "release " + pinTagOf(pin) + " tank/db@antipode_a"; !slices.Contains(s.calls(), want) || len(s.destroys()) != 1 {
+	if want := "release " + prop.PinTag(pin) + " tank/db@antipode_a"; !slices.Contains(s.calls(), want) || len(s.destroys()) != 1 {
 		t.Errorf("got %q, want %q and one destroyed", s.calls(), want)
 	}
 }
@@ -178,7 +179,7 @@ func TestTheHeadGoesBackToWhatIsLeft(t *testing.T) {
 	}
 	calls := s.calls()
 	at := func(want string) int { return slices.Index(calls, want) }
-	older, note := at("destroy dst/into/src/db@antipode_b"), at("set "+propRewind+"="+string(idOf(40))+" dst/into/src/db")
+	older, note := at("destroy dst/into/src/db@antipode_b"), at("set "+prop.Rewind+"="+string(idOf(40))+" dst/into/src/db")
 	newest, back := at("destroy dst/into/src/db@antipode_c"), at("rollback dst/into/src/db@daily")
 	if older < 0 || note < older || newest < note || back < newest {
 		t.Errorf("got %q, want the older one destroyed, the way back noted, the newest destroyed, and the head taken back", calls)

@@ -11,31 +11,14 @@ import (
 	"time"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/prop"
 )
 
-// Our properties. None travels: streams carry no properties.
-const (
-	ns          = "org.antipode:" // of properties and of holds
-	propCreated = ns + "created"
-	propRecv    = ns + "received"
-	propRetain  = ns + "retain"
-	propMark    = ns + "mark"
-	propHolder  = ns + "placeholder"
-	propInto    = ns + "into"
-	propPath    = ns + "path"
-	propSource  = ns + "source"
-	propStep    = ns + "incoming"
-	propKey     = ns + "key"
-	propRewind  = ns + "rewind"
-	propActive  = ns + "activation"
-	propLive    = ns + "live"
-	propMove    = ns + "move"
-	on          = "on"
-	keyAny      = "any" // of propKey: the next wrapped key is taken and pinned
-)
+// on is the value of properties that are.
+const on = "on"
 
 // pointProps are what a listing needs to know of each snapshot.
-const pointProps = "creation,userrefs," + propCreated + "," + propRecv + "," + propRetain
+const pointProps = "creation,userrefs," + prop.Created + "," + prop.Received + "," + prop.Retain
 
 // list runs a fast list of ds and what is directly in it, sorted by createtxg.
 func (t *tool) list(ctx context.Context, ds string) ([]entry, error) {
@@ -93,9 +76,9 @@ func (t *tool) set(ctx context.Context, name string, props ...string) error {
 }
 
 // unset takes a property of ours off.
-func (t *tool) unset(ctx context.Context, name, prop string) error {
-	if _, err := t.run(ctx, name, "inherit", prop, name); err != nil {
-		return fmt.Errorf("take %s off %s: %w", prop, name, err)
+func (t *tool) unset(ctx context.Context, name, property string) error {
+	if _, err := t.run(ctx, name, "inherit", property, name); err != nil {
+		return fmt.Errorf("take %s off %s: %w", property, name, err)
 	}
 	return nil
 }
@@ -233,28 +216,17 @@ func newestOf(all []entry) entry {
 
 func snapshotOf(e entry, props facts, holds []dataset.Tag) dataset.Snapshot {
 	s := dataset.Snapshot{Name: e.short(), ID: e.id(), Order: e.txg, Bookmark: e.isBookmark(), Foreign: !e.isOurs(), Holds: holds}
-	s.Created = timeOf(props[e.name][propCreated])
+	s.Created = prop.TimeOf(props[e.name][prop.Created])
 	if s.Created.IsZero() {
 		s.Created = time.Unix(int64(props.number(e.name, "creation")), 0).UTC()
 	}
-	s.Received = timeOf(props[e.name][propRecv])
-	s.Retain = timeOf(props[e.name][propRetain])
+	s.Received = prop.TimeOf(props[e.name][prop.Received])
+	s.Retain = prop.TimeOf(props[e.name][prop.Retain])
 	if s.Retain.IsZero() {
 		s.Retain = s.Created
 	}
 	return s
 }
-
-// timeOf is zero for what textOf did not write.
-func timeOf(s string) time.Time {
-	at, err := time.Parse(time.RFC3339Nano, s)
-	if err != nil {
-		return time.Time{}
-	}
-	return at.UTC()
-}
-
-func textOf(at time.Time) string { return at.UTC().Format(time.RFC3339Nano) }
 
 // find looks up the snapshot of ds that still has that name and identity.
 // Errors: ErrNotFound, ErrChanged.
@@ -285,7 +257,7 @@ func (t *tool) hold(ctx context.Context, ds string, s dataset.Snapshot, tag data
 	if err != nil {
 		return err
 	}
-	_, err = t.run(ctx, ds, "hold", ns+string(tag), e.name)
+	_, err = t.run(ctx, ds, "hold", prop.Namespace+string(tag), e.name)
 	return unless(err, errNothing)
 }
 
@@ -307,7 +279,7 @@ func (t *tool) release(ctx context.Context, ds string, tag dataset.Tag, keep []d
 		}
 	}
 	return inBatches(held, func(some []string) error {
-		_, err := t.run(ctx, ds, append([]string{"release", ns + string(tag)}, some...)...)
+		_, err := t.run(ctx, ds, append([]string{"release", prop.Namespace + string(tag)}, some...)...)
 		return unless(err, errNothing, dataset.ErrNotFound)
 	})
 }

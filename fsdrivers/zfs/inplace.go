@@ -9,6 +9,7 @@ import (
 
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/stream"
 )
 
@@ -34,7 +35,7 @@ func (t *Target) ActivateInPlace(ctx context.Context, d dataset.Path, snap datas
 		if err != nil {
 			return err
 		}
-		if l.prop(propLive) != on {
+		if l.prop(prop.Live) != on {
 			err = t.mayGoLive(ctx, l, snap)
 		}
 		if err != nil {
@@ -92,7 +93,7 @@ func (t *Target) goLive(ctx context.Context, l *lineage) error {
 }
 
 func (t *Target) wake(ctx context.Context, l *lineage) error {
-	if err := t.zfs.set(ctx, l.name, propLive, on, "readonly", "off"); err != nil {
+	if err := t.zfs.set(ctx, l.name, prop.Live, on, "readonly", "off"); err != nil {
 		return err
 	}
 	if l.kind() == stream.Volume {
@@ -140,7 +141,7 @@ func (t *Target) Rest(ctx context.Context, d dataset.Path) error {
 		if err := t.rest(ctx, l, last); err != nil {
 			return errors.Join(err, t.goLive(ctx, l)) // as it was
 		}
-		return t.zfs.unset(ctx, l.name, propLive)
+		return t.zfs.unset(ctx, l.name, prop.Live)
 	})
 	if err != nil {
 		return fmt.Errorf("make %s a standby again: %w", d, err)
@@ -166,7 +167,7 @@ func (t *Target) rest(ctx context.Context, l *lineage, last entry) error {
 // writesWhenMounted reports whether ZFS itself writes when the lineage is mounted: it
 // does where it was received raw, as it counts only then what each user has.
 func (l *lineage) writesWhenMounted() bool {
-	return l.kind() == stream.Filesystem && l.prop(propKey) != ""
+	return l.kind() == stream.Filesystem && l.prop(prop.Key) != ""
 }
 
 // mustBeSame keeps everybody from writing and compares files: other than the property
@@ -191,7 +192,7 @@ func (r *replica) live() *lineage {
 		return nil
 	}
 	for _, l := range r.lineages {
-		if l.prop(propLive) == on {
+		if l.prop(prop.Live) == on {
 			return l
 		}
 	}

@@ -7,26 +7,27 @@ import (
 	"testing"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/prop"
 )
 
 // live is a target with a replica that was activated in place. Its property written is
 // first what is known before it is unmounted, and then what is known after.
 func live(t *testing.T, before, after, diff string, more ...string) (*scripted, *Target) {
 	t.Helper()
-	more = append([]string{"dst/into/src/db", propLive, on, "dst/into/src/db", "written", before}, more...)
+	more = append([]string{"dst/into/src/db", prop.Live, on, "dst/into/src/db", "written", before}, more...)
 	return target(t,
 		rule{Args: getLineages, Out: lineageOut(more...)},
 		rule{Args: "list", Out: "dst/into/src/db@antipode_a\t10\t5\n"},
 		rule{Args: "get -Hp -o name,property,source,value written", Out: props("dst/into/src/db", "written", after)},
 		rule{Args: "get -Hp -o name,property,source,value type,keystatus", Out: props("dst/into/src/db", "type", "filesystem", "dst/into/src/db", "keystatus", "available")},
-		rule{Args: "get", Out: props("dst/into/src/db@antipode_a", propRecv, "2026-01-01T00:00:00Z")},
+		rule{Args: "get", Out: props("dst/into/src/db@antipode_a", prop.Received, "2026-01-01T00:00:00Z")},
 		rule{Args: "diff", Out: diff},
 		rule{Args: "holds"}, rule{Args: "unmount"}, rule{Args: "set"}, rule{Args: "inherit"}, rule{Args: "mount"},
 	)
 }
 
 // raw is what a replica has that was received raw.
-func raw() []string { return []string{"dst/into/src/db", propKey, strings.Repeat("ab", 32)} }
+func raw() []string { return []string{"dst/into/src/db", prop.Key, strings.Repeat("ab", 32)} }
 
 func TestWhatIsLiveRestsIfNothingWasWritten(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -40,7 +41,7 @@ func TestWhatIsLiveRestsIfNothingWasWritten(t *testing.T) {
 		if err := tg.Rest(t.Context(), "src/db"); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if got, want := changes(s), "inherit "+propLive+" dst/into/src/db"; !slices.Contains(got, want) || slices.Contains(got, "mount dst/into/src/db") {
+		if got, want := changes(s), "inherit "+prop.Live+" dst/into/src/db"; !slices.Contains(got, want) || slices.Contains(got, "mount dst/into/src/db") {
 			t.Errorf("%s: got %q, want %q and no mount", name, got, want)
 		}
 	}
@@ -70,7 +71,7 @@ func TestWhatWasWrittenStaysLive(t *testing.T) {
 			continue
 		}
 		if len(sets) == 0 || !strings.Contains(sets[len(sets)-1], "readonly=off") || !slices.Contains(changes(s), "mount dst/into/src/db") ||
-			slices.Contains(changes(s), "inherit "+propLive+" dst/into/src/db") {
+			slices.Contains(changes(s), "inherit "+prop.Live+" dst/into/src/db") {
 			t.Errorf("%s: ran %q and %q, want it live at the end", name, sets, changes(s))
 		}
 	}

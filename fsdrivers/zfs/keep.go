@@ -7,6 +7,7 @@ import (
 
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/prop"
 )
 
 var _ fsdrivers.Bookmarker = (*Source)(nil)
@@ -26,7 +27,7 @@ func (s *Source) Bookmark(ctx context.Context, d dataset.Path, snap dataset.Snap
 		return fmt.Errorf("bookmark %s: %w", e.name, err)
 	}
 	for _, tag := range instead {
-		if _, err := s.zfs.run(ctx, name, "release", ns+string(tag), e.name); unless(err, errNothing) != nil {
+		if _, err := s.zfs.run(ctx, name, "release", prop.Namespace+string(tag), e.name); unless(err, errNothing) != nil {
 			return fmt.Errorf("release %s of %s: %w", tag, e.name, err)
 		}
 	}

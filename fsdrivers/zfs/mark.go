@@ -1,87 +1,20 @@
 package zfs
 
 import (
-	"bytes"
-	"compress/flate"
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
-	"strings"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/prop"
 )
-
-const (
-	markForm = "1" // version
-	// maxProp is what a property holds: 8192 bytes with its NUL.
-	maxProp     = 8000
-	maxMarkJSON = 64 << 10
-)
-
-// encodeMark writes a mark as the value of a property:
-//
-//	1.<first 8 bytes of the SHA-256 of what follows, hex>.<base64 of the deflated JSON>
-//
-// 65 activations of JSON are longer than a property may be. Errors: it is too
-// long even so, which takes dozens of long node names that have nothing in common.
-func encodeMark(m dataset.Mark) (string, error) {
-	plain, err := json.Marshal(m)
-	if err != nil {
-		return "", fmt.Errorf("encode mark: %w", err)
-	}
-	var packed bytes.Buffer
-	w, err := flate.NewWriter(&packed, flate.BestCompression)
-	if err != nil {
-		return "", fmt.Errorf("encode mark: %w", err)
-	}
-	_, _ = w.Write(plain) // a bytes.Buffer takes everything
-	_ = w.Close()
-	text := base64.RawURLEncoding.EncodeToString(packed.Bytes())
-	if len(text) > maxProp {
-		return "", fmt.Errorf("the mark's history takes %d bytes, and a ZFS property holds %d; shorten the names of the nodes", len(text), maxProp)
-	}
-	return strings.Join([]string{markForm, digest(text), text}, "."), nil
-}
-
-func digest(text string) string {
-	sum := sha256.Sum256([]byte(text))
-	return hex.EncodeToString(sum[:8])
-}
-
-// decodeMark reads what encodeMark wrote. A damaged one is never taken for none.
-func decodeMark(s string) (m dataset.Mark, err error) {
-	if s == "" {
-		return m, nil
-	}
-	parts := strings.Split(s, ".")
-	if len(parts) != 3 || parts[0] != markForm || digest(parts[2]) != parts[1] {
-		return m, errors.New("it is damaged, or of a later version of Antipode; restore it from the other host's status, or remove it with `zfs inherit` if no other host was ever promoted")
-	}
-	packed, err := base64.RawURLEncoding.DecodeString(parts[2])
-	if err != nil {
-		return m, err
-	}
-	plain, err := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(packed)), maxMarkJSON))
-	if err != nil {
-		return m, err
-	}
-	if err := json.Unmarshal(plain, &m); err != nil {
-		return dataset.Mark{}, err
-	}
-	return m, m.Validate()
-}
 
 // mark reads the mark among the facts of a dataset.
 func (f facts) mark(name string) (dataset.Mark, error) {
-	m, err := decodeMark(f[name][propMark])
+	m, err := prop.DecodeMark(f[name][prop.Mark])
 	if err != nil {
-		return dataset.Mark{}, fmt.Errorf("%s of %s: %w", propMark, name, err)
+		return dataset.Mark{}, fmt.Errorf("%s of %s: %w", prop.Mark, name, err)
 	}
 	return m, nil
 }
@@ -92,7 +25,7 @@ func (t *tool) swapMark(ctx context.Context, name string, old, next dataset.Mark
 	if err := next.Validate(); err != nil {
 		return fmt.Errorf("mark of %s: %w", name, err)
 	}
-	f, err := t.get(ctx, propMark, []string{name})
+	f, err := t.get(ctx, prop.Mark, []string{name})
 	if err != nil {
 		return err
 	}
@@ -112,14 +45,14 @@ func sameMark(a, b dataset.Mark) bool {
 }
 
 func (t *tool) writeMark(ctx context.Context, name string, next dataset.Mark) error {
-	text, err := encodeMark(next)
+	text, err := prop.EncodeMark(next)
 	if err != nil {
 		return fmt.Errorf("mark of %s: %w", name, err)
 	}
-	if err := t.set(ctx, name, propMark, text); err != nil {
+	if err := t.set(ctx, name, prop.Mark, text); err != nil {
 		return err
 	}
-	f, err := t.get(ctx, propMark, []string{name})
+	f, err := t.get(ctx, prop.Mark, []string{name})
 	if err != nil {
 		return err
 	}

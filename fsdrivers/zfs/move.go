@@ -8,6 +8,7 @@ import (
 
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/prop"
 )
 
 var _ fsdrivers.Mover = (*Target)(nil)
@@ -54,7 +55,7 @@ func (t *Target) move(ctx context.Context, d dataset.Dataset, to dataset.Path) e
 		return fmt.Errorf("nothing below %s was received of dataset %s under that path: %w", t.opts.Into, d.ID, dataset.ErrNotFound)
 	}
 	for _, l := range mine {
-		if l.prop(propLive) == on {
+		if l.prop(prop.Live) == on {
 			return fmt.Errorf("%s was activated in place, and is live: %w", l.name, dataset.ErrRefused)
 		}
 	}
@@ -67,7 +68,7 @@ func (t *Target) move(ctx context.Context, d dataset.Dataset, to dataset.Path) e
 	if mine, err = t.giveUp(ctx, mine); len(mine) == 0 || err != nil {
 		return err
 	}
-	if err := t.zfs.set(ctx, mine[0].name, propMove, string(to)); err != nil {
+	if err := t.zfs.set(ctx, mine[0].name, prop.Move, string(to)); err != nil {
 		return err
 	}
 	return t.finishMove(ctx, mine, d.Path, to)
@@ -127,11 +128,11 @@ func (t *Target) changePath(ctx context.Context, mine []*lineage, from, to datas
 		}
 	}
 	for _, name := range slices.Backward(names) { // the anchor's is the last
-		if err := t.zfs.set(ctx, name, propPath, string(to)); err != nil {
+		if err := t.zfs.set(ctx, name, prop.Path, string(to)); err != nil {
 			return nil, err
 		}
 	}
-	return names, t.zfs.unset(ctx, names[0], propMove)
+	return names, t.zfs.unset(ctx, names[0], prop.Move)
 }
 
 // takeOut moves a lineage that is at the place of its path to own. What is below that
@@ -163,7 +164,7 @@ func (t *Target) takeOut(ctx context.Context, l *lineage, from, to dataset.Path)
 			continue
 		}
 		back := home + "/" + leafOf(name)
-		if err := t.zfs.makeParents(ctx, t.opts.Into, back, holderProps("-o", propHolder+"="+on)); err != nil {
+		if err := t.zfs.makeParents(ctx, t.opts.Into, back, holderProps("-o", prop.Placeholder+"="+on)); err != nil {
 			return "", err
 		}
 		if err := t.zfs.rename(ctx, name, back); err != nil {
@@ -178,18 +179,18 @@ func (t *Target) takeOut(ctx context.Context, l *lineage, from, to dataset.Path)
 func (t *Target) finishMoves(ctx context.Context, all []*lineage) (any bool, err error) {
 	var errs []error
 	for _, anchor := range all {
-		to := dataset.Path(anchor.prop(propMove))
+		to := dataset.Path(anchor.prop(prop.Move))
 		if to == "" {
 			continue
 		}
 		if _, err := t.targetName(to); err != nil {
-			errs = append(errs, fmt.Errorf("%s of %s: %w", propMove, anchor.name, err))
+			errs = append(errs, fmt.Errorf("%s of %s: %w", prop.Move, anchor.name, err))
 			continue
 		}
 		any = true
 		err := t.aloneInBoth(ctx, anchor.path, to, func() error {
 			if anchor.path == to {
-				return t.zfs.unset(ctx, anchor.name, propMove)
+				return t.zfs.unset(ctx, anchor.name, prop.Move)
 			}
 			mine := []*lineage{anchor}
 			for _, l := range all {

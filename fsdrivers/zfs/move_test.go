@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/prop"
 )
 
 // replicas are what a target holds: path, identity, points, and where they are.
@@ -26,7 +27,7 @@ func replicas(t *testing.T, s *scripted, tg *Target) (all []string) {
 		for _, p := range points {
 			line += " " + string(p.ID)
 		}
-		if s.readPool().Props["dst/into/"+string(d.Path)][propPath] == string(d.Path) {
+		if s.readPool().Props["dst/into/"+string(d.Path)][prop.Path] == string(d.Path) {
 			line += " at its place"
 		}
 		all = append(all, line)
@@ -87,7 +88,7 @@ func TestWhatCannotBeMovedStays(t *testing.T) {
 		"outside":             {db, "../up", nil, dataset.ErrRefused},
 		"among the live ones": {db, LiveName + "/x", nil, dataset.ErrRefused},
 		"to the root":         {db, "/", nil, dataset.ErrRefused},
-		"live in place":       {db, "new", func(p *simPool, _ *Target) { p.Props["dst/into/src/db"][propLive] = on }, dataset.ErrRefused},
+		"live in place":       {db, "new", func(p *simPool, _ *Target) { p.Props["dst/into/src/db"][prop.Live] = on }, dataset.ErrRefused},
 		"being received":      {db, "new", func(_ *simPool, tg *Target) { tg.busy["src/db"] = true }, dataset.ErrBusy},
 		"to what is received": {db, "new", func(_ *simPool, tg *Target) { tg.busy["new"] = true }, dataset.ErrBusy},
 		"above a receive":     {db, "new", func(_ *simPool, tg *Target) { tg.busy["src/db/x"] = true }, dataset.ErrBusy},

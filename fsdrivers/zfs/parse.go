@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/prop"
 )
 
 // entry is a dataset, snapshot or bookmark in a fast list.
@@ -107,7 +108,7 @@ func parseHolds(out string) (map[string][]dataset.Tag, error) {
 		if len(f) < 2 || f[0] == "" {
 			return nil, fmt.Errorf("cannot read the line %.200q of zfs holds", line)
 		}
-		bare, ours := strings.CutPrefix(f[1], ns)
+		bare, ours := strings.CutPrefix(f[1], prop.Namespace)
 		if tag, err := dataset.ParseTag(bare); ours && err == nil {
 			all[f[0]] = append(all[f[0]], tag)
 		}

@@ -3,17 +3,15 @@ package zfs
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"reflect"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"pgregory.net/rapid"
-
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/internal/command"
+	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/stream"
 )
 
@@ -166,7 +164,7 @@ func TestParse(t *testing.T) {
 	}
 	f, err := parseFacts("tank\torg.antipode:mark\tinherited from x\tforeign\ntank\tguid\t-\t5\ntank\torg.antipode:path\treceived\tevil\n" +
 		"tank\torg.antipode:into\tlocal\ta\tb\ntank\treadonly\tinherited from x\ton\ntank\torigin\t-\t-\n")
-	if err != nil || !reflect.DeepEqual(f, facts{"tank": {"guid": "5", propInto: "a\tb", "readonly": "on"}}) {
+	if err != nil || !reflect.DeepEqual(f, facts{"tank": {"guid": "5", prop.Into: "a\tb", "readonly": "on"}}) {
 		t.Errorf("facts: got %v, %v", f, err)
 	}
 	holds, err := parseHolds("tank@a\torg.antipode:base.x\tThu Jan  1\ntank@a\tmine\tThu\ntank@b\torg.antipode:BAD\tThu\n")
@@ -211,53 +209,13 @@ func TestVersions(t *testing.T) {
 	}
 }
 
-func longMark(n int, node func(i int) string) dataset.Mark {
-	a := func(g int) dataset.Activation {
-		return dataset.Activation{
-			Generation: uint64(g), ID: dataset.NewActivationID(), Node: node(g), Base: idOf(rand.Uint64() | 1),
-		}
+// markOf is of the n-th promotion, and remembers those before.
+func markOf(n int, node string) dataset.Mark {
+	var all []dataset.Activation
+	for g := n; g > 0; g-- {
+		all = append(all, dataset.Activation{Generation: uint64(g), ID: dataset.NewActivationID(), Node: node, Base: idOf(uint64(g))})
 	}
-	m := dataset.Mark{Activation: a(n)}
-	for g := n - 1; g > 0 && len(m.History) < dataset.MaxMarkHistory; g-- {
-		m.History = append(m.History, a(g))
-	}
-	return m
-}
-
-func TestMarksFitIntoAProperty(t *testing.T) {
-	for name, m := range map[string]dataset.Mark{
-		"none":              {},
-		"one":               longMark(1, func(int) string { return "fra1" }),
-		"the longest nodes": longMark(200, func(int) string { return string(dataset.NewActivationID() + dataset.NewActivationID()) }),
-		"the most":          longMark(200, func(i int) string { return fmt.Sprintf("node-%d.of.a.rather.long.domain.example", i%3) }),
-	} {
-		text, err := encodeMark(m)
-		if err != nil || len(text) > 8191 {
-			t.Errorf("%s: got %d bytes, %v", name, len(text), err)
-		}
-		if got, err := decodeMark(text); err != nil || !reflect.DeepEqual(got, m) {
-			t.Errorf("%s: got %+v, %v, want %+v", name, got, err, m)
-		}
-		for at := range text {
-			bad := []byte(text)
-			bad[at] ^= 1
-			if got, err := decodeMark(string(bad)); err == nil && !reflect.DeepEqual(got, m) {
-				t.Fatalf("%s: byte %d changed: got %+v and no error", name, at, got)
-			}
-		}
-	}
-}
-
-func TestTimesSurviveTheirText(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		want := time.Unix(rapid.Int64Range(0, 4e9).Draw(t, "s"), rapid.Int64Range(0, 999_999_999).Draw(t, "ns")).UTC()
-		if got := timeOf(textOf(want)); !got.Equal(want) || got.Location() != time.UTC {
-			t.Fatalf("got %v, want %v", got, want)
-		}
-	})
-	if got := timeOf("yesterday"); !got.IsZero() {
-		t.Errorf("got %v, want zero", got)
-	}
+	return dataset.Mark{Activation: all[0], History: all[1:]}
 }
 
 func TestACheckpointIsOfTheStepThatWasWrittenDown(t *testing.T) {
@@ -279,7 +237,7 @@ func TestACheckpointIsOfTheStepThatWasWrittenDown(t *testing.T) {
 		"damaged":            {token.String() + "0", false},
 		"none":               {"", false},
 	} {
-		l := &lineage{name: "dst/a", facts: facts{"dst/a": {propStep: in.text(), "receive_resume_token": c.token}}}
+		l := &lineage{name: "dst/a", facts: facts{"dst/a": {prop.Incoming: in.text(), "receive_resume_token": c.token}}}
 		got := l.checkpoint()
 		if !got.IsZero() != c.want {
 			t.Errorf("%s: got %+v", name, got)
@@ -330,36 +288,22 @@ func FuzzParse(f *testing.F) {
 }
 
 func TestAMarkIsSwappedOnlyForAllOfIt(t *testing.T) {
-	have := longMark(2, func(int) string { return "fra1" })
-	text, err := encodeMark(have)
+	have := markOf(2, "fra1")
+	text, err := prop.EncodeMark(have)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := script(t, rule{Args: "get", Out: props("tank/db", propMark, text)}, rule{Args: "set"})
+	s := script(t, rule{Args: "get", Out: props("tank/db", prop.Mark, text)}, rule{Args: "set"})
 	src := s.source(time.Now)
 	rival, forgetful := have, have
 	rival.Node = "sin1"
 	forgetful.History = nil
 	for name, old := range map[string]dataset.Mark{"of another node": rival, "without its history": forgetful} {
-		if err := src.SwapMark(t.Context(), "tank/db", old, longMark(3, func(int) string { return "sin1" })); !errors.Is(err, dataset.ErrChanged) {
+		if err := src.SwapMark(t.Context(), "tank/db", old, markOf(3, "sin1")); !errors.Is(err, dataset.ErrChanged) {
 			t.Errorf("swap for one %s: got %v, want changed", name, err)
 		}
 	}
 	if err := src.SwapMark(t.Context(), "tank/db", have, have); err != nil {
 		t.Errorf("swap for the one that is there: %v", err)
 	}
-}
-
-func FuzzDecodeMark(f *testing.F) {
-	text, err := encodeMark(longMark(3, func(int) string { return "fra1" }))
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(text)
-	f.Add("1.x.y")
-	f.Fuzz(func(t *testing.T, s string) {
-		if m, err := decodeMark(s); err == nil && m.Validate() != nil {
-			t.Errorf("%q: got the invalid %+v", s, m)
-		}
-	})
 }

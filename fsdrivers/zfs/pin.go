@@ -12,44 +12,8 @@ import (
 
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/prop"
 )
-
-// A pin is a hold: it outlives this program, and `zfs destroy` of anybody's respects
-// it. Its tag holds all there is to know, so that it is set and taken off at once:
-//
-//	org.antipode:pin:SET:UNTIL:WHY
-//
-// SET and UNTIL are nanoseconds since 1970 to the base of 36; UNTIL is empty for a
-// pin without an end.
-const pinTag = ns + "pin:"
-
-func pinTagOf(p dataset.Pin) string {
-	until := ""
-	if !p.Until.IsZero() {
-		until = strconv.FormatInt(p.Until.UnixNano(), 36)
-	}
-	return pinTag + strconv.FormatInt(p.At.UnixNano(), 36) + ":" + until + ":" + p.Why
-}
-
-// pinOfTag reads what pinTagOf wrote. What cannot be read pins without an end.
-func pinOfTag(tag string) (p dataset.Pin, isPin bool) {
-	rest, isPin := strings.CutPrefix(tag, pinTag)
-	if !isPin {
-		return p, false
-	}
-	f := strings.SplitN(rest, ":", 3)
-	if len(f) < 3 {
-		return dataset.Pin{Why: rest}, true
-	}
-	p.Why = f[2]
-	if at, err := strconv.ParseInt(f[0], 36, 64); err == nil {
-		p.At = time.Unix(0, at).UTC()
-	}
-	if until, err := strconv.ParseInt(f[1], 36, 64); err == nil {
-		p.Until = time.Unix(0, until).UTC()
-	}
-	return p, true
-}
 
 // someHold is one line of zfs holds.
 type someHold struct {
@@ -83,7 +47,7 @@ func parsePins(out string) (map[string]*dataset.Pin, error) {
 	holds, err := parseAllHolds(out)
 	pins := make(map[string]*dataset.Pin)
 	for _, h := range holds {
-		if p, isPin := pinOfTag(h.tag); isPin && (pins[h.snapshot] == nil || p.At.After(pins[h.snapshot].At)) {
+		if p, isPin := prop.ParsePinTag(h.tag); isPin && (pins[h.snapshot] == nil || p.At.After(pins[h.snapshot].At)) {
 			pins[h.snapshot] = &p
 		}
 	}
@@ -101,7 +65,7 @@ func (t *tool) setPin(ctx context.Context, ds string, s dataset.Snapshot, p *dat
 		if err := p.Validate(); err != nil {
 			return err
 		}
-		keep = pinTagOf(*p)
+		keep = prop.PinTag(*p)
 		if _, err := t.run(ctx, ds, "hold", keep, e.name); unless(err, errNothing) != nil {
 			return err
 		}
@@ -112,7 +76,7 @@ func (t *tool) setPin(ctx context.Context, ds string, s dataset.Snapshot, p *dat
 	}
 	holds, err := parseAllHolds(out)
 	for _, h := range holds {
-		if strings.HasPrefix(h.tag, pinTag) && h.tag != keep {
+		if strings.HasPrefix(h.tag, prop.PinPrefix) && h.tag != keep {
 			_, rerr := t.run(ctx, ds, "release", h.tag, e.name)
 			err = errors.Join(err, unless(rerr, errNothing))
 		}
@@ -180,11 +144,11 @@ func (t *tool) allHolds(ctx context.Context, ds string) ([]fsdrivers.Hold, error
 		}
 		holds, err := parseAllHolds(out)
 		for _, h := range holds {
-			if strings.HasPrefix(h.tag, pinTag) {
+			if strings.HasPrefix(h.tag, prop.PinPrefix) {
 				continue
 			}
 			_, short, _ := strings.Cut(h.snapshot, "@")
-			bare, isOurs := strings.CutPrefix(h.tag, ns)
+			bare, isOurs := strings.CutPrefix(h.tag, prop.Namespace)
 			list = append(list, fsdrivers.Hold{Snapshot: short, Tag: bare, Ours: isOurs, Since: h.since})
 		}
 		return err

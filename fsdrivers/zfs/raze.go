@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/prop"
 )
 
 // Destroy implements fsdrivers.Destroyer.
@@ -87,7 +88,7 @@ func (t *Target) destroyIn(ctx context.Context, l *lineage, some []dataset.Snaps
 	all := l.snapshots()
 	isNewest := func(s dataset.Snapshot) bool { return s.ID == all[len(all)-1].id() }
 	at := slices.IndexFunc(some, isNewest)
-	if at < 0 || l.prop("written") != "0" || l.token() != "" || l.prop(propLive) != "" {
+	if at < 0 || l.prop("written") != "0" || l.token() != "" || l.prop(prop.Live) != "" {
 		return t.zfs.newRazing(l.name, l.list, some).do(ctx)
 	}
 	newest, older := some[at], slices.Delete(slices.Clone(some), at, at+1)
@@ -109,19 +110,19 @@ func (t *Target) destroyNewest(ctx context.Context, l *lineage, newest dataset.S
 	back := ""
 	if len(left) > 0 {
 		back = string(left[len(left)-1].id())
-		if err := t.zfs.set(ctx, l.name, propRewind, back); err != nil {
+		if err := t.zfs.set(ctx, l.name, prop.Rewind, back); err != nil {
 			return err
 		}
 	}
 	err := t.zfs.newRazing(l.name, l.list, []dataset.Snapshot{newest}).do(ctx)[0]
 	switch {
 	case err != nil && back != "":
-		return errors.Join(err, t.zfs.unset(ctx, l.name, propRewind))
+		return errors.Join(err, t.zfs.unset(ctx, l.name, prop.Rewind))
 	case err != nil:
 		return err
 	case back != "":
 		return t.rewind(ctx, l.name, back)
-	case l.prop(propMark) == "" && l.prop(propActive) == "":
+	case l.prop(prop.Mark) == "" && l.prop(prop.Activation) == "":
 		// Without -r or -f: what has something below it stays.
 		_, err := t.zfs.run(ctx, l.name, "destroy", l.name)
 		return unless(err, dataset.ErrHeld, dataset.ErrBusy, dataset.ErrNotFound)
@@ -142,7 +143,7 @@ func (t *Target) rewind(ctx context.Context, ds, to string) error {
 			return fmt.Errorf("take %s back to its newest point: %w", ds, err)
 		}
 	}
-	return t.zfs.unset(ctx, ds, propRewind)
+	return t.zfs.unset(ctx, ds, prop.Rewind)
 }
 
 // Frees implements fsdrivers.Freer.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/stream"
 )
 
@@ -37,7 +38,7 @@ type replica struct {
 
 // lineageProps is what is known of a lineage.
 var lineageProps = commaList("guid", "type", "receive_resume_token", "inconsistent", "written", "snapshots_changed",
-	propPath, propSource, propStep, propKey, propRewind, propMark, propActive, propLive, propMove, propHolder)
+	prop.Path, prop.Source, prop.Incoming, prop.Key, prop.Rewind, prop.Mark, prop.Activation, prop.Live, prop.Move, prop.Placeholder)
 
 // incoming is the step that a lineage takes in or took in last.
 type incoming struct {
@@ -57,7 +58,7 @@ func (in incoming) text() string {
 
 // incoming is zero where nothing was ever received, or by somebody else.
 func (l *lineage) incoming() (in incoming) {
-	if json.Unmarshal([]byte(l.facts[l.name][propStep]), &in) != nil {
+	if json.Unmarshal([]byte(l.facts[l.name][prop.Incoming]), &in) != nil {
 		return incoming{}
 	}
 	return in
@@ -93,7 +94,7 @@ func (t *Target) lineages(ctx context.Context, home string) ([]*lineage, error) 
 	}
 	all := make([]*lineage, 0, len(f))
 	for name := range f {
-		all = append(all, &lineage{name: name, path: dataset.Path(f[name][propPath]), source: dataset.ID(f[name][propSource]), facts: f})
+		all = append(all, &lineage{name: name, path: dataset.Path(f[name][prop.Path]), source: dataset.ID(f[name][prop.Source]), facts: f})
 	}
 	slices.SortFunc(all, func(a, b *lineage) int { return cmp.Compare(a.name, b.name) })
 	if home != "" {

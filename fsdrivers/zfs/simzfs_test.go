@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"antipode/fsdrivers/zfs/prop"
 )
 
 // simPool is a pool in a file: what a zfs does that works on datasets and their
@@ -135,15 +137,15 @@ func (p *simPool) get(opts map[string][]string, rest []string) (out string, err 
 			if name != root && (!strings.HasPrefix(name, root+"/") || deeper > depth || strings.Contains(name, "@")) {
 				continue
 			}
-			for prop := range strings.SplitSeq(rest[0], ",") {
+			for property := range strings.SplitSeq(rest[0], ",") {
 				value, source := "-", "-"
-				if v, set := p.Props[name][prop]; set {
+				if v, set := p.Props[name][property]; set {
 					value = v
-					if strings.Contains(prop, ":") {
+					if strings.Contains(property, ":") {
 						source = "local"
 					}
 				}
-				out += fmt.Sprintf("%s\t%s\t%s\t%s\n", name, prop, source, value)
+				out += fmt.Sprintf("%s\t%s\t%s\t%s\n", name, property, source, value)
 			}
 		}
 	}
@@ -210,11 +212,11 @@ func simTarget(t *testing.T, paths ...string) (*scripted, *Target) {
 	s := script(t)
 	p := &simPool{Props: map[string]map[string]string{}, Left: -1}
 	for _, name := range []string{"dst", "dst/into"} {
-		if err := p.create(name, []string{propInto + "=" + on}); err != nil {
+		if err := p.create(name, []string{prop.Into + "=" + on}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	delete(p.Props["dst"], propInto)
+	delete(p.Props["dst"], prop.Into)
 	s.pool(p)
 	tg := s.simTarget()
 	p = s.readPool()
@@ -222,20 +224,20 @@ func simTarget(t *testing.T, paths ...string) (*scripted, *Target) {
 		home := "dst/into/" + path
 		for _, up := range []string{parentOf(parentOf(home)), parentOf(home)} {
 			if p.Props[up] == nil && up != "" {
-				if err := p.create(up, []string{propHolder + "=" + on}); err != nil {
+				if err := p.create(up, []string{prop.Placeholder + "=" + on}); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
 		guid := 1000 + i
-		if err := p.create(home, []string{propPath + "=" + path, propSource + "=" + string(idOf(uint64(guid)))}); err != nil {
+		if err := p.create(home, []string{prop.Path + "=" + path, prop.Source + "=" + string(idOf(uint64(guid)))}); err != nil {
 			t.Fatal(err)
 		}
 		if err := p.create(home+"@antipode_a", nil); err != nil {
 			t.Fatal(err)
 		}
 		maps.Copy(p.Props[home+"@antipode_a"], map[string]string{
-			"guid": strconv.Itoa(2000 + i), "userrefs": "0", "creation": "5", propCreated: textOf(theTime()), propRecv: textOf(theTime()), propRetain: textOf(theTime()),
+			"guid": strconv.Itoa(2000 + i), "userrefs": "0", "creation": "5", prop.Created: prop.TextOf(theTime()), prop.Received: prop.TextOf(theTime()), prop.Retain: prop.TextOf(theTime()),
 		})
 	}
 	s.pool(p)

@@ -13,6 +13,7 @@ import (
 
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/prop"
 )
 
 // Options of a Source.
@@ -59,7 +60,7 @@ func NewSource(o Options) *Source {
 
 // datasetProps are what tells which datasets are a source's. The guard of the
 // lists comes with them.
-var datasetProps = commaList("guid", "readonly", "snapshots_changed", propHolder, propPath, propLive, propInto, propMark)
+var datasetProps = commaList("guid", "readonly", "snapshots_changed", prop.Placeholder, prop.Path, prop.Live, prop.Into, prop.Mark)
 
 // name checks a path and remembers its pool for Probe.
 func (s *Source) name(d dataset.Path) (string, error) {
@@ -105,8 +106,8 @@ func (f facts) sources() []dataset.Dataset {
 		path, err := dataset.ParsePath(name)
 		switch {
 		case err != nil: // ours: below .antipode
-		case f[name]["readonly"] == on || f.isPlaceholder(name) || f[name][propInto] != "":
-		case f[name][propPath] != "" && f[name][propLive] != on: // a replica
+		case f[name]["readonly"] == on || f.isPlaceholder(name) || f[name][prop.Into] != "":
+		case f[name][prop.Path] != "" && f[name][prop.Live] != on: // a replica
 		case f.number(name, "guid") == 0:
 		default:
 			found = append(found, dataset.Dataset{Path: path, ID: idOf(f.number(name, "guid"))})
@@ -116,7 +117,7 @@ func (f facts) sources() []dataset.Dataset {
 	return found
 }
 
-func (f facts) isPlaceholder(name string) bool { return f[name][propHolder] == on }
+func (f facts) isPlaceholder(name string) bool { return f[name][prop.Placeholder] == on }
 
 // Snapshots implements fsdrivers.Lister. Those of Antipode have names that begin
 // with NamePrefix; a bookmark of ours stands for a snapshot that is gone.
@@ -173,7 +174,7 @@ func (s *Source) Foreign(ctx context.Context, d dataset.Path) ([]dataset.Snapsho
 
 // mustBeDatasets refuses placeholders and what is not there.
 func (s *Source) mustBeDatasets(ctx context.Context, names []string) error {
-	f, err := s.zfs.get(ctx, commaList("guid", propHolder), names)
+	f, err := s.zfs.get(ctx, commaList("guid", prop.Placeholder), names)
 	if err != nil {
 		return err
 	}
@@ -246,7 +247,7 @@ func (s *Source) take(ctx context.Context, in []string, name string, created tim
 // takes.
 func (t *tool) snapshot(ctx context.Context, full []string, created time.Time) error {
 	return inBatchesOf(maxAtomicBytes, full, func(some []string) error {
-		_, err := t.run(ctx, some[0], append([]string{"snapshot", "-o", propCreated + "=" + textOf(created)}, some...)...)
+		_, err := t.run(ctx, some[0], append([]string{"snapshot", "-o", prop.Created + "=" + prop.TextOf(created)}, some...)...)
 		return err
 	})
 }

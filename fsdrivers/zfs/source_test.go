@@ -11,13 +11,14 @@ import (
 	"time"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/stream"
 )
 
 func TestFindTellsDatasetsFromWhatIsOurs(t *testing.T) {
 	out := props("tank", "guid", "1", "tank", "readonly", "off", "tank/b", "guid", "2", "tank/a", "guid", "3",
-		"tank/ro", "guid", "4", "tank/ro", "readonly", "on", "tank/holder", "guid", "5", "tank/holder", propHolder, "on",
-		"tank/into", "guid", "6", "tank/into", propInto, "on", "tank/into/x", "guid", "7", "tank/into/x", propPath, "src/x")
+		"tank/ro", "guid", "4", "tank/ro", "readonly", "on", "tank/holder", "guid", "5", "tank/holder", prop.Placeholder, "on",
+		"tank/into", "guid", "6", "tank/into", prop.Into, "on", "tank/into/x", "guid", "7", "tank/into/x", prop.Path, "src/x")
 	s := script(t, rule{Args: "get -Hp", Out: out})
 	got, err := s.source(nil).Find(t.Context(), "tank", true)
 	want := []dataset.Dataset{{Path: "tank", ID: idOf(1)}, {Path: "tank/a", ID: idOf(3)}, {Path: "tank/b", ID: idOf(2)}}
@@ -35,7 +36,7 @@ func listed() []rule {
 	return []rule{
 		{Args: "list -Hp -d 1", Out: "tank/db@antipode_b\t11\t200\ntank/db@daily\t12\t150\ntank/db@antipode_a\t10\t100\n" +
 			"tank/db#antipode_old\t9\t50\ntank/db#antipode_a\t10\t100\n"},
-		{Args: "get -Hp -o name,property,source,value creation", Out: props("tank/db@antipode_a", propCreated, "2026-01-01T00:00:00Z",
+		{Args: "get -Hp -o name,property,source,value creation", Out: props("tank/db@antipode_a", prop.Created, "2026-01-01T00:00:00Z",
 			"tank/db@antipode_b", "creation", "1767225600", "tank/db#antipode_old", "creation", "1")},
 		{Args: "holds -H", Out: "tank/db@antipode_a\torg.antipode:base.x\tnow\n"},
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/prop"
 )
 
 // Sweep implements fsdrivers.Sweeper. It ends receives that outlived their daemon,
@@ -68,7 +69,7 @@ func (t *Target) sweepReplica(ctx context.Context, d dataset.Path) error {
 }
 
 func (t *Target) sweepLineage(ctx context.Context, l *lineage) error {
-	if to := l.prop(propRewind); to != "" {
+	if to := l.prop(prop.Rewind); to != "" {
 		if err := t.rewind(ctx, l.name, to); err != nil {
 			return err
 		}
@@ -87,14 +88,14 @@ func (t *Target) adopt(ctx context.Context, l *lineage) error {
 		return nil
 	}
 	full := l.name + "@" + in.Name
-	f, err := t.zfs.get(ctx, commaList("guid", propRecv), []string{full})
+	f, err := t.zfs.get(ctx, commaList("guid", prop.Received), []string{full})
 	if err != nil {
 		return unless(err, dataset.ErrNotFound)
 	}
-	if idOf(f.number(full, "guid")) != in.To || f[full][propRecv] != "" {
+	if idOf(f.number(full, "guid")) != in.To || f[full][prop.Received] != "" {
 		return nil
 	}
-	return t.zfs.set(ctx, full, propCreated, textOf(in.Created), propRecv, textOf(in.Begun), propRetain, textOf(in.Retain))
+	return t.zfs.set(ctx, full, prop.Created, prop.TextOf(in.Created), prop.Received, prop.TextOf(in.Begun), prop.Retain, prop.TextOf(in.Retain))
 }
 
 // settle moves the lineage name of d to its place, if that is free or only a
@@ -111,7 +112,7 @@ func (t *Target) settle(ctx context.Context, d dataset.Path, name string, claime
 	if free, err := t.clear(ctx, home, name); !free || err != nil {
 		return name, err
 	}
-	if err := t.zfs.makeParents(ctx, t.opts.Into, home, holderProps("-o", propHolder+"="+on)); err != nil {
+	if err := t.zfs.makeParents(ctx, t.opts.Into, home, holderProps("-o", prop.Placeholder+"="+on)); err != nil {
 		return name, err
 	}
 	if err := t.zfs.rename(ctx, name, home); err != nil {
@@ -137,7 +138,7 @@ func (t *Target) settleAny(ctx context.Context, r *replica) error {
 // clear makes sure that nothing is at home: what is in a placeholder there moves
 // to below to, and it is removed. It reports false where something else is there.
 func (t *Target) clear(ctx context.Context, home, to string) (free bool, err error) {
-	f, err := t.zfs.get(ctx, commaList("guid", propHolder), []string{home}, "-d", "1", "-t", "filesystem,volume")
+	f, err := t.zfs.get(ctx, commaList("guid", prop.Placeholder), []string{home}, "-d", "1", "-t", "filesystem,volume")
 	if err != nil {
 		err = unless(err, dataset.ErrNotFound)
 		return err == nil, err

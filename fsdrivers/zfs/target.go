@@ -16,6 +16,7 @@ import (
 
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/prop"
 )
 
 // DefaultLocks is where the locks of running receives are.
@@ -138,27 +139,27 @@ func holderProps(more ...string) []string {
 // prepare makes Into and the places in it, or makes sure that it is ours.
 func (t *Target) prepare(ctx context.Context) error {
 	own := t.own()
-	f, err := t.zfs.get(ctx, commaList("type", propInto), []string{t.opts.Into}, "-d", "1", "-t", "filesystem,volume")
+	f, err := t.zfs.get(ctx, commaList("type", prop.Into), []string{t.opts.Into}, "-d", "1", "-t", "filesystem,volume")
 	switch {
 	case errors.Is(err, dataset.ErrNotFound):
-		if err := t.zfs.create(ctx, t.opts.Into, holderProps("-p", "-o", propInto+"="+on)...); err != nil {
+		if err := t.zfs.create(ctx, t.opts.Into, holderProps("-p", "-o", prop.Into+"="+on)...); err != nil {
 			return err
 		}
 	case err != nil:
 		return err
 	case f[t.opts.Into]["type"] != "filesystem":
 		return fmt.Errorf("it is a %s; name a filesystem, which is made if it is missing: %w", f[t.opts.Into]["type"], dataset.ErrNotDataset)
-	case f[t.opts.Into][propInto] != on && len(f) > 1:
+	case f[t.opts.Into][prop.Into] != on && len(f) > 1:
 		return fmt.Errorf("it holds datasets that are not Antipode's; name one of its own, which is made: %w", dataset.ErrNotDataset)
-	case f[t.opts.Into][propInto] != on:
-		if err := t.zfs.set(ctx, t.opts.Into, propInto, on, "canmount", "off", "readonly", on); err != nil {
+	case f[t.opts.Into][prop.Into] != on:
+		if err := t.zfs.set(ctx, t.opts.Into, prop.Into, on, "canmount", "off", "readonly", on); err != nil {
 			return err
 		}
 	}
 	if _, there := f[own]; there {
 		return nil
 	}
-	return t.zfs.create(ctx, own, holderProps("-o", propHolder+"="+on)...)
+	return t.zfs.create(ctx, own, holderProps("-o", prop.Placeholder+"="+on)...)
 }
 
 // own is where lineages are that have no place of their own.
@@ -248,7 +249,7 @@ func (t *Target) isBusyBelow(d dataset.Path, claimed ...dataset.Path) bool {
 
 // lockFile is the lock of receives into the replica of d.
 func (t *Target) lockFile(d dataset.Path) string {
-	return filepath.Join(t.opts.Locks, digest(t.opts.Into+" "+string(d))+".lock")
+	return filepath.Join(t.opts.Locks, prop.Digest(t.opts.Into+" "+string(d))+".lock")
 }
 
 // Find implements fsdrivers.Lister: the replicas that Into holds.
@@ -381,13 +382,13 @@ func (t *Target) Space(ctx context.Context, _ dataset.Path) (fsdrivers.Usage, er
 // Probe implements fsdrivers.Prober: zfs, its module, the pool, and Into.
 func (t *Target) Probe(ctx context.Context) []fsdrivers.Finding {
 	found := append(t.zfs.probe(ctx), t.zfs.probePools(ctx, []string{poolOf(t.opts.Into)})...)
-	f, err := t.zfs.get(ctx, propInto, []string{t.opts.Into})
+	f, err := t.zfs.get(ctx, prop.Into, []string{t.opts.Into})
 	switch {
 	case err != nil:
 		return append(found, fsdrivers.Finding{
 			Fatal: true, Object: t.opts.Into, What: err.Error(), Cure: "import its pool; if it was renamed, change `into`",
 		})
-	case f[t.opts.Into][propInto] != on:
+	case f[t.opts.Into][prop.Into] != on:
 		found = append(found, fsdrivers.Finding{
 			Fatal: true, Object: t.opts.Into, What: "it is not the dataset that Antipode made",
 			Cure: "if the pool was imported under another name, change `into`; start the daemon again to use a new, empty dataset",

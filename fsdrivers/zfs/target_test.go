@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/stream"
 )
 
@@ -24,7 +25,7 @@ func target(t *testing.T, rules ...rule) (*scripted, *Target) {
 	t.Helper()
 	s := script(t, append([]rule{
 		{Args: "get -Hp -o name,property,source,value -d 1 -t filesystem,volume type,org.antipode:into dst/into", Out: props(
-			"dst/into", "type", "filesystem", "dst/into", propInto, "on", "dst/into/.antipode", "type", "filesystem")},
+			"dst/into", "type", "filesystem", "dst/into", prop.Into, "on", "dst/into/.antipode", "type", "filesystem")},
 		{Args: "version", Out: "zfs-2.4.4-1\nzfs-kmod-2.4.4-1\n"},
 	}, rules...)...)
 	got, err := NewTarget(TargetOptions{
@@ -106,8 +107,8 @@ func fullStep() dataset.Step {
 // lineageOut is what a lineage of src/db looks like.
 func lineageOut(more ...string) string {
 	return props(append([]string{
-		"dst/into/src/db", "guid", "70", "dst/into/src/db", "type", "filesystem", "dst/into/src/db", propPath, "src/db",
-		"dst/into/src/db", propSource, string(idOf(1)), "dst/into/src/db", "inconsistent", "0",
+		"dst/into/src/db", "guid", "70", "dst/into/src/db", "type", "filesystem", "dst/into/src/db", prop.Path, "src/db",
+		"dst/into/src/db", prop.Source, string(idOf(1)), "dst/into/src/db", "inconsistent", "0",
 	}, more...)...)
 }
 
@@ -121,7 +122,7 @@ func TestAFirstReceiveIsInertAndExact(t *testing.T) {
 		rule{Args: "get -Hp -o name,property,source,value -d 1 -t filesystem,volume guid,org.antipode:placeholder", Code: 1, Err: "cannot open 'x': dataset does not exist\n"},
 		rule{Args: "get -Hp -o name,property,source,value guid dst", Code: 1, Err: "cannot open 'x': dataset does not exist\n"},
 		rule{Args: "list", Out: "dst/into/src/db@antipode_b\t11\t5\n"},
-		rule{Args: "get", Out: props("dst/into/src/db@antipode_b", propCreated, "2026-01-01T00:00:00Z")},
+		rule{Args: "get", Out: props("dst/into/src/db@antipode_b", prop.Created, "2026-01-01T00:00:00Z")},
 		rule{Args: "holds"},
 	)
 	got, err := tg.Receive(t.Context(), dataset.Incoming{Step: st, Retain: theTime()}, bytes.NewReader(streamOf(t, st, nil)))
@@ -158,11 +159,11 @@ func TestWhatTheGateRefusesIsNotBegun(t *testing.T) {
 	onBase := []rule{
 		{Args: getLineages, Out: lineageOut()},
 		{Args: "list", Out: "dst/into/src/db@antipode_a\t10\t5\n"},
-		{Args: "get", Out: props("dst/into/src/db@antipode_a", propRecv, "2026-01-01T00:00:00Z")},
+		{Args: "get", Out: props("dst/into/src/db@antipode_a", prop.Received, "2026-01-01T00:00:00Z")},
 		{Args: "holds"},
 	}
 	empty := []rule{{Args: getLineages, Out: props("dst/into/.antipode", "guid", "5")}}
-	pinned := append([]rule{{Args: getLineages, Out: lineageOut("dst/into/src/db", propKey, strings.Repeat("ab", 32))}}, onBase[1:]...)
+	pinned := append([]rule{{Args: getLineages, Out: lineageOut("dst/into/src/db", prop.Key, strings.Repeat("ab", 32))}}, onBase[1:]...)
 	for name, c := range map[string]struct {
 		step  dataset.Step
 		rules []rule
@@ -203,7 +204,7 @@ func TestASnapshotOfSomebodyElseIsToldAndNotRolledBack(t *testing.T) {
 	_, tg := target(t,
 		rule{Args: getLineages, Out: lineageOut()},
 		rule{Args: "list", Out: "dst/into/src/db@antipode_a\t10\t5\ndst/into/src/db@daily\t12\t9\n"},
-		rule{Args: "get", Out: props("dst/into/src/db@antipode_a", propRecv, "2026-01-01T00:00:00Z")},
+		rule{Args: "get", Out: props("dst/into/src/db@antipode_a", prop.Received, "2026-01-01T00:00:00Z")},
 		rule{Args: "holds"})
 	_, err := tg.Receive(t.Context(), dataset.Incoming{Step: inc}, bytes.NewReader(streamOf(t, inc, nil)))
 	if !errors.Is(err, dataset.ErrDiverged) || !strings.Contains(err.Error(), "@daily") {
@@ -298,7 +299,7 @@ func TestSweepDropsOnlyWhatNothingGoesOnFrom(t *testing.T) {
 	}{
 		"its own": {token(11), 0}, "of another snapshot": {token(12), 1},
 	} {
-		out := lineageOut("dst/into/src/db", propStep, record, "dst/into/src/db", "receive_resume_token", c.token)
+		out := lineageOut("dst/into/src/db", prop.Incoming, record, "dst/into/src/db", "receive_resume_token", c.token)
 		s, tg := target(t, rule{Args: getLineages, Out: out}, rule{Args: "get -Hp -o name,property,source,value -r", Out: out}, rule{Args: "receive -A"})
 		if err := tg.Sweep(t.Context()); err != nil {
 			t.Error(err)

@@ -10,6 +10,7 @@ import (
 
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/prop"
 )
 
 var (
@@ -17,7 +18,7 @@ var (
 	_ fsdrivers.Versioner = (*Target)(nil)
 )
 
-// A version is a digest of the answers themselves. What they are made of is read with
+// A version is a prop.Digest of the answers themselves. What they are made of is read with
 // one process for each root of many datasets; of a dataset in which nothing happened
 // the list is known, and costs none. Holds that somebody else sets under our names are
 // seen only when something else changed too: snapshots_changed does not tell of them.
@@ -55,7 +56,7 @@ func (s *Source) Versions(ctx context.Context, ds []dataset.Path) ([]string, err
 		}
 		if err == nil {
 			p := f[name]
-			all[i] = digestOf(list, p["guid"], p["readonly"], p[propPath], p[propLive], p[propInto], p[propMark])
+			all[i] = digestOf(list, p["guid"], p["readonly"], p[prop.Path], p[prop.Live], p[prop.Into], p[prop.Mark])
 		}
 	}
 	return all, nil
@@ -143,7 +144,7 @@ func (r *replica) facts() []string {
 	var all []string
 	for _, l := range r.lineages {
 		c := l.checkpoint()
-		all = append(all, string(l.source), l.prop("inconsistent"), l.prop(propMark), string(c.Step), string(c.Opaque))
+		all = append(all, string(l.source), l.prop("inconsistent"), l.prop(prop.Mark), string(c.Step), string(c.Opaque))
 	}
 	return all
 }

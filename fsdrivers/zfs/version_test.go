@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/prop"
 )
 
 // quietSource is a source of a and b below tank whose lists are known to be right, and
@@ -82,11 +83,11 @@ func TestVersionsOfReplicasChangeWithWhatIsListed(t *testing.T) {
 	const home = "dst/into/src/db"
 	ask("a restart", func(*simPool) {}, false)
 	ask("what is not listed", func(p *simPool) { p.Props[home]["written"] = "7" }, false)
-	ask("a mark", func(p *simPool) { p.Props[home][propMark] = "x" }, true)
+	ask("a mark", func(p *simPool) { p.Props[home][prop.Mark] = "x" }, true)
 	ask("a partial state", func(p *simPool) { p.Props[home]["inconsistent"] = "1" }, true)
 	ask("its end", func(p *simPool) { p.Props[home]["inconsistent"] = "0" }, true)
-	ask("another dataset", func(p *simPool) { p.Props[home][propSource] = string(idOf(77)) }, true)
-	ask("a retention time", func(p *simPool) { p.Props[home+"@antipode_a"][propRetain] = textOf(theTime().Add(1)) }, true)
+	ask("another dataset", func(p *simPool) { p.Props[home][prop.Source] = string(idOf(77)) }, true)
+	ask("a retention time", func(p *simPool) { p.Props[home+"@antipode_a"][prop.Retain] = prop.TextOf(theTime().Add(1)) }, true)
 	ask("a point less", func(p *simPool) { delete(p.Props, home+"@antipode_a") }, true)
 }
 

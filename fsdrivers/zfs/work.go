@@ -11,6 +11,7 @@ import (
 
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/internal/command"
+	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/stream"
 )
 
@@ -142,7 +143,7 @@ func (w *work) judge(head stream.Opening) error {
 			err = fmt.Errorf("%w; set `encryption` in the source's job back to what it was, or `zfs rename` %s to outside of %s for a new full copy", err, w.on.name, w.t.opts.Into)
 		}
 		if w.on != nil && head.Key != w.plan.Key && !w.plan.Key.IsZero() {
-			err = fmt.Errorf("%w; if the key was changed on purpose: `zfs set %s=%s '%s'`, once", err, propKey, keyAny, w.on.name)
+			err = fmt.Errorf("%w; if the key was changed on purpose: `zfs set %s=%s '%s'`, once", err, prop.Key, prop.AnyKey, w.on.name)
 		}
 		return err
 	}
@@ -154,14 +155,14 @@ func (w *work) judge(head stream.Opening) error {
 
 // pin holds an existing lineage to what it was begun with.
 func (w *work) pin() error {
-	key := w.on.prop(propKey)
+	key := w.on.prop(prop.Key)
 	w.plan.Raw = key != ""
-	if key == "" || key == keyAny {
+	if key == "" || key == prop.AnyKey {
 		return nil
 	}
 	pinned, err := stream.ParseKey(key)
 	if err != nil {
-		return fmt.Errorf("%s of %s: %w", propKey, w.on.name, err)
+		return fmt.Errorf("%s of %s: %w", prop.Key, w.on.name, err)
 	}
 	w.plan.Key = pinned
 	return nil
@@ -201,14 +202,14 @@ func (w *work) prepare() error {
 		w.on = nil
 		return nil
 	}
-	if to := w.on.prop(propRewind); to != "" {
+	if to := w.on.prop(prop.Rewind); to != "" {
 		if err := w.t.rewind(w.ctx, w.on.name, to); err != nil {
 			return err
 		}
 	}
-	set := []string{propStep, w.record().text()}
-	if !w.key.IsZero() && w.on.prop(propKey) == keyAny {
-		set = append(set, propKey, w.key.String())
+	set := []string{prop.Incoming, w.record().text()}
+	if !w.key.IsZero() && w.on.prop(prop.Key) == prop.AnyKey {
+		set = append(set, prop.Key, w.key.String())
 	}
 	return w.t.zfs.set(w.ctx, w.on.name, set...)
 }
@@ -241,9 +242,9 @@ func (w *work) args() ([]string, error) {
 func (w *work) firstProps() []string {
 	props := inert(w.kind)
 	props = append(props,
-		propPath+"="+string(w.in.Step.Dataset.Path), propSource+"="+string(w.in.Step.Dataset.ID), propStep+"="+w.record().text())
+		prop.Path+"="+string(w.in.Step.Dataset.Path), prop.Source+"="+string(w.in.Step.Dataset.ID), prop.Incoming+"="+w.record().text())
 	if !w.key.IsZero() {
-		props = append(props, propKey+"="+w.key.String())
+		props = append(props, prop.Key+"="+w.key.String())
 	}
 	return props
 }
@@ -323,7 +324,7 @@ func (w *work) outcome(err error) error {
 func (w *work) publish() (dataset.Snapshot, error) {
 	to := w.in.Step.To
 	full, received := w.name+"@"+to.Name, w.t.opts.Now()
-	err := w.t.zfs.set(w.ctx, full, propCreated, textOf(to.Created), propRecv, textOf(received), propRetain, textOf(w.in.Retain))
+	err := w.t.zfs.set(w.ctx, full, prop.Created, prop.TextOf(to.Created), prop.Received, prop.TextOf(received), prop.Retain, prop.TextOf(w.in.Retain))
 	if err != nil {
 		return dataset.Snapshot{}, fmt.Errorf("publish: %w", err)
 	}

@@ -23,6 +23,7 @@ var floor = map[string]int{
 	"fsdrivers":                  1,
 	"fsdrivers/btrfs/stream":     1,
 	"fsdrivers/zfs/stream":       1,
+	"fsdrivers/zfs/prop":         1,
 	"fsdrivers/btrfs/segment":    2,
 	"fsdrivers/btrfs":            3,
 	"fsdrivers/zfs":              2,
