@@ -142,7 +142,7 @@ func (w *world) reversed(name string) *http.Client {
 		w.t.Fatal(err)
 	}
 	s := server.New(server.Options{
-		Identity: id, Log: zerolog.Nop(), Reversed: pool.Serve,
+		Identity: id, Log: zerolog.Nop(), Reversed: pool,
 		Peers: func(key peer.Fingerprint) (string, bool) { return "sin1", key == sin1 },
 	})
 	ctx, cancel := context.WithCancel(w.t.Context())

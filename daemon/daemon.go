@@ -128,7 +128,7 @@ func New(o Options) (*Daemon, error) {
 	d.asking = schedule.New(schedule.Options{Now: o.Now, Node: o.Config.Node, Run: d.askFor, Log: o.Log, Concurrency: maxAskers})
 	d.server = server.New(server.Options{
 		Identity: o.Identity, Peers: d.peerOf, Backend: target{d}, Pairing: d.pairing, Now: o.Now, Log: o.Log,
-		Window: int(o.Config.Transport.Window), WaitForLink: d.waitForLink, Reversed: d.lent.Serve,
+		Window: int(o.Config.Transport.Window), WaitForLink: d.waitForLink, Reversed: borrowed{d},
 	})
 	if err := d.install(o.Config); err != nil {
 		d.end()

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 
 	"antipode/daemon/config"
@@ -59,6 +60,28 @@ func (d *Daemon) launchLender(l *lending) {
 		defer close(l.done)
 		l.Serve(ctx)
 	})
+}
+
+// borrowed is what peers have dialed for this node to call on (server.Reversed).
+type borrowed struct{ d *Daemon }
+
+func (b borrowed) Serve(name string, key peer.Fingerprint, conn *tls.Conn) {
+	b.d.lent.Serve(name, key, conn)
+}
+
+// Close waits for couriers first: they may need a connection to tell a target that
+// they stop.
+func (b borrowed) Close() {
+	s := b.d.site()
+	for _, w := range s.jobs {
+		for _, c := range w.couriers {
+			<-c.done
+		}
+	}
+	for _, c := range s.calls {
+		c.Close()
+	}
+	b.d.lent.Close()
 }
 
 // wantsLent holds for peers that this node calls and has no address of

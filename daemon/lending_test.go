@@ -177,3 +177,40 @@ func peers(c *config.Config, change func(*policy.Peer)) []policy.Peer {
 	}
 	return all
 }
+
+// A stop waits for nothing that lies in the pool; and what the target is told at the
+// end, long after the last question, still finds a connection.
+func TestASourceThatStopsTellsATargetThatItCannotDial(t *testing.T) {
+	runPair(t, func(p *pair) {
+		p.reversed()
+		if err := p.fra1.disk.Grow(db, 64<<20); err != nil {
+			t.Fatal(err)
+		}
+		p.fra1.disk.SetRate(100 << 10)
+		p.startBoth()
+		after(6 * time.Minute)
+		if r := p.sin1.daemon.Status().Replicas; len(r) != 1 || r[0].Receiving == nil {
+			t.Fatalf("sin1 shows %+v, want a copy on its way", r)
+		}
+		began := time.Now()
+		p.fra1.stop()
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("the source took %s to stop, want no wait", took)
+		}
+		after(time.Second)
+		if r := p.sin1.daemon.Status().Replicas; r[0].Receiving != nil {
+			t.Errorf("sin1 still receives %+v, want that it was told", r[0].Receiving)
+		}
+		p.start(p.fra1)
+		after(time.Minute)
+		began = time.Now()
+		p.sin1.stop()
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("the target took %s to stop, want no wait", took)
+		}
+		p.start(p.sin1)
+		p.fra1.disk.SetRate(0)
+		after(time.Hour)
+		p.wantSame(db)
+	})
+}

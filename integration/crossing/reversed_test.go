@@ -1,7 +1,9 @@
 package crossing
 
 import (
+	"fmt"
 	"testing"
+	"time"
 
 	"antipode/daemon/control"
 	"antipode/daemon/status"
@@ -54,6 +56,35 @@ func TestATargetThatListensNowhereIsKeptCurrent(t *testing.T) {
 	}
 	for s, object := range map[*site]string{p.fra: "peer sin1", p.sin: "peer fra1"} {
 		check(t, s, object, control.Good)
+	}
+	p.tidy(db)
+}
+
+// The host that is backed up has no schedule and no way to the backup server, which
+// makes every connection and says when.
+func TestABackupServerPullsFromAHostThatCannotReachIt(t *testing.T) {
+	p := newStrangers(t, roomy)
+	db := p.dataset("db")
+	random(t, db+"/data", 4*mib)
+	p.fra.Sections = job("db", db, "pulled = true")
+	p.fra.knows("sin1", p.sin.key(), "")
+	p.fra.start()
+	p.sin.Peers = fmt.Sprintf("[[peer]]\nname = \"fra1\"\nkey = %q\naddress = %q\nreverse = true\n", p.fra.key(), p.back.Address())
+	p.sin.Sections = "[listen]\naddress = \"none\"\n[log]\nformat = \"json\"\n" + accept(p.into(), `pull_every = "1m"`)
+	p.sin.write()
+	p.sin.start()
+	p.fra.await("the first copy is there, and nobody but sin1 has asked for it", func(s status.Status) bool { return !line(s, db).LastPoint.IsZero() })
+	p.same(db)
+	if by := p.fra.status().Jobs[0].PulledBy; len(by) != 1 || by[0].When != "every 1m" {
+		t.Errorf("fra1 shows %+v, want that sin1 pulls every minute", by)
+	}
+	text, _, _ := p.fra.call("status")
+	says(t, text, "pulled by sin1, every 1m")
+	text, _, _ = p.sin.call("status")
+	says(t, text, "PULLS", "every 1m")
+	says(t, check(t, p.fra, "job db", control.Good), "db")
+	if took := p.fra.stop(); took > 10*time.Second {
+		t.Errorf("the source took %s to stop", took)
 	}
 	p.tidy(db)
 }

@@ -34,6 +34,7 @@ type Pool struct {
 	wants func(name string, key peer.Fingerprint) bool
 
 	mu      sync.Mutex // guards below
+	closed  bool
 	shelves map[string]*shelf
 }
 
@@ -87,7 +88,7 @@ func (p *Pool) admit(name string, r *resting) bool {
 	defer p.mu.Unlock()
 	s := p.shelf(name)
 	s.greeted--
-	if err != nil {
+	if err != nil || p.closed {
 		return false
 	}
 	s.idle = append(s.idle, r)
@@ -103,7 +104,10 @@ func (p *Pool) reserve(name string, key peer.Fingerprint) greeting {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.shelf(name)
-	if len(s.idle)+s.greeted >= maxIdle {
+	switch {
+	case p.closed:
+		return unwanted
+	case len(s.idle)+s.greeted >= maxIdle:
 		return enough
 	}
 	s.greeted++
@@ -230,13 +234,21 @@ func (p *Pool) Idle(name string) int {
 	return len(p.shelf(name).idle)
 }
 
+// Close ends what lies idle, and takes nothing in any more.
+func (p *Pool) Close() {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.Review()
+}
+
 // Review ends what lies idle and is not wanted any more, after a reload.
 func (p *Pool) Review() {
 	p.mu.Lock()
 	var gone []*resting
 	for name, s := range p.shelves {
 		s.idle = slices.DeleteFunc(s.idle, func(r *resting) bool {
-			if p.wants(name, r.key) {
+			if !p.closed && p.wants(name, r.key) {
 				return false
 			}
 			gone = append(gone, r)

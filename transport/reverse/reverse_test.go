@@ -135,7 +135,7 @@ func (p *pair) listen() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	fra := server.New(server.Options{Identity: p.fra, Peers: knows("sin1", p.sin), Log: zerolog.Nop(), Reversed: p.pool.Serve})
+	fra := server.New(server.Options{Identity: p.fra, Peers: knows("sin1", p.sin), Log: zerolog.Nop(), Reversed: p.pool})
 	p.down = serve(p.t, func(ctx context.Context) error { return fra.Serve(ctx, ln) })
 }
 

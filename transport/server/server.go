@@ -44,6 +44,15 @@ type Backend interface {
 	Committed(ctx context.Context, peer string, q wire.CommitQuery) (wire.Committed, error)
 }
 
+// Reversed takes what peers have dialed to be called on.
+type Reversed interface {
+	// Serve returns when there is no more use for conn, which is closed then.
+	Serve(peer string, key peer.Fingerprint, conn *tls.Conn)
+	// Close is called once the server stops. It ends what nobody uses; the server
+	// waits a moment for what is in use.
+	Close()
+}
+
 // Puller is a Backend that has something to send: it does what a target asks for,
 // and does not wait for it. Whether the peer may ask is for the backend to judge.
 type Puller interface {
@@ -75,9 +84,8 @@ type Options struct {
 	Peers   func(peer.Fingerprint) (name string, ok bool)
 	Backend Backend
 	Pairing Pairing // nil: there is no pairing
-	// Reversed is handed connections over which peer wants to be called by us, and
-	// returns when it has no more use for conn, which is closed then. nil refuses them.
-	Reversed func(peer string, key peer.Fingerprint, conn *tls.Conn)
+	// Reversed takes connections over which peers want to be called; nil refuses them.
+	Reversed Reversed
 	Now      func() time.Time
 	Log      zerolog.Logger
 	// Window is how many bytes of one transfer are held at most; 64 MiB if 0.
@@ -167,6 +175,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	h.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){
 		peer.ReverseProtocol: func(_ *http.Server, c *tls.Conn, _ http.Handler) { s.reversed(c) },
 	}
+	if s.opts.Reversed != nil {
+		h.RegisterOnShutdown(s.opts.Reversed.Close)
+	}
 	return s.serve(ctx, h, tls.NewListener(eagerListener{ln}, s.tlsConfig()))
 }
 
@@ -184,7 +195,7 @@ func (s *Server) reversed(c *tls.Conn) {
 		return
 	}
 	if name, known := s.opts.Peers(key); known {
-		s.opts.Reversed(name, key, c)
+		s.opts.Reversed.Serve(name, key, c)
 	}
 }
 
