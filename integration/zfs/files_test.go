@@ -93,7 +93,16 @@ func (f filesystems) readSnapshot(t *testing.T, snapshot, file string) ([]byte, 
 		return nil, err
 	}
 	at := t.TempDir()
-	if err := unix.Mount(snapshot, at, "zfs", unix.MS_RDONLY, ""); err != nil {
+	err := unix.Mount(snapshot, at, "zfs", unix.MS_RDONLY, "")
+	if errors.Is(err, unix.EACCES) && f.key != "" { // another dataset was received under the name
+		ds, _, _ := strings.Cut(snapshot, "@")
+		delete(f.unlocked, ds)
+		if err := f.unlock(t, snapshot); err != nil {
+			return nil, err
+		}
+		err = unix.Mount(snapshot, at, "zfs", unix.MS_RDONLY, "")
+	}
+	if err != nil {
 		return nil, fmt.Errorf("mount %s: %v", snapshot, err) // not that the file does not exist
 	}
 	defer unix.Unmount(at, 0)
