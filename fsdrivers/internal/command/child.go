@@ -236,6 +236,9 @@ func (c *Child) supervise(ctx context.Context) {
 	case <-ctx.Done():
 		c.err = c.end(ended, context.Cause(ctx))
 	case <-c.stop:
+		// Nobody reads any more. A `zfs send -w` that waits in the kernel for room in
+		// its pipe feels no signal; that the pipe is broken it does.
+		closeAll(c.stdout)
 		c.err = c.end(ended, ErrClosed)
 	}
 }

@@ -357,6 +357,20 @@ func TestSuccessBeforeTheEndIsSuccess(t *testing.T) {
 	}
 }
 
+// TestAChildThatWaitsForAReaderIsLetGo: signals get lost, as in a system call that
+// goes on until it has written.
+func TestAChildThatWaitsForAReaderIsLetGo(t *testing.T) {
+	s := sh("echo up; exec cat /dev/zero")
+	s.Grace = time.Minute
+	s.signal = func(int, syscall.Signal) error { return nil }
+	c := start(t, t.Context(), s)
+	line(t, c)
+	if err := c.Close(); err != nil {
+		t.Errorf("Close = %v, want that the broken pipe ended it", err)
+	}
+	isGone(t, c.Pid())
+}
+
 // TestStuckChildIsGivenUp: signals get lost, as with a child that hangs in the
 // kernel. Nobody may hang with it.
 func TestStuckChildIsGivenUp(t *testing.T) {
