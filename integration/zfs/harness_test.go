@@ -331,10 +331,14 @@ func (h *harness) Litter(in dataset.Incoming, part []byte) {
 func (h *harness) awaitLeftovers() {
 	h.t.Helper()
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
-		if out := h.zfs("list", "-Hp", "-r", "-o", "name,inconsistent", h.into()); strings.Contains(out, "\t1") || strings.Contains(out, "%recv") {
-			return
+		out := h.zfs("get", "-Hp", "-r", "-t", "filesystem,volume", "-o", "value", "receive_resume_token,inconsistent", h.into())
+		for line := range strings.Lines(out + "\n") {
+			if value := strings.TrimSpace(line); value == "1" || len(value) > 1 { // or a token
+				return
+			}
 		}
 	}
+	h.t.Error("no receive has begun in a minute")
 }
 
 const dieEnv = "ANTIPODE_TEST_RECEIVE"
