@@ -205,7 +205,7 @@ func (r *realDrivers) Source(kind policy.Driver, include policy.Names) (fsdriver
 func (r *realDrivers) Target(a policy.Accept) (fsdrivers.Target, error) {
 	switch a.Driver {
 	case policy.Btrfs:
-		return btrfs.NewTarget(btrfs.TargetOptions{Into: a.Into, Live: a.Live, Now: time.Now, Log: r.log, Patient: r.patient})
+		return btrfs.NewTarget(btrfs.TargetOptions{Into: a.Into, Live: a.Live, Strip: a.Strip, Now: time.Now, Log: r.log, Patient: r.patient})
 	case policy.ZFS:
 		return zfs.NewTarget(zfs.TargetOptions{Into: a.Into, Live: a.Live, Now: time.Now, Clock: time.Now, Log: r.log, Patient: r.patient})
 	}

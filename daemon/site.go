@@ -189,7 +189,7 @@ func (d *Daemon) build(cfg *config.Config, old *site) (*site, error) {
 
 func (d *Daemon) buildRoom(next, old *site, a policy.Accept) error {
 	key := roomKey{from: a.From, driver: string(a.Driver)}
-	if was, ok := old.rooms[key]; ok && was.Accept().Into == a.Into && was.Accept().Live == a.Live {
+	if was, ok := old.rooms[key]; ok && was.Accept().Into == a.Into && was.Accept().Live == a.Live && was.Accept().Strip == a.Strip {
 		next.rooms[key] = was
 		return nil
 	}

@@ -110,7 +110,7 @@ func TestExample(t *testing.T) {
 		}},
 		Accepts: []policy.Accept{{
 			Pull: policy.Schedule{Every: time.Hour},
-			From: "syd1", Driver: policy.Btrfs, Into: "/backup/syd1", Live: "/srv/syd1", RPO: 90 * time.Minute,
+			From: "syd1", Driver: policy.Btrfs, Into: "/backup/syd1", Live: "/srv/syd1", Strip: "/srv", RPO: 90 * time.Minute,
 			Protect: policy.Week, MinFree: policy.Amount{Percent: 10}, MaxBytes: 20 << 40, Location: sydney, AllowDevices: true,
 			Keep:      policy.Keep{Last: 2, Hourly: 48, Daily: 60, Weekly: 8, Monthly: 24, Yearly: 3, Within: 2 * policy.Day},
 			Retention: policy.Retention{Groups: true, Brake: 30},
@@ -236,6 +236,9 @@ func TestRefused(t *testing.T) {
 		{"forwarding with retention", onward + "keep = { last = 1 }\n" + fromSin1, `12: job "onward" forwards points that sin1 made: it takes no snapshots and prunes none, so that keep says nothing`},
 		{"forwarding that fences", onward + "may_promote = true\n" + fromSin1, `12: job "onward" forwards points that sin1 made`},
 		{"forwarding onto what is sent there already", onward + fromSin1 + strings.Replace(job, "keep", "replicate_to = [\"ams1\"]\nkeep", 1), `23: jobs "db" and "onward" (FILE:6) both take`},
+		{"a strip of the whole machine", strings.Replace(fromSin1, "keep", "strip = \"/\"\nkeep", 1), `10: strip: "/" is the whole machine`},
+		{"a strip that climbs", strings.Replace(fromSin1, "keep", "strip = \"/data/../x\"\nkeep", 1), `10: strip:`},
+		{"a strip for ZFS", "[[accept]]\nfrom = \"sin1\"\ndriver = \"zfs\"\ninto = \"tank/b\"\nstrip = \"tank\"\nkeep = { last = 1 }\n", `10: strip is for driver = "btrfs"`},
 		{"connections to nowhere", "[[peer]]\nname = \"silent\"\nkey = \"" + key("silent") + "\"\nreverse = true\n", `9: reverse keeps connections open to the peer, which has no address here`},
 		{"an address of who takes no calls", "[listen]\naddress = \"none\"\nadvertise = \"fra1:8771\"\n", `8: advertise tells peers what to call, and address = "none" takes no calls`},
 		{"missing peer of an accept", "[[accept]]\nfrom = \"sin9\"\ndriver = \"btrfs\"\ninto = \"/b\"\nkeep = { last = 1 }\n", `7: accept is from "sin9", which is no [[peer]]; did you mean "sin1"?`},

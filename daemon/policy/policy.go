@@ -119,8 +119,9 @@ const (
 type Accept struct {
 	From         string // name of the peer
 	Driver       Driver
-	Into         string // absolute path of a subvolume, or a ZFS dataset
-	Live         string // directory below which an activated dataset appears; "" is inside Into
+	Into         string       // absolute path of a subvolume, or a ZFS dataset
+	Live         string       // directory below which an activated dataset appears; "" is inside Into
+	Strip        dataset.Path // left out in front of the source's paths below Into and Live; "" is nothing
 	RPO          time.Duration
 	Protect      time.Duration // nothing received later than this ago is pruned
 	MinFree      Amount

@@ -93,7 +93,7 @@ func (t *Target) livePlace(in *into, r *replica, aside string) (*place, error) {
 		return nil, fmt.Errorf("live data go below %s: %w", t.opts.Live, err)
 	}
 	defer root.Close()
-	parent, name := filepath.Split(relative(r.Path))
+	parent, name := filepath.Split(in.relative(r.Path))
 	if name == "" {
 		name = LiveName
 	}

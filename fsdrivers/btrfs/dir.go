@@ -130,9 +130,6 @@ func sameSubvolume(a, b *os.File) (bool, error) {
 	return sa.Dev == sb.Dev, nil
 }
 
-// relative makes a dataset's path one that can be opened below a directory.
-func relative(p dataset.Path) string { return strings.TrimPrefix(string(p), "/") }
-
 func orDot(rel string) string {
 	if rel == "" {
 		return "."

@@ -33,14 +33,17 @@ var _ fsdrivers.Mover = (*Target)(nil)
 // comes back. What is on its way is in the replica's own place, so that a crash
 // leaves nothing that could be taken for another replica's; Sweep finishes it.
 func (t *Target) Move(ctx context.Context, d dataset.Dataset, to dataset.Path) error {
-	if _, err := dataset.ParsePath(string(to)); err != nil || relative(to) == "" || relative(d.Path) == "" {
-		return fmt.Errorf("move the replica of %s to %q: want two paths below %s: %w", d.Path, to, t.opts.Into, dataset.ErrRefused)
-	}
 	in, err := t.open()
 	if err != nil {
 		return err
 	}
 	defer in.close()
+	if _, err := dataset.ParsePath(string(to)); err != nil || in.relative(to) == "" || in.relative(d.Path) == "" {
+		return fmt.Errorf("move the replica of %s to %q: want two paths below %s: %w", d.Path, to, t.opts.Into, dataset.ErrRefused)
+	}
+	if err := t.mustTake(to); err != nil {
+		return fmt.Errorf("move the replica of %s: %w", d.Path, err)
+	}
 	bound, found, err := readBinding(in, string(d.ID))
 	switch {
 	case err != nil:
@@ -213,12 +216,13 @@ func takeOut(in *into, facts *os.File, from dataset.Path) (*os.File, error) {
 	if len(points) == 0 || err != nil {
 		return nil, err
 	}
-	parent, err := openBelow(in.File, parentOf(from))
+	rel := in.relative(from)
+	parent, err := openBelow(in.File, parentOf(rel))
 	if err != nil {
 		return nil, err
 	}
 	defer parent.Close()
-	if err := renameTo(parent, filepath.Base(relative(from)), facts, movingDir, unix.RENAME_NOREPLACE); err != nil {
+	if err := renameTo(parent, filepath.Base(rel), facts, movingDir, unix.RENAME_NOREPLACE); err != nil {
 		return nil, err
 	}
 	return openBelow(facts, movingDir)
@@ -227,12 +231,13 @@ func takeOut(in *into, facts *os.File, from dataset.Path) (*os.File, error) {
 // putDown moves facts/moving to its new path. What is there already is exchanged
 // with it.
 func putDown(in *into, facts *os.File, to dataset.Path) error {
-	parent, err := makePublished(in, dataset.Path("/"+parentOf(to)))
+	rel := in.relative(to)
+	parent, err := makePlace(in, parentOf(rel))
 	if err != nil {
 		return err
 	}
 	defer parent.Close()
-	name := filepath.Base(relative(to))
+	name := filepath.Base(rel)
 	err = renameTo(facts, movingDir, parent, name, unix.RENAME_NOREPLACE)
 	if errors.Is(err, unix.EEXIST) {
 		err = renameTo(facts, movingDir, parent, name, unix.RENAME_EXCHANGE)
@@ -245,7 +250,7 @@ func putAll(in *into, way *os.File, names []string, path dataset.Path) error {
 	if len(names) == 0 {
 		return nil
 	}
-	home, err := makePublished(in, path)
+	home, err := makePlace(in, in.relative(path))
 	if err != nil {
 		return err
 	}
@@ -286,9 +291,8 @@ func renameTo(from *os.File, name string, to *os.File, as string, flags uint) er
 	return nil
 }
 
-// parentOf is the path above, relative to Into; "" for Into itself.
-func parentOf(p dataset.Path) string {
-	rel := relative(p)
+// parentOf is the place above; "" for Into itself.
+func parentOf(rel string) string {
 	return rel[:max(strings.LastIndexByte(rel, '/'), 0)]
 }
 

@@ -58,7 +58,7 @@ func (t *Target) openReplica(in *into, d dataset.Path) (*replica, error) {
 // Into's own subvolume: a path that leads through a snapshot or live data is
 // led by what somebody sent.
 func openPublished(in *into, d dataset.Path) (*os.File, error) {
-	dir, err := openBelow(in.File, relative(d))
+	dir, err := openBelow(in.File, in.relative(d))
 	if err != nil {
 		return nil, err
 	}
@@ -141,6 +141,9 @@ func readBinding(in *into, id string) (dataset.Dataset, bool, error) {
 // ErrDiverged if the path holds another dataset's points, ErrExists if the
 // dataset is received under another path.
 func (t *Target) bind(in *into, d dataset.Dataset) (*replica, error) {
+	if err := t.mustTake(d.Path); err != nil {
+		return nil, err
+	}
 	bound, found, err := readBinding(in, string(d.ID))
 	if err != nil {
 		return nil, err
@@ -161,7 +164,7 @@ func (t *Target) bind(in *into, d dataset.Dataset) (*replica, error) {
 	if r != nil {
 		r.close()
 	}
-	dir, err := makePublished(in, d.Path)
+	dir, err := makePlace(in, in.relative(d.Path))
 	if err != nil {
 		return nil, err
 	}
@@ -206,14 +209,14 @@ func (t *Target) unbind(old *replica, d dataset.Dataset) error {
 	return removeSidecars(old.facts.dir, replicaFile)
 }
 
-// makePublished makes the directory for the snapshots of d, in Into's own
-// subvolume and nowhere else.
-func makePublished(in *into, d dataset.Path) (*os.File, error) {
+// makePlace makes a directory for snapshots below Into, in Into's own subvolume and
+// nowhere else.
+func makePlace(in *into, rel string) (*os.File, error) {
 	here, err := openBelow(in.File, "")
 	if err != nil {
 		return nil, err
 	}
-	for part := range strings.SplitSeq(relative(d), "/") {
+	for part := range strings.SplitSeq(rel, "/") {
 		if part == "" {
 			continue
 		}

@@ -44,6 +44,7 @@ const (
 	kindStep    kind = "step"
 	kindJournal kind = "segments"
 	kindPin     kind = "pin"
+	kindLayout  kind = "layout"
 
 	kindActivation kind = "activation"
 )

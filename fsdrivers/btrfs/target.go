@@ -31,6 +31,9 @@ type TargetOptions struct {
 	// that they have on their source; "" is inside Into. It must be on the
 	// same file system.
 	Live string
+	// Strip is left out in front of the source's paths; nothing that is not below it
+	// is taken in. "" leaves out nothing. It cannot be changed while there are replicas.
+	Strip dataset.Path
 	// Now is the clock that received points are stamped with.
 	Now func() time.Time
 	Log zerolog.Logger
@@ -120,7 +123,18 @@ func (t *Target) prepare() error {
 	if err != nil {
 		return err
 	}
-	return incoming.Close()
+	if err := incoming.Close(); err != nil {
+		return err
+	}
+	own, err := openBelow(sub.File, dataset.Dir)
+	if err != nil {
+		return err
+	}
+	defer own.Close()
+	if err := mustBeOurs(own); err != nil {
+		return err
+	}
+	return t.settle(own)
 }
 
 // makeInto makes the subvolume where nothing is, or an empty directory.
@@ -148,6 +162,7 @@ type into struct {
 	*subvolume
 	own      *os.File // Into/.antipode
 	incoming *os.File
+	strip    dataset.Path // TargetOptions.Strip
 }
 
 func (i *into) close() {
@@ -178,7 +193,7 @@ func (t *Target) open() (_ *into, err error) {
 	if err = mustBeOurs(own); err == nil {
 		var incoming *os.File
 		if incoming, err = openBelow(own, incomingDir); err == nil {
-			return &into{subvolume: sub, own: own, incoming: incoming}, nil
+			return &into{subvolume: sub, own: own, incoming: incoming, strip: t.opts.Strip}, nil
 		}
 	}
 	own.Close()
