@@ -17,6 +17,7 @@ import (
 	"antipode/daemon/prune"
 	"antipode/daemon/replicate"
 	"antipode/daemon/status"
+	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
 )
 
@@ -34,6 +35,8 @@ func (d *Daemon) resolve(ctx context.Context, r control.ResolveRequest) (control
 	switch {
 	case wish == cure.DropNewer:
 		answer.Does, err = d.dropNewer(ctx, r)
+	case wish == cure.SetAside:
+		answer.Does, err = d.setAside(ctx, r)
 	case wish == cure.GiveWay && (r.From != "" || len(sources) == 0):
 		answer.Does, err = d.targetGivesWay(ctx, r)
 	case len(sources) == 0:
@@ -261,5 +264,44 @@ func (d *Daemon) dropNewer(ctx context.Context, r control.ResolveRequest) ([]str
 	}
 	d.cured(cure.DropNewer, r.Dataset, does)
 	d.background(func(ctx context.Context) { d.tendReplica(ctx, p.key.From, p.key.Dataset, p.room) })
+	return does, nil
+}
+
+// setAside makes a replica one of nobody's. The next round of its source finds another
+// dataset's replica under the path, and sets that aside as it always does.
+func (d *Daemon) setAside(ctx context.Context, r control.ResolveRequest) ([]string, error) {
+	p, err := d.lookUpReplica(ctx, control.PromoteRequest{Dataset: r.Dataset, From: r.From})
+	if err != nil {
+		return nil, err
+	}
+	unfit := func(why, then string) error { return &cure.UnfitError{Cure: cure.SetAside, Why: why, Then: then} }
+	driver, can := p.room.driver.(fsdrivers.Disowner)
+	switch {
+	case !can:
+		return nil, unfit("its driver cannot", "rename the replica by hand to outside of `into`")
+	case !p.mark.IsZero():
+		return nil, unfit("it was promoted, and is somebody's primary", "see `antipode status`")
+	case len(p.points) == 0:
+		return nil, unfit("it has no points", "nothing keeps a first copy back")
+	}
+	ids, err := p.room.held(ctx)
+	if err != nil {
+		return nil, err
+	}
+	does := []string{
+		fmt.Sprintf("keeps the replica with its %d points for nobody, under retention; with the source's next run it is called %s.was-...", len(p.points), r.Dataset),
+		"has the dataset sent in whole by that run, where its job says so",
+	}
+	if r.Preview {
+		return does, nil
+	}
+	if err := p.room.tending.take(ctx); err != nil {
+		return nil, fmt.Errorf("wait for retention of %s: %w", r.Dataset, err)
+	}
+	defer p.room.tending.give()
+	if _, err := driver.Disown(ctx, dataset.Dataset{Path: r.Dataset, ID: ids[r.Dataset]}); err != nil {
+		return nil, err
+	}
+	d.cured(cure.SetAside, r.Dataset, does)
 	return does, nil
 }

@@ -195,3 +195,43 @@ func TestACureThatIsNoneIsRefused(t *testing.T) {
 		}
 	})
 }
+
+// A replica without a common base is kept under another name when that is asked for,
+// and the dataset is sent in whole; a second time too.
+func TestAReplicaWithoutABaseIsSetAsideWhenAskedFor(t *testing.T) {
+	runPair(t, func(p *pair) {
+		p.startBoth()
+		for range 2 {
+			p.hours(3)
+			was := p.points(db)
+			for _, s := range p.own() { // as a person would
+				p.fra1.disk.RemoveSnapshot("", db, s.Name)
+			}
+			p.hours(2)
+			if got := p.conflict(); !strings.Contains(got, "no common base") || !strings.Contains(got, "--with set-aside") {
+				t.Fatalf("%s; want the conflict with its cure", got)
+			}
+			p.fra1.refuses(p.t, control.ResolveRequest{With: "set-aside"}, "no replica of it is held here")
+			p.sin1.resolve(p.t, control.ResolveRequest{With: "set-aside"})
+			p.hours(2)
+			if got := p.conflict(); got != "" {
+				t.Errorf("%s; want no conflict any more", got)
+			}
+			p.wantSame(db)
+			if got := p.points(db); has(got, was[0].Name) {
+				t.Errorf("the new replica has %v", got)
+			}
+			held, err := p.sin1.disk.Target(into, time.Now).Find(p.t.Context(), "/", true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.ContainsFunc(held, func(h dataset.Dataset) bool {
+				return strings.HasPrefix(string(h.Path), string(db)+".was-") && has(p.points(h.Path), was[0].Name)
+			}) {
+				t.Errorf("sin1 holds %v, want the former replica under a name", held)
+			}
+		}
+		p.promote(control.PromoteRequest{Dataset: db, Force: true})
+		p.sin1.refuses(p.t, control.ResolveRequest{With: "set-aside"}, "was promoted")
+	})
+}

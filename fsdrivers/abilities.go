@@ -19,6 +19,17 @@ type Comparer interface {
 	IsUnchanged(ctx context.Context, d dataset.Path, s dataset.Snapshot) (bool, error)
 }
 
+// Disowner makes a replica that of a dataset that nobody has, on a target.
+type Disowner interface {
+	// Disown gives the replica of d.ID under d.Path an identity of its own, which it
+	// returns: the dataset that it was received from has no replica then, and may get
+	// another. Path, points, their times, holds and pins stay; an unfinished receive is
+	// given up. A crash leaves the one identity or, after the next Sweep or the same
+	// call, the other. Errors: ErrNotFound (no points of d are there), ErrBusy (a
+	// receive runs), ErrRefused (it is live).
+	Disown(ctx context.Context, d dataset.Dataset) (dataset.ID, error)
+}
+
 // Foreigner knows the snapshots that others made, on a source. One that is told
 // which are wanted lists them in Snapshots too. They are sent and held like ours;
 // Destroy refuses them.

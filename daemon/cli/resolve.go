@@ -18,7 +18,8 @@ func (a *app) resolveCommand() *cobra.Command {
 		Long: "Tell of a dataset's conflicts and the ways out, or take one of them. Nothing is done without --yes.\n\n" +
 			"  first-copy  on the source: send one although the job says initial = \"fail\"; after a restart ask again, and it goes on\n" +
 			"  give-way    on either side: take the other side for the primary; nothing is destroyed\n" +
-			"  drop-newer  on the target: destroy the points after the one that --after names",
+			"  drop-newer  on the target: destroy the points after the one that --after names\n" +
+			"  set-aside   on the target: keep the replica under another name, and let a first copy come",
 		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeDatasets(0),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if req.Dataset, err = dataset.ParsePath(args[0]); err != nil {

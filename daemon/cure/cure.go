@@ -27,10 +27,13 @@ const (
 	GiveWay Cure = "give-way"
 	// DropNewer destroys the points after one; on the target.
 	DropNewer Cure = "drop-newer"
+	// SetAside keeps a replica as one of nobody's, and makes room for a first copy; on
+	// the target.
+	SetAside Cure = "set-aside"
 )
 
 // All are the cures, for whoever asks which there are.
-var All = [...]Cure{FirstCopy, GiveWay, DropNewer}
+var All = [...]Cure{FirstCopy, GiveWay, DropNewer, SetAside}
 
 // Parse reads the name of a cure.
 func Parse(s string) (Cure, error) {

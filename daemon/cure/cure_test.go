@@ -107,7 +107,7 @@ func TestParse(t *testing.T) {
 			t.Errorf("%s: %q, %v", c, got, err)
 		}
 	}
-	if _, err := cure.Parse("hope"); err == nil || !strings.Contains(err.Error(), "first-copy give-way drop-newer") {
+	if _, err := cure.Parse("hope"); err == nil || !strings.Contains(err.Error(), "first-copy give-way drop-newer set-aside") {
 		t.Errorf("%v, want what there is", err)
 	}
 }

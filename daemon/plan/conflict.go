@@ -34,7 +34,7 @@ func (c *NoCommonBase) Error() string {
 
 // Next tells the ways out, none of which destroys the replica.
 func (c *NoCommonBase) Next() string {
-	return "put a lost snapshot back on the source, or rename the replica's directory in the target's `into` (on ZFS: `zfs rename` it to outside of `into`): the next run then makes a first copy"
+	return fmt.Sprintf("put a lost snapshot back on the source; or on the target `antipode resolve %s --with set-aside`: it keeps the replica under another name, and the next run makes a first copy", c.Dataset.Path)
 }
 
 // Is makes errors.Is(err, dataset.ErrBaseMissing) true.

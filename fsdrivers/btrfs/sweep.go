@@ -42,8 +42,9 @@ func (t *Target) Sweep(ctx context.Context) error {
 	defer in.close()
 	all := []error{syncName(in.File)}
 	failpoint.Hit("sweep-synced")
+	disowned := t.finishDisowning(in)
 	moving, _ := t.replicas(in) // what is wrong is told below
-	all = append(all, t.finishMoves(in, moving), t.sweepWork(ctx, in))
+	all = append(all, disowned, t.finishMoves(in, moving), t.sweepWork(ctx, in))
 	replicas, err := t.replicas(in)
 	all = append(all, err)
 	for _, d := range replicas {

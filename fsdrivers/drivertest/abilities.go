@@ -26,6 +26,7 @@ const (
 	Compares    Ability = "fsdrivers.Comparer"
 	Versions    Ability = "fsdrivers.Versioner"
 	Moves       Ability = "fsdrivers.Mover"
+	Disowns     Ability = "fsdrivers.Disowner"
 	DestroysAll Ability = "fsdrivers.ManyDestroyer"
 	Frees       Ability = "fsdrivers.Freer"
 	ComparesAll Ability = "fsdrivers.ManyComparer"
@@ -48,6 +49,7 @@ var abilities = map[Ability]func(Harness) bool{
 	Compares:    func(h Harness) bool { return has[fsdrivers.Comparer](h.Source()) },
 	Versions:    func(h Harness) bool { return onEither[fsdrivers.Versioner](h) },
 	Moves:       func(h Harness) bool { return has[fsdrivers.Mover](h.Target()) },
+	Disowns:     func(h Harness) bool { return has[fsdrivers.Disowner](h.Target()) },
 	DestroysAll: func(h Harness) bool { return onEither[fsdrivers.ManyDestroyer](h) },
 	ComparesAll: func(h Harness) bool { return has[fsdrivers.ManyComparer](h.Source()) },
 	Bookmarks:   func(h Harness) bool { return has[fsdrivers.Bookmarker](h.Source()) },

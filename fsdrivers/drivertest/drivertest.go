@@ -192,6 +192,8 @@ func groups() []group {
 		{"move", moveCases(), need(Moves)},
 		{"move nested", moveNestedCases(), need(Moves, Nests)},
 		{"move outside", moveOutsideCases(), need(Moves, Guards)},
+		{"disown", disownCases(), need(Disowns)},
+		{"disown and move", disownAndMoveCases(), need(Disowns, Moves)},
 		{"include", includeCases(), need(Includes)},
 		{"include and compare", includeCompareCases(), need(Includes, Compares)},
 	}
