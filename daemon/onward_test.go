@@ -227,3 +227,87 @@ func TestAReloadTakesAChainApartAndPutsItTogether(t *testing.T) {
 		}
 	})
 }
+
+// A renamed dataset is followed to the end of the chain, and not copied again.
+func TestARenamedDatasetIsFollowedThroughAChain(t *testing.T) {
+	runPair(t, func(p *pair) {
+		below(p)
+		syd1 := p.chain()
+		p.startBoth()
+		p.start(syd1)
+		defer func() { syd1.stop() }()
+		after(2 * time.Hour)
+		had := p.pointsOf(syd1, "/backup/sin1", db)
+		p.fra1.disk.Rename(db, "/data/renamed")
+		after(2 * time.Hour)
+		now := p.pointsOf(syd1, "/backup/sin1", "/data/renamed")
+		if len(now) <= len(had) || now[0].ID != had[0].ID {
+			t.Errorf("under the new path syd1 has %d points, want the %d of before and more", len(now), len(had))
+		}
+		if left := p.pointsOf(syd1, "/backup/sin1", db); len(left) != 0 {
+			t.Errorf("under the old path syd1 still has %v", left)
+		}
+		if told := p.told.since(0); len(told) != 0 {
+			t.Errorf("told %v, want nobody", told)
+		}
+	})
+}
+
+// A dataset that was made anew reaches the end of the chain, and what was held of the
+// one before is set aside there too.
+func TestADatasetThatWasMadeAnewGoesThroughAChain(t *testing.T) {
+	runPair(t, func(p *pair) {
+		syd1 := p.chain()
+		p.startBoth()
+		p.start(syd1)
+		defer func() { syd1.stop() }()
+		after(2 * time.Hour)
+		old := ids(p.pointsOf(syd1, "/backup/sin1", db))
+		p.fra1.disk.Remove(db)
+		p.fra1.disk.Make(db)
+		p.write("first", "of the new one")
+		after(2 * time.Hour)
+		p.wantForwarded(syd1)
+		kept := 0
+		for _, r := range syd1.daemon.Status().Replicas {
+			if r.Path != db && slices.Equal(ids(p.pointsOf(syd1, "/backup/sin1", r.Path))[:len(old)], old) {
+				kept++
+			}
+		}
+		if kept != 1 {
+			t.Errorf("syd1 shows %+v, want that what it held before is set aside", syd1.daemon.Status().Replicas)
+		}
+	})
+}
+
+// A promotion at the end of a chain ends the chain there, and reaches neither the
+// middle, which is primary of nothing, nor the source.
+func TestAPromotionAtTheEndLeavesTheRestOfAChainAlone(t *testing.T) {
+	runPair(t, func(p *pair) {
+		syd1 := p.chain()
+		p.startBoth()
+		p.start(syd1)
+		defer func() { syd1.stop() }()
+		after(2 * time.Hour)
+		had := p.pointsOf(syd1, "/backup/sin1", db)
+		if _, err := syd1.daemon.Promote(p.t.Context(), control.PromoteRequest{Dataset: db, Force: true}); err != nil {
+			t.Fatal(err)
+		}
+		after(3 * time.Hour)
+		if got := p.pointsOf(syd1, "/backup/sin1", db); !slices.Equal(ids(got), ids(had)) {
+			t.Errorf("after the promotion syd1 holds %v, want what it held: %v", ids(got), ids(had))
+		}
+		if line := p.pairLine(db); line.State != status.StateOK {
+			t.Errorf("fra1 to sin1: %+v, want ok", line)
+		}
+		if line := p.onwardLine(); line.State == status.StateOK {
+			t.Errorf("sin1 to syd1: %+v, want that nothing goes there any more", line)
+		}
+		if role := p.sin1.daemon.Status().Replicas[0].Role; role != "standby" {
+			t.Errorf("sin1's replica is %s, want a standby", role)
+		}
+		if told := p.told.since(0); !slices.Contains(told, "sin1 mark-refused /data/db") {
+			t.Errorf("told %v, want sin1's operator", told)
+		}
+	})
+}
