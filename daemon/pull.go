@@ -13,6 +13,7 @@ import (
 	"antipode/daemon/schedule"
 	"antipode/daemon/status"
 	"antipode/fsdrivers/dataset"
+	"antipode/transport/client"
 	"antipode/transport/wire"
 )
 
@@ -99,11 +100,10 @@ func (d *Daemon) runPulled(ctx context.Context, w *work, from string) {
 // again before.
 func (d *Daemon) askFor(ctx context.Context, id, _ string) error {
 	for wait := pullFirst; ; wait = min(2*wait, pullMost) {
-		key, a, ok := d.puller(id)
-		if !ok {
+		key, a, call := d.site().puller(id)
+		if call == nil {
 			return nil // a reload took it out
 		}
-		call := d.site().calls[a.From]
 		answer, err := call.Pull(ctx, wire.PullRequest{Driver: key.driver, When: a.Pull.String()})
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the daemon ends
@@ -152,14 +152,15 @@ func askers(accepts []policy.Accept) []policy.Job {
 
 func askerOf(a policy.Accept) string { return a.From + "/" + string(a.Driver) }
 
-// puller finds the room that a name of askers is of.
-func (d *Daemon) puller(id string) (roomKey, policy.Accept, bool) {
-	for key, r := range d.site().rooms {
+// puller finds the room that a name of askers is of, and its source; nil if there is
+// none.
+func (s *site) puller(id string) (roomKey, policy.Accept, *client.Client) {
+	for key, r := range s.rooms {
 		if a := r.Accept(); askerOf(a) == id && !a.Pull.IsZero() {
-			return key, a, true
+			return key, a, s.calls[a.From]
 		}
 	}
-	return roomKey{}, policy.Accept{}, false
+	return roomKey{}, policy.Accept{}, nil
 }
 
 // lastAsked is when each room was last pulled into, as far as this run of the
