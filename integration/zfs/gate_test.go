@@ -27,8 +27,11 @@ func count(t *testing.T) counted {
 	t.Helper()
 	c := counted{binary: filepath.Join(t.TempDir(), "zfs")}
 	c.log = c.binary + ".log"
-	if err := os.WriteFile(c.binary, []byte("#!/bin/bash\necho \"$@\" >>'"+c.log+"'\nexec zfs \"$@\"\n"), 0o755); err != nil {
-		t.Fatal(err)
+	for _, tool := range []string{"zfs", "zpool"} {
+		script := "#!/bin/bash\necho \"$@\" >>'" + c.log + "'\nexec " + tool + " \"$@\"\n"
+		if err := os.WriteFile(filepath.Join(filepath.Dir(c.binary), tool), []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return c
 }

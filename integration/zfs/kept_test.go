@@ -32,6 +32,8 @@ func TestUnchangedDatasetsCostNothingEach(t *testing.T) {
 	const datasets = 40
 	m := makeMany(t, datasets, 2)
 	ctx := t.Context()
+	m.must(run(t, "zfs", "set", "mountpoint=/kept", m.root)) // live data are mounted
+	m.snapshot("antipode_mounted")
 	paths, snaps := make([]dataset.Path, datasets), make([]dataset.Snapshot, datasets)
 	for i, d := range m.datasets {
 		list, err := m.source.Snapshots(ctx, d.Path)
