@@ -168,6 +168,23 @@ func (c *checker) job(ctx context.Context, w *work, hellos map[string]wire.Hello
 	}
 }
 
+// stripped names a dataset that has no place on the target.
+func (c *checker) stripped(object, name string, strip dataset.Path, w *work) {
+	if strip.IsZero() {
+		return
+	}
+	var out []dataset.Path
+	for _, path := range c.d.Board.Datasets(w.job.ID) {
+		if !strip.Contains(path) {
+			out = append(out, path)
+		}
+	}
+	if len(out) > 0 {
+		c.add(control.Fatal, object, fmt.Sprintf("%s takes only what is below %s (strip): it refuses %d of the job's datasets, the first is %s", name, strip, len(out), out[0]),
+			fmt.Sprintf("leave them to a job that does not replicate to %s, or take strip out of [[accept]] from %s there", name, c.d.node()))
+	}
+}
+
 // pulled compares who says when a job is sent to a target, on the source.
 func (c *checker) pulled(object, name, when string, j policy.Job) {
 	switch {
@@ -236,6 +253,7 @@ func (c *checker) offer(ctx context.Context, object, name string, o wire.Offer, 
 			need = max(need, usage.Size-usage.Free)
 		}
 	}
+	c.stripped(object, name, dataset.Path(o.Strip), w)
 	c.refusals(ctx, object, name, o, w)
 	if room := o.Usage.Free - o.MinFree; need > room {
 		c.add(control.Warning, object, fmt.Sprintf("first copies may need up to %d bytes, and %s has %d above its min_free", need, name, room),

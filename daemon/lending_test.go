@@ -11,6 +11,7 @@ import (
 	"antipode/daemon/control"
 	"antipode/daemon/policy"
 	"antipode/daemon/status"
+	"antipode/fsdrivers/dataset"
 	"antipode/transport/transporttest"
 )
 
@@ -213,4 +214,24 @@ func TestASourceThatStopsTellsATargetThatItCannotDial(t *testing.T) {
 		after(time.Hour)
 		p.wantSame(db)
 	})
+}
+
+// What a target has no place for is found before anything is sent.
+func TestCheckNamesWhatATargetStripsAway(t *testing.T) {
+	for strip, want := range map[dataset.Path]string{"/data": "", "/srv": "sin1 takes only what is below /srv (strip): it refuses 1 of the job's datasets, the first is /data/db"} {
+		runPair(t, func(p *pair) {
+			p.sin1.config.Accepts[0].Strip = strip
+			p.startBoth()
+			after(time.Minute)
+			if want != "" {
+				p.wantFinding(p.fra1, "job db", control.Fatal, want)
+				return
+			}
+			for _, f := range p.fra1.findings(p.t, "job db") {
+				if f.Severity != control.Good {
+					t.Errorf("with strip = %q: %+v, want nothing to mend", strip, f)
+				}
+			}
+		})
+	}
 }

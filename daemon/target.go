@@ -81,7 +81,7 @@ func (t target) Hello(ctx context.Context, from string) (wire.Hello, error) {
 
 func (r *room) offer(ctx context.Context) wire.Offer {
 	accept := r.Accept()
-	o := wire.Offer{Driver: string(accept.Driver), MaxBytes: accept.MaxBytes, AllowDevices: accept.AllowDevices}
+	o := wire.Offer{Driver: string(accept.Driver), MaxBytes: accept.MaxBytes, AllowDevices: accept.AllowDevices, Strip: string(accept.Strip)}
 	if !accept.Pull.IsZero() {
 		o.Pull = accept.Pull.String()
 	}

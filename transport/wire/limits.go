@@ -38,7 +38,7 @@ func (h Hello) Validate() error {
 	}
 	for _, o := range h.Offers {
 		if err := first(name("offer's driver", o.Driver), text("offer's problem", o.Problem), o.Usage.validate(),
-			natural("min_free", o.MinFree), natural("max_bytes", o.MaxBytes), text("offer's pull", o.Pull)); err != nil {
+			natural("min_free", o.MinFree), natural("max_bytes", o.MaxBytes), text("offer's pull", o.Pull), optional("offer's strip", o.Strip, dataset.MaxPathBytes)); err != nil {
 			return err
 		}
 	}

@@ -35,6 +35,7 @@ type Offer struct {
 	MaxBytes     int64  `json:"max_bytes"` // of one stream; 0 is no bound
 	AllowDevices bool   `json:"allow_devices"`
 	Problem      string `json:"problem,omitempty"` // why it takes nothing now
+	Strip        string `json:"strip,omitempty"`   // it takes only what is below; "" is all
 	Pull         string `json:"pull,omitempty"`    // when it asks for what it takes, for people; "" is never
 }
 

@@ -203,6 +203,7 @@ func TestValidateRefuses(t *testing.T) {
 		"pull at an escape":          PullRequest{Driver: "btrfs", When: "\x1b[2J"},
 		"too many jobs to pull":      Hello{Node: "a", Pulled: make([]Pulled, MaxPulled+1)},
 		"job to pull without driver": Hello{Node: "a", Pulled: []Pulled{{Job: "db"}}},
+		"offer of a strip too long":  Hello{Node: "a", Offers: []Offer{{Driver: "btrfs", Strip: strings.Repeat("x", dataset.MaxPathBytes+1)}}},
 		"offer with escape":          Hello{Node: "a", Offers: []Offer{{Driver: "btrfs", Pull: "\x1b[2J"}}},
 		"too many jobs pulled":       PullAnswer{Jobs: make([]string, MaxPulled+1)},
 		"job pulled without a name":  PullAnswer{Jobs: []string{""}},
