@@ -12,6 +12,7 @@ import (
 	"antipode/daemon/forecast"
 	"antipode/daemon/policy"
 	"antipode/daemon/prune"
+	"antipode/daemon/retain"
 	"antipode/daemon/status"
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
@@ -28,7 +29,7 @@ func (d *Daemon) explain(ctx context.Context, r control.ExplainRequest) (control
 	if err != nil {
 		return answer, err
 	}
-	surveys := map[string]survey{}
+	surveys := map[string]retain.Survey{}
 	for _, f := range all {
 		one, err := d.explainOne(ctx, f, surveys)
 		if err != nil {
@@ -39,24 +40,24 @@ func (d *Daemon) explain(ctx context.Context, r control.ExplainRequest) (control
 	return answer, ctx.Err()
 }
 
-func (d *Daemon) explainOne(ctx context.Context, f found, surveys map[string]survey) (explained, error) {
+func (d *Daemon) explainOne(ctx context.Context, f found, surveys map[string]retain.Survey) (explained, error) {
 	out := explained{Kept: f.kept(f.snap), Holds: []control.HoldLine{}}
 	keep, err := d.retentionOf(ctx, f.shelf)
 	if err != nil {
 		return out, err
 	}
-	s, known := surveys[keep.object()]
+	s, known := surveys[keep.Object()]
 	if !known {
-		s = keep.survey(ctx, false)
-		surveys[keep.object()] = s
+		s = keep.Survey(ctx, false)
+		surveys[keep.Object()] = s
 	}
-	out.Brake = s.brake
-	verdicts, err := keep.judge(ctx, f.path)
+	out.Brake = s.Brake
+	verdicts, err := keep.Judge(ctx, f.path)
 	if err != nil {
 		return out, fmt.Errorf("list snapshots of %s: %w", f.path, err)
 	}
-	if s.groups != nil {
-		s.groups.Apply(verdicts)
+	if s.Groups != nil {
+		s.Groups.Apply(verdicts)
 	}
 	at := slices.IndexFunc(verdicts, func(v prune.Verdict) bool { return v.Snapshot.ID == f.snap.ID })
 	if at < 0 {
@@ -82,7 +83,7 @@ func (d *Daemon) explainOne(ctx context.Context, f found, surveys map[string]sur
 }
 
 // retentionOf is the policy that a dataset on this node is under.
-func (d *Daemon) retentionOf(ctx context.Context, s shelf) (*retention, error) {
+func (d *Daemon) retentionOf(ctx context.Context, s shelf) (*retain.Retention, error) {
 	if s.job == nil {
 		return d.targetRetention(ctx, s.from, s.room)
 	}

@@ -54,7 +54,7 @@ func (d *Daemon) snapshotJob(ctx context.Context, w *work, cause string) (int, e
 	live, roleErr := d.primaries(ctx, w, paths)
 	may, spaceErr := d.roomy(ctx, w, live)
 	made, held, snapErr := d.takeSnapshots(ctx, w, may, cause)
-	_, pruneErr := d.sourceRetention(w, live).run(ctx, false)
+	_, pruneErr := d.sourceRetention(w, live).Run(ctx, false)
 
 	err = errors.Join(err, roleErr, spaceErr, snapErr, pruneErr)
 	d.Board.Job(id, func(j *status.Job) { j.Problem = d.problem(err) })

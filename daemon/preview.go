@@ -233,10 +233,10 @@ func (p *previewer) estimate(ctx context.Context, step dataset.Step) control.Est
 // prunes judges what the run would find, the new snapshot included.
 func (p *previewer) prunes(ctx context.Context) {
 	r := p.d.sourceRetention(p.w, slices.Sorted(maps.Keys(p.sides)))
-	r.judge = func(_ context.Context, path dataset.Path) ([]prune.Verdict, error) {
+	r.Judge = func(_ context.Context, path dataset.Path) ([]prune.Verdict, error) {
 		return prune.Decide(p.d.sourceInput(p.w, p.sides[path].snapshots)), nil
 	}
 	var err error
-	p.out.Prunes, p.out.Brake, err = r.preview(ctx)
+	p.out.Prunes, p.out.Brake, err = r.Preview(ctx)
 	p.problem(err)
 }

@@ -9,7 +9,7 @@ import (
 	"antipode/daemon/control"
 	"antipode/daemon/ledger"
 	"antipode/daemon/prune"
-	"antipode/fsdrivers/dataset"
+	"antipode/daemon/retain"
 )
 
 // The prune verb with the values that retention decides on.
@@ -34,8 +34,8 @@ func (d *Daemon) prune(ctx context.Context, r pruneRequest) (pruneResponse, erro
 	for _, p := range plans {
 		run := pruneRun{PrunePlan: prunePlan{Job: p.Job, From: p.From}}
 		err := d.pruneOne(ctx, r, p, &run)
-		if stop, ok := asBrake(err); ok && r.DryRun {
-			run.Brake, err = stop.why, nil
+		if stop, ok := retain.AsBrake(err); ok && r.DryRun {
+			run.Brake, err = stop.Why, nil
 		}
 		if err != nil {
 			run.Errors = append(run.Errors, *control.ErrorOf(d.worded(err)))
@@ -102,7 +102,7 @@ func (d *Daemon) pruneOne(ctx context.Context, r pruneRequest, p prunePlan, run 
 				}
 				defer room.tending.give()
 			}
-			err = keep.show(ctx, r, p, run)
+			err = show(ctx, keep, r, p, run)
 		default:
 			var n int
 			n, err = d.tendRoom(ctx, key.from, room, r.ReleaseBrake)
@@ -136,21 +136,21 @@ func (d *Daemon) pruneJob(ctx context.Context, r pruneRequest, p prunePlan, run 
 	}
 	keep := d.sourceRetention(w, live)
 	if r.DryRun || len(r.Plan) > 0 {
-		return keep.show(ctx, r, p, run)
+		return show(ctx, keep, r, p, run)
 	}
-	run.Destroyed, err = keep.run(ctx, r.ReleaseBrake)
+	run.Destroyed, err = keep.Run(ctx, r.ReleaseBrake)
 	return err
 }
 
 // show is a dry run, or carries a plan out that a dry run printed.
-func (r *retention) show(ctx context.Context, q pruneRequest, p prunePlan, run *pruneRun) error {
+func show(ctx context.Context, r *retain.Retention, q pruneRequest, p prunePlan, run *pruneRun) error {
 	if q.DryRun {
-		all, brake, err := r.preview(ctx)
+		all, brake, err := r.Preview(ctx)
 		run.Prunes, run.Brake = append(run.Prunes, all...), brake
 		return err
 	}
 	for _, planned := range p.Prunes {
-		done, left, err := r.follow(ctx, planned)
+		done, left, err := r.Follow(ctx, planned)
 		run.Destroyed += done
 		run.Errors = append(run.Errors, left...)
 		if err != nil {
@@ -158,50 +158,6 @@ func (r *retention) show(ctx context.Context, q pruneRequest, p prunePlan, run *
 		}
 	}
 	return nil
-}
-
-// follow destroys of one dataset what a plan says, and nothing else: what is still
-// there under that name with that identity, and what nothing needs by now. Rules do
-// not count: the plan was made under them, and somebody asked for it.
-func (r *retention) follow(ctx context.Context, planned control.PrunePreview[prune.Verdict]) (int, []control.Error, error) {
-	doomed := prune.Doomed(planned.Verdicts)
-	if len(doomed) == 0 {
-		return 0, nil, nil
-	}
-	if !slices.Contains(r.paths, planned.Dataset) {
-		return 0, nil, &control.Error{
-			Kind: control.KindNotFound, Object: string(planned.Dataset), Text: "is not a dataset of " + r.object() + " on this node, or another node is primary of it",
-			Next: "make a new plan",
-		}
-	}
-	now, err := r.judge(ctx, planned.Dataset)
-	if err != nil {
-		return 0, nil, fmt.Errorf("list snapshots of %s: %w", planned.Dataset, err)
-	}
-	byID := make(map[dataset.ID]prune.Verdict, len(now))
-	for _, v := range now {
-		byID[v.Snapshot.ID] = v
-	}
-	var left []control.Error
-	var going []prune.Verdict
-	for _, v := range doomed {
-		current, there := byID[v.Snapshot.ID]
-		if !there || current.Snapshot.Name != v.Snapshot.Name {
-			continue // it is gone; another one under its name is not meant
-		}
-		if need := slices.IndexFunc(current.Reasons, func(x prune.Reason) bool { return x.Kind.IsNeed() }); need >= 0 {
-			left = append(left, control.Error{
-				Kind: control.KindRefused, Object: string(planned.Dataset) + "@" + v.Snapshot.Name,
-				Text: "stays, because it is needed by now: " + current.Reasons[need].Text(), Next: "make a new plan",
-			})
-			continue
-		}
-		current.Destroy, current.Reasons = true, v.Reasons
-		going = append(going, current)
-	}
-	done, err := prune.Execute(ctx, planned.Dataset, going, r.by)
-	r.d.remember(r.side, r.name, planned.Dataset, done)
-	return len(done), left, err
 }
 
 // history answers from the ledger, what waits to be written included.

@@ -11,6 +11,7 @@ import (
 	"antipode/daemon/ledger"
 	"antipode/daemon/policy"
 	"antipode/daemon/prune"
+	"antipode/daemon/retain"
 	"antipode/daemon/status"
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
@@ -48,21 +49,18 @@ func (d *Daemon) tendRoom(ctx context.Context, from string, r *room, release boo
 	if err != nil {
 		return 0, err
 	}
-	s := keep.survey(ctx, false)
-	braked := s.brake != "" && !release
-	r.last.Store(&tended{accept: accept, groups: s.groups, braked: braked})
-	if braked {
-		err := &brakeError{keep.object(), s.brake}
-		d.watch.Alarm(alarmBrake, keep.object(), err.Error()+"; "+err.Next())
-		return 0, errors.Join(s.err, err)
+	s := keep.Survey(ctx, false)
+	brake := keep.Braked(s, release)
+	r.last.Store(&tended{accept: accept, groups: s.Groups, braked: brake != nil})
+	if brake != nil {
+		return 0, errors.Join(s.Err, brake)
 	}
-	d.watch.Settle(alarmBrake, keep.object())
-	errs := []error{s.err}
-	for _, j := range s.judged {
-		if len(j.doomed) == 0 && !j.dropped {
+	errs := []error{s.Err}
+	for _, j := range s.Judged {
+		if len(j.Doomed) == 0 && !j.Dropped {
 			continue
 		}
-		n, err := d.pruneReplica(ctx, from, j.path, r, &s)
+		n, err := d.pruneReplica(ctx, from, j.Path, r, &s)
 		destroyed += n
 		errs = append(errs, err)
 	}
@@ -70,7 +68,7 @@ func (d *Daemon) tendRoom(ctx context.Context, from string, r *room, release boo
 }
 
 // targetRetention is the policy of a room over what it holds.
-func (d *Daemon) targetRetention(ctx context.Context, from string, r *room) (*retention, error) {
+func (d *Daemon) targetRetention(ctx context.Context, from string, r *room) (*retain.Retention, error) {
 	held, err := r.driver.Find(ctx, "/", true)
 	if err != nil {
 		return nil, fmt.Errorf("list the replicas of %s: %w", from, err)
@@ -79,9 +77,10 @@ func (d *Daemon) targetRetention(ctx context.Context, from string, r *room) (*re
 	for _, h := range held {
 		paths = append(paths, h.Path)
 	}
-	return &retention{
-		d: d, side: ledger.Target, name: from, bounds: r.Accept().Retention, paths: paths, by: yielding{r.driver, r},
-		judge: func(ctx context.Context, path dataset.Path) ([]prune.Verdict, error) {
+	return &retain.Retention{
+		Side: ledger.Target, Name: from, Bounds: r.Accept().Retention, Paths: paths, By: yielding{r.driver, r}, Alarm: d.watch,
+		Remember: func(p dataset.Path, gone []prune.Verdict) { d.remember(ledger.Target, from, p, gone) },
+		Judge: func(ctx context.Context, path dataset.Path) ([]prune.Verdict, error) {
 			return d.judgeReplica(ctx, from, path, r)
 		},
 	}, nil
@@ -119,7 +118,7 @@ func (d *Daemon) judgeReplica(ctx context.Context, from string, path dataset.Pat
 
 // pruneReplica decides on one replica and destroys, while nothing is promoted. The
 // survey is that of all replicas.
-func (d *Daemon) pruneReplica(ctx context.Context, from string, path dataset.Path, r *room, s *survey) (int, error) {
+func (d *Daemon) pruneReplica(ctx context.Context, from string, path dataset.Path, r *room, s *retain.Survey) (int, error) {
 	if err := r.tending.take(ctx); err != nil { // two runs would destroy the same points twice
 		return 0, err
 	}
@@ -131,9 +130,9 @@ func (d *Daemon) pruneReplica(ctx context.Context, from string, path dataset.Pat
 	if err != nil {
 		return 0, fmt.Errorf("prune the replica of %s: %w", path, err)
 	}
-	if s.groups != nil {
-		s.groups.Note(path, verdicts)
-		s.groups.Apply(verdicts)
+	if s.Groups != nil {
+		s.Groups.Note(path, verdicts)
+		s.Groups.Apply(verdicts)
 	}
 	destroyed, err := prune.Execute(ctx, path, verdicts, yielding{r.driver, r})
 	d.remember(ledger.Target, from, path, destroyed)
@@ -175,7 +174,7 @@ func (d *Daemon) tendReplica(ctx context.Context, from string, path dataset.Path
 	case last.braked || len(prune.Doomed(verdicts)) > prune.BrakeFloor:
 		return
 	}
-	if _, err := d.pruneReplica(ctx, from, path, r, &survey{groups: last.groups}); err != nil && !errors.Is(err, errPromoted) {
+	if _, err := d.pruneReplica(ctx, from, path, r, &retain.Survey{Groups: last.groups}); err != nil && !errors.Is(err, errPromoted) {
 		log.Warn().Err(err).Msg("retention did not finish; it goes on with the next point")
 	}
 }

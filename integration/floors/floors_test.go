@@ -62,6 +62,7 @@ var floor = map[string]int{
 	"daemon/cure":            3,
 	"daemon/board":           2,
 	"daemon/replicate":       4,
+	"daemon/retain":          4,
 	"transport/peer/pairing": 1,
 	"daemon":                 5,
 	"daemon/cli":             6,

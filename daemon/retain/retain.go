@@ -1,0 +1,271 @@
+// Package retain carries a policy out over all datasets that one side holds of a job,
+// or of one peer: what is to be destroyed is decided on one dataset at a time
+// (daemon/prune), groups and the brake look at all. It knows no job and no peer beyond
+// their names, and no clock.
+package retain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"antipode/daemon/control"
+	"antipode/daemon/ledger"
+	"antipode/daemon/policy"
+	"antipode/daemon/prune"
+	"antipode/fsdrivers"
+	"antipode/fsdrivers/dataset"
+)
+
+// maxDoomed bounds the verdicts that wait between the two passes of a retention;
+// what is beyond that is decided on again in the second.
+const maxDoomed = 100_000
+
+// Retention is one side's policy over all datasets that it holds of a job, or of
+// one peer. It looks at one dataset at a time, twice: groups and the brake need to
+// have seen all before anything is destroyed.
+type Retention struct {
+	Side   ledger.Side
+	Name   string // the job, or the peer
+	Bounds policy.Retention
+	Paths  []dataset.Path
+	// Judge lists one dataset and decides; what it returns may be kept.
+	Judge func(ctx context.Context, path dataset.Path) ([]prune.Verdict, error)
+	By    prune.Destroyer
+	// Remember writes down what was destroyed.
+	Remember func(path dataset.Path, destroyed []prune.Verdict)
+	Alarm    Alarm
+}
+
+// Alarm tells the operator of a brake, and that it holds no more.
+type Alarm interface {
+	Alarm(kind, object, text string)
+	Settle(kind, object string)
+}
+
+// Judgement is of one dataset what is known between the passes.
+type Judgement struct {
+	Path    dataset.Path
+	Total   int
+	Doomed  []prune.Verdict // nil if they were too many to keep
+	Dropped bool            // Doomed are to be decided on again
+	All     []prune.Verdict // only where they are to be shown
+}
+
+// Survey is the first pass.
+type Survey struct {
+	Judged []Judgement
+	Groups *prune.Groups // nil: each dataset by itself
+	Brake  string        // why nothing may be destroyed; "" is none
+	Err    error         // of datasets that cannot be read
+}
+
+// Survey looks at all datasets and destroys nothing. With whole it keeps every verdict.
+func (r *Retention) Survey(ctx context.Context, whole bool) Survey {
+	var s Survey
+	var errs []error
+	if r.Bounds.Groups {
+		s.Groups = prune.NewGroups()
+	}
+	kept := 0
+	for _, path := range r.Paths {
+		verdicts, err := r.Judge(ctx, path)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("list snapshots of %s: %w", path, err))
+			continue
+		}
+		if s.Groups != nil {
+			s.Groups.Note(path, verdicts)
+		}
+		j := Judgement{Path: path, Total: len(verdicts), Doomed: prune.Doomed(verdicts)}
+		if whole {
+			j.All = verdicts
+		} else if kept += len(j.Doomed); kept > maxDoomed {
+			j.Doomed, j.Dropped = nil, true
+		}
+		s.Judged = append(s.Judged, j)
+	}
+	s.Err = errors.Join(errs...)
+	s.Brake = r.stops(ctx, &s)
+	return s
+}
+
+// stops applies the groups, counts, and asks the brake.
+func (r *Retention) stops(ctx context.Context, s *Survey) string {
+	doomed, total := 0, 0
+	for i := range s.Judged {
+		j := &s.Judged[i]
+		if s.Groups != nil {
+			s.Groups.Apply(j.All)
+			s.Groups.Apply(j.Doomed)
+			j.Doomed = prune.Doomed(j.Doomed)
+		}
+		total += j.Total
+		doomed += len(j.Doomed)
+		if j.Dropped {
+			doomed += len(r.again(ctx, s, j.Path))
+		}
+	}
+	return prune.Brake(r.Bounds.Brake).Stops(doomed, total)
+}
+
+// again decides on a dataset once more, with what the groups keep. One that cannot
+// be read any more destroys nothing.
+func (r *Retention) again(ctx context.Context, s *Survey, path dataset.Path) []prune.Verdict {
+	verdicts, err := r.Judge(ctx, path)
+	if err != nil {
+		return nil
+	}
+	if s.Groups != nil {
+		s.Groups.Apply(verdicts)
+	}
+	return prune.Doomed(verdicts)
+}
+
+// Run carries the policy out. With release, the brake stops nothing.
+func (r *Retention) Run(ctx context.Context, release bool) (destroyed int, err error) {
+	s := r.Survey(ctx, false)
+	errs := []error{s.Err}
+	if err := r.Braked(s, release); err != nil {
+		return 0, errors.Join(s.Err, err)
+	}
+	for _, j := range s.Judged {
+		if j.Dropped {
+			j.Doomed = r.again(ctx, &s, j.Path)
+		}
+		if len(j.Doomed) == 0 {
+			continue
+		}
+		done, err := prune.Execute(ctx, j.Path, j.Doomed, r.By)
+		r.Remember(j.Path, done)
+		destroyed += len(done)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("prune %s: %w", j.Path, err))
+		}
+	}
+	return destroyed, errors.Join(errs...)
+}
+
+// Braked is why nothing may be destroyed after a survey, and has told the operator; nil
+// where it may. With release, the brake stops nothing.
+func (r *Retention) Braked(s Survey, release bool) error {
+	object := r.Object()
+	if s.Brake == "" || release {
+		r.Alarm.Settle(alarmBrake, object)
+		return nil
+	}
+	err := &BrakeError{object, s.Brake}
+	r.Alarm.Alarm(alarmBrake, object, err.Error()+"; "+err.Next())
+	return err
+}
+
+// Preview is the very value that Run executes.
+func (r *Retention) Preview(ctx context.Context) ([]control.PrunePreview[prune.Verdict], string, error) {
+	s := r.Survey(ctx, true)
+	all := []control.PrunePreview[prune.Verdict]{}
+	for _, j := range s.Judged {
+		all = append(all, control.PrunePreview[prune.Verdict]{
+			Dataset: j.Path, Verdicts: j.All, Frees: frees(ctx, r.By, j.Path, j.Doomed),
+		})
+	}
+	return all, s.Brake, s.Err
+}
+
+// Object names whose retention it is.
+func (r *Retention) Object() string {
+	if r.Side == ledger.Source {
+		return "job " + r.Name
+	}
+	return "accept from " + r.Name
+}
+
+// frees asks a driver that can tell; Btrfs knows it only with quotas.
+func frees(ctx context.Context, by any, path dataset.Path, doomed []prune.Verdict) control.Estimate {
+	if len(doomed) == 0 {
+		return control.Estimate{Kind: control.About}
+	}
+	can, ok := by.(fsdrivers.Freer)
+	if !ok {
+		return control.Estimate{Kind: control.Unknown}
+	}
+	list := make([]dataset.Snapshot, len(doomed))
+	for i, v := range doomed {
+		list[i] = v.Snapshot
+	}
+	bytes, err := can.Frees(ctx, path, list)
+	if err != nil {
+		return control.Estimate{Kind: control.Unknown}
+	}
+	return control.Estimate{Bytes: bytes, Kind: control.About}
+}
+
+// alarmBrake is the event of a retention that was stopped.
+const alarmBrake = "brake"
+
+// BrakeError is why a retention destroyed nothing.
+type BrakeError struct {
+	object string
+	Why    string
+}
+
+// Error names whose retention it is.
+func (e *BrakeError) Error() string { return e.object + ": " + e.Why }
+
+// Next tells how to let it go.
+func (e *BrakeError) Next() string {
+	kind, name := "", e.object[len("job "):]
+	if e.object[0] == 'a' {
+		kind, name = "--from ", e.object[len("accept from "):]
+	}
+	return fmt.Sprintf("look with `antipode prune %s%s --dry-run`; if it is meant, `antipode prune %s%s --release-brake`", kind, name, kind, name)
+}
+
+// AsBrake finds the brake among the errors of a run.
+func AsBrake(err error) (*BrakeError, bool) {
+	return errors.AsType[*BrakeError](err)
+}
+
+// Follow destroys of one dataset what a plan says, and nothing else: what is still
+// there under that name with that identity, and what nothing needs by now. Rules do
+// not count: the plan was made under them, and somebody asked for it.
+func (r *Retention) Follow(ctx context.Context, planned control.PrunePreview[prune.Verdict]) (int, []control.Error, error) {
+	doomed := prune.Doomed(planned.Verdicts)
+	if len(doomed) == 0 {
+		return 0, nil, nil
+	}
+	if !slices.Contains(r.Paths, planned.Dataset) {
+		return 0, nil, &control.Error{
+			Kind: control.KindNotFound, Object: string(planned.Dataset), Text: "is not a dataset of " + r.Object() + " on this node, or another node is primary of it",
+			Next: "make a new plan",
+		}
+	}
+	now, err := r.Judge(ctx, planned.Dataset)
+	if err != nil {
+		return 0, nil, fmt.Errorf("list snapshots of %s: %w", planned.Dataset, err)
+	}
+	byID := make(map[dataset.ID]prune.Verdict, len(now))
+	for _, v := range now {
+		byID[v.Snapshot.ID] = v
+	}
+	var left []control.Error
+	var going []prune.Verdict
+	for _, v := range doomed {
+		current, there := byID[v.Snapshot.ID]
+		if !there || current.Snapshot.Name != v.Snapshot.Name {
+			continue // it is gone; another one under its name is not meant
+		}
+		if need := slices.IndexFunc(current.Reasons, func(x prune.Reason) bool { return x.Kind.IsNeed() }); need >= 0 {
+			left = append(left, control.Error{
+				Kind: control.KindRefused, Object: string(planned.Dataset) + "@" + v.Snapshot.Name,
+				Text: "stays, because it is needed by now: " + current.Reasons[need].Text(), Next: "make a new plan",
+			})
+			continue
+		}
+		current.Destroy, current.Reasons = true, v.Reasons
+		going = append(going, current)
+	}
+	done, err := prune.Execute(ctx, planned.Dataset, going, r.By)
+	r.Remember(planned.Dataset, done)
+	return len(done), left, err
+}

@@ -1,0 +1,113 @@
+package retain_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"antipode/daemon/control"
+	"antipode/daemon/ledger"
+	"antipode/daemon/policy"
+	"antipode/daemon/prune"
+	"antipode/daemon/retain"
+	"antipode/fsdrivers/dataset"
+)
+
+// world is a file system, and what an operator hears of its retention.
+type world struct {
+	gone, told []string
+}
+
+func (w *world) Destroy(_ context.Context, d dataset.Path, s dataset.Snapshot) error {
+	w.gone = append(w.gone, string(d)+"@"+s.Name)
+	return nil
+}
+
+func (w *world) Alarm(kind, object, _ string) { w.told = append(w.told, kind+" "+object) }
+func (w *world) Settle(_, object string)      { w.told = append(w.told, "settled "+object) }
+
+var errUnread = errors.New("cannot be read")
+
+// retention has two datasets of n snapshots each, of which all but two go, and one that
+// cannot be read.
+func (w *world) retention(n int, bounds policy.Retention) *retain.Retention {
+	return &retain.Retention{
+		Side: ledger.Target, Name: "fra1", Bounds: bounds, Paths: []dataset.Path{"/a", "/bad", "/b"}, By: w, Alarm: w,
+		Remember: func(dataset.Path, []prune.Verdict) {},
+		Judge: func(_ context.Context, path dataset.Path) ([]prune.Verdict, error) {
+			if path == "/bad" {
+				return nil, errUnread
+			}
+			var all []prune.Verdict
+			for i := range n {
+				v := prune.Verdict{Snapshot: dataset.Snapshot{Name: fmt.Sprint(i), ID: dataset.ID(fmt.Sprint(i))}, Destroy: i < n-2, Reasons: []prune.Reason{{Kind: prune.Expired}}}
+				switch {
+				case path == "/b" && i == 0:
+					v.Destroy, v.Reasons = false, []prune.Reason{{Kind: prune.Pinned}}
+				case !v.Destroy:
+					v.Reasons = []prune.Reason{{Kind: prune.Newest}}
+				}
+				all = append(all, v)
+			}
+			return all, nil
+		},
+	}
+}
+
+func TestADatasetThatCannotBeReadHoldsBackNoOther(t *testing.T) {
+	for name, c := range map[string]struct {
+		groups bool
+		want   []string
+	}{
+		"each by itself": {false, []string{"/a@0", "/a@1", "/b@1"}},
+		"in groups":      {true, []string{"/a@1", "/b@1"}},
+	} {
+		w := &world{}
+		n, err := w.retention(4, policy.Retention{Groups: c.groups}).Run(t.Context(), false)
+		if !errors.Is(err, errUnread) || !strings.Contains(err.Error(), "/bad") || n != len(c.want) || !slices.Equal(w.gone, c.want) {
+			t.Errorf("%s: destroyed %d, %v, %v; want %v, and what cannot be read", name, n, w.gone, err, c.want)
+		}
+	}
+}
+
+func TestABrakeHoldsUntilItIsReleased(t *testing.T) {
+	w := &world{}
+	r := w.retention(prune.BrakeFloor, policy.Retention{Brake: 50})
+	if _, brake, _ := r.Preview(t.Context()); brake == "" || len(w.told) != 0 {
+		t.Errorf("a preview says %q and told %v, want the brake and nobody told", brake, w.told)
+	}
+	n, err := r.Run(t.Context(), false)
+	stop, braked := retain.AsBrake(err)
+	if n != 0 || !braked || len(w.gone) != 0 || !strings.Contains(stop.Next(), "prune --from fra1 --release-brake") {
+		t.Errorf("destroyed %d, %v; want the brake and how to release it", n, err)
+	}
+	n, err = r.Run(t.Context(), true)
+	if _, braked := retain.AsBrake(err); braked || n != 2*(prune.BrakeFloor-2)-1 {
+		t.Errorf("released: destroyed %d, %v", n, err)
+	}
+	if want := []string{"brake accept from fra1", "settled accept from fra1"}; !slices.Equal(w.told, want) {
+		t.Errorf("told %v, want %v", w.told, want)
+	}
+}
+
+// A plan is followed as far as nothing needs what it names, and only where the side
+// has the dataset.
+func TestAPlanIsFollowedAsFarAsNothingNeedsWhatItNames(t *testing.T) {
+	w := &world{}
+	r := w.retention(4, policy.Retention{})
+	plan := control.PrunePreview[prune.Verdict]{Dataset: "/b"}
+	for _, name := range []string{"0", "1", "3", "other"} {
+		plan.Verdicts = append(plan.Verdicts, prune.Verdict{Snapshot: dataset.Snapshot{Name: name, ID: dataset.ID(name)}, Destroy: true, Reasons: []prune.Reason{{Kind: prune.Expired}}})
+	}
+	n, left, err := r.Follow(t.Context(), plan)
+	if err != nil || n != 1 || !slices.Equal(w.gone, []string{"/b@1"}) || len(left) != 2 {
+		t.Errorf("destroyed %v, left %v, %v; want /b@1, and the pinned and the newest left", w.gone, left, err)
+	}
+	plan.Dataset = "/c"
+	if n, _, err := r.Follow(t.Context(), plan); err == nil || n != 0 {
+		t.Errorf("of another dataset: %d, %v", n, err)
+	}
+}
