@@ -112,7 +112,7 @@ func BenchmarkResend(b *testing.B) {
 	}
 	again := last.Wire - resendBytes
 	product := float64(shape.Rate) * (2 * shape.Delay).Seconds()
-	b.Logf("%d bytes were sent again; bandwidth x delay is %.0f", again, product)
+	b.Logf("%d bytes were sent again, %d of them because they were overdue; bandwidth x delay is %.0f; %d lanes", again, last.Again, product, last.Lanes)
 	figure("resend_link_loss", float64(again)/product, "of-bandwidth-x-delay")
 }
 

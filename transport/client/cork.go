@@ -14,7 +14,8 @@ func (c *Client) dialCorked(ctx context.Context, network, address string) (net.C
 	if err != nil {
 		return nil, err
 	}
-	keepShort(conn, int(c.open.Load())+1)
+	start, _ := lanesFor(c.newest()) // the first ones are dialled together
+	keepShort(conn, max(start, int(c.open.Load())+1))
 	return &cork.Conn{Conn: conn}, nil
 }
 

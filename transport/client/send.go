@@ -30,6 +30,7 @@ const (
 type Progress struct {
 	Acked int64 // bytes of the stream that the target has
 	Wire  int64 // bytes given to TLS: packed, repetitions and headers included
+	Again int64 // of the stream: sent a second time because it was overdue on a slow lane
 	// Packing is how hard chunks are packed now: off, fast, normal, thorough; "" is
 	// not at all, because nobody wants it or the peer takes none.
 	Packing string
@@ -280,7 +281,7 @@ func (t *transfer) lastHeard() time.Time {
 func (t *transfer) progress() Progress {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	p := Progress{Acked: t.tx.Acked(), Wire: t.sent.Load(), Packing: t.c.packing.level(), Lanes: int(t.lanes.Load()), Notice: t.notice}
+	p := Progress{Acked: t.tx.Acked(), Wire: t.sent.Load(), Again: t.tx.Again(), Packing: t.c.packing.level(), Lanes: int(t.lanes.Load()), Notice: t.notice}
 	if !t.up {
 		p.WaitingSince = t.heard
 	}

@@ -190,7 +190,7 @@ func (r *Receiver) store(h wire.Header, payload []byte) {
 // maybeGrow makes more room before what came out of order fills it, while the reader
 // waits for what is missing. A reader that is slow gets none.
 func (r *Receiver) maybeGrow() {
-	if filled := r.highest - min(r.highest, r.head); r.next == r.head && 4*filled >= 3*(r.granted-min(r.granted, r.head)) {
+	if filled := r.highest - min(r.highest, r.head); r.next == r.head && 2*filled >= (r.granted-min(r.granted, r.head)) {
 		r.room.grow(r.opts.Window())
 	}
 }

@@ -14,9 +14,9 @@ const (
 	overtakenPaces = 0.5
 	// reach is how far behind the chunk that is needed next is looked for others.
 	reach = 64
-	// One byte in rescueShare of those acknowledged may be sent twice, and
-	// rescueFree chunks before that.
-	rescueShare, rescueFree = 64, 4
+	// One byte in rescueShare of those acknowledged may be sent twice. What was not
+	// needed is kept up to spareBytes: an outage must not spend what a week has saved.
+	rescueShare, spareBytes = 64, 1 << 20
 	// paceShift makes pace the mean of about so many chunks, as a power of two.
 	paceShift, lanePaceShift = 5, 2
 )
@@ -37,9 +37,9 @@ func (f Flight) IsOverdue() bool {
 	return f.Pace > 0 && float64(f.Newest.Sub(f.Taken)) > overtakenPaces*pace && float64(f.Heard.Sub(f.Taken)) > overduePaces*pace
 }
 
-// mayRescue reports whether so many bytes more may be sent a second time.
-func mayRescue(again, acked int64, bytes, chunkBytes int) bool {
-	return again+int64(bytes) <= acked/rescueShare+int64(rescueFree*chunkBytes)
+// earn is how many bytes may be sent a second time, once so many more are acknowledged.
+func earn(spare int64, acked int) int64 {
+	return min(spare+int64(acked)/rescueShare, spareBytes)
 }
 
 // smooth takes one more measurement into a mean; the first one is it.
@@ -69,7 +69,7 @@ func (l *Lane) rescue() *chunk {
 		case c.lane == l || c.second != nil:
 		case !f.IsOverdue():
 			return nil
-		case mayRescue(s.again, s.acked, len(c.payload), s.opts.ChunkBytes):
+		case s.spare >= int64(len(c.payload)):
 			return c
 		default:
 			return nil
@@ -78,8 +78,8 @@ func (l *Lane) rescue() *chunk {
 	return nil
 }
 
-// isPressed holds when what lies behind the chunk that is needed next fills half of
-// what the target takes, or nothing else is left to send: then it is time, and before
+// isPressed holds when what lies behind the chunk that is needed next fills three
+// quarters of what the target takes, which would have taken more by then if it could, or nothing else is left to send: then it is time, and before
 // it is not worth a repetition.
 func (s *Sender) isPressed() bool {
 	top := s.cut
@@ -88,13 +88,14 @@ func (s *Sender) isPressed() bool {
 	} else if s.ended {
 		return true
 	}
-	return 2*(top-min(top, s.next)) >= s.credit-min(s.credit, s.next)
+	return 4*(top-min(top, s.next)) >= 3*(s.credit-min(s.credit, s.next))
 }
 
 // takeAgain gives a chunk that another lane has to l too.
 func (l *Lane) takeAgain(c *chunk) Frame {
 	c.second = l
 	l.s.again += int64(len(c.payload))
+	l.s.spare -= int64(len(c.payload))
 	return l.write(c)
 }
 

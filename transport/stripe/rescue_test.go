@@ -30,21 +30,26 @@ func TestIsOverdue(t *testing.T) {
 	}
 }
 
-func TestMayRescueSoMuch(t *testing.T) {
-	const chunk = wire.MinChunk
+// A stream may send one byte in 64 again, and does not save up for long.
+func TestWhatIsEarnedIsBounded(t *testing.T) {
 	for _, tc := range []struct {
-		again, acked int64
-		want         bool
+		spare int64
+		acked int
+		want  int64
 	}{
-		{0, 0, true},
-		{3 * chunk, 0, true},
-		{3*chunk + 1, 0, false},
-		{13 * chunk, 640 * chunk, true},
-		{13*chunk + 1, 640 * chunk, false},
+		{0, 0, 0},
+		{0, wire.MinChunk, wire.MinChunk / 64},
+		{spareBytes - 10, wire.MinChunk, spareBytes},
+		{spareBytes, wire.MaxChunk, spareBytes},
 	} {
-		if got := mayRescue(tc.again, tc.acked, chunk, chunk); got != tc.want {
-			t.Errorf("%d bytes again of %d: got %v, want %v", tc.again, tc.acked, got, tc.want)
+		if got := earn(tc.spare, tc.acked); got != tc.want {
+			t.Errorf("%d bytes left, %d acknowledged: got %d, want %d", tc.spare, tc.acked, got, tc.want)
 		}
+	}
+	s, _, quick, _ := slowAndQuick(t, 6, 6)
+	s.spare = wire.MinChunk - 1
+	if f, ok := poll(quick); ok {
+		t.Errorf("chunk %d went again, and there was nothing left for it", f.Header.Number)
 	}
 }
 

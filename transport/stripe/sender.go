@@ -44,6 +44,7 @@ type Sender struct {
 	heard  time.Time     // the target's last word
 	newest time.Time     // when the newest acknowledged chunk was taken
 	again  int64         // bytes that went to a second lane
+	spare  int64         // bytes that still may
 }
 
 // chunk is a frame on its way. Its buffer goes back when it is acknowledged and
@@ -68,7 +69,7 @@ type Frame struct {
 // NewSender makes a sender that may send what progress allows: the target's
 // answer to the opening.
 func NewSender(o SenderOptions) *Sender {
-	return &Sender{opts: o, chunks: map[uint64]*chunk{}, room: newRoom(o.ChunkBytes)}
+	return &Sender{opts: o, chunks: map[uint64]*chunk{}, room: newRoom(o.ChunkBytes), spare: spareBytes}
 }
 
 // Run cuts src until its io.EOF, its error or the end of ctx, and returns when
@@ -211,6 +212,7 @@ func (s *Sender) Acknowledge(p wire.Progress) error {
 func (s *Sender) acknowledge(c *chunk) {
 	delete(s.chunks, c.header.Number)
 	s.acked += int64(len(c.payload))
+	s.spare = earn(s.spare, len(c.payload))
 	c.acked = true
 	switch {
 	case c.lane == nil:
@@ -261,6 +263,14 @@ func (s *Sender) Acked() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.acked
+}
+
+// Again is how many bytes a second lane was given, because they were overdue on the
+// first.
+func (s *Sender) Again() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.again
 }
 
 // Held is how many buffers are in use.
