@@ -25,12 +25,14 @@ const (
 	// farChunk is for a few lanes that are quick, lossyChunk for many of which some
 	// are always slow: a chunk of theirs holds back all that was sent behind it.
 	farChunk, lossyChunk = 256 << 10, wire.MinChunk
-	// leastLanes: when one lane stalls another goes on. On a long path there are more
-	// from the beginning, and they go if they bring nothing, but not with BBR: every 10 s
-	// it leaves the path all but empty for a round trip, to measure it. What two
-	// lanes leave nobody fills, which is 2 % with no loss and 5 % at 0.1 %; of more the
-	// others do.
-	leastLanes, farLanes = 2, 4
+	// leastLanes: when one lane stalls another goes on. Where each loss slows a lane
+	// down more are there from the beginning, and go if they bring nothing.
+	leastLanes, startLossBased = 2, 4
+	// leastBBR are kept on a long path: every 10 s BBR leaves the path all but empty for
+	// a round trip, to measure it, and what two lanes leave nobody fills. With each more
+	// there is more on the way, which is lost with the link: of four it is more than twice
+	// what the path holds.
+	leastBBR = 3
 	// chunksPerLane is how many chunks of the window each lane needs: one that it
 	// writes and one whose acknowledgement is on its way.
 	chunksPerLane = 2
@@ -57,9 +59,9 @@ func lanesFor(p Path) (start, least int) {
 	case p.MinRTT < farRTT:
 		return leastLanes, leastLanes
 	case p.LossBased:
-		return farLanes, leastLanes
+		return startLossBased, leastLanes
 	}
-	return farLanes, farLanes
+	return leastBBR, leastBBR
 }
 
 // crew keeps as many lanes connected as the pilot wants. Its methods are called

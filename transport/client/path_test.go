@@ -18,7 +18,7 @@ func TestWhatAPathIsGiven(t *testing.T) {
 		{"nothing known", Path{}, 2, 2, wire.MaxChunk, wire.MaxChunk},
 		{"one machine", Path{MinRTT: time.Millisecond, LossBased: true}, 2, 2, wire.MaxChunk, wire.MaxChunk},
 		{"far, CUBIC", Path{MinRTT: far, LossBased: true}, 4, 2, 256 << 10, 64 << 10},
-		{"far, BBR", Path{MinRTT: far}, 4, 4, 256 << 10, 256 << 10},
+		{"far, BBR", Path{MinRTT: far}, 3, 3, 256 << 10, 256 << 10},
 	} {
 		start, least := lanesFor(tc.path)
 		if start != tc.start || least != tc.least {
