@@ -55,7 +55,9 @@ func (z *zfs) raise(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	// Where it is there, the driver leaves it its mount point, which is in our directory.
+	_, err = stage.Tool(ctx, "zfs", "create", "-o", "canmount=off", z.live())
+	return err
 }
 
 // poolName is that of a machine's pool, which no other demo has.
