@@ -23,9 +23,12 @@ func TestContractOnEncryptedFilesystems(t *testing.T) {
 	contract(t, 2, &lab{t: t, name: "enc", files: encrypted(t)})
 }
 
+// places are three kinds on two versions, and three times as many that do not exist:
+// of four cases three rest in a turn.
+const places = 24
+
 // contract runs all of the suite, or where ANTIPODE_TURN is a number one case in
-// six: with three kinds on two versions each case is then run once, and with the
-// next number in another place.
+// that many: in as many turns each case is then run once on each kind and version.
 func contract(t *testing.T, kind uint32, l *lab, lacks ...drivertest.Ability) {
 	turn, err := strconv.ParseUint(os.Getenv("ANTIPODE_TURN"), 10, 32)
 	place := kind * 2
@@ -35,7 +38,7 @@ func contract(t *testing.T, kind uint32, l *lab, lacks ...drivertest.Ability) {
 	pick := func(name string) bool {
 		h := fnv.New32a()
 		h.Write([]byte(name)) // never fails
-		return err != nil || (h.Sum32()+uint32(turn))%6 == place
+		return err != nil || (h.Sum32()+uint32(turn))%places == place
 	}
 	drivertest.RunSome(t, pick, func(t *testing.T) drivertest.Harness { return newHarness(t, l) },
 		lacks...)
