@@ -165,7 +165,7 @@ func (t *Target) rest(ctx context.Context, l *lineage, last entry) error {
 }
 
 // writesWhenMounted reports whether ZFS itself writes when the lineage is mounted: it
-// does where it was received raw, as it counts only then what each user has.
+// does where it was received raw; presumably it counts only then what each user has.
 func (l *lineage) writesWhenMounted() bool {
 	return l.kind() == stream.Filesystem && l.prop(prop.Key) != ""
 }
