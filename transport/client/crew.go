@@ -30,8 +30,7 @@ const (
 	leastLanes, startLossBased = 2, 4
 	// leastBBR are kept on a long path: every 10 s BBR leaves the path all but empty for
 	// a round trip, to measure it, and what two lanes leave nobody fills. With each more
-	// there is more on the way, which is lost with the link: of four it is more than twice
-	// what the path holds.
+	// there is more on the way, which is lost with the link; more than three bring nothing.
 	leastBBR = 3
 	// chunksPerLane is how many chunks of the window each lane needs: one that it
 	// writes and one whose acknowledgement is on its way.
