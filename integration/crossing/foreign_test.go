@@ -145,7 +145,7 @@ func TestSourceWithoutAnyCommonSnapshotIsToldAsConflict(t *testing.T) {
 	for _, name := range p.snapshots(db) {
 		tool(t, "btrfs", "subvolume", "delete", p.snapshot(db, name))
 	}
-	says(t, p.fra.triggerFails("db"), "no common base", "rename the replica's directory")
+	says(t, p.fra.triggerFails("db"), "no common base", "--with set-aside")
 	p.keeps(db, before)
 	if got := len(p.points(db)); got != len(before) {
 		t.Errorf("%d points, want the %d from before", got, len(before))
@@ -153,11 +153,16 @@ func TestSourceWithoutAnyCommonSnapshotIsToldAsConflict(t *testing.T) {
 	p.tidy(db)
 
 	// The way out that the text names.
-	must(t, os.Rename(p.replica(db), p.replica(db)+".old"))
+	p.sin.Ask(nil, "resolve", db, "--with", "set-aside", "--yes")
 	p.fra.trigger("db")
 	p.same(db)
+	aside, err := filepath.Glob(p.replica(db) + ".was-*")
+	must(t, err)
+	if len(aside) != 1 {
+		t.Fatalf("%d replicas were set aside, want 1", len(aside))
+	}
 	for _, name := range before {
-		if !exists(filepath.Join(p.replica(db)+".old", name)) {
+		if !exists(filepath.Join(aside[0], name)) {
 			t.Errorf("point %s was not kept", name)
 		}
 	}
