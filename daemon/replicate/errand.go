@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"antipode/daemon/board"
@@ -224,6 +225,9 @@ func Problem(err error, now time.Time) *status.Problem {
 		p.Next = knows.Next()
 	case errors.As(err, &answer):
 		p.Next = answer.Next
+	}
+	if p.Next != "" { // once is enough
+		p.Text = strings.TrimSuffix(strings.TrimSuffix(p.Text, "; next: "+p.Next), " ("+p.Next+")")
 	}
 	return p
 }
