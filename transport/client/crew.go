@@ -13,6 +13,11 @@ import (
 const (
 	// steerEvery is how often stalls and the number of lanes are looked at.
 	steerEvery = 200 * time.Millisecond
+	// glanceEvery is how often it is asked whether the link still answers, and darkRTTs,
+	// darkLeast how long it may say nothing: what is given to the kernel from then on
+	// would be lost with the link.
+	glanceEvery         = steerEvery / 5
+	darkRTTs, darkLeast = 0.25, 50 * time.Millisecond
 	// A connection that moves nothing for so long, while the link is there, is
 	// stuck: a retransmission or two may have been lost in that time.
 	stuckRTTs, stuckLeast = 10, 2 * time.Second
@@ -91,14 +96,47 @@ func (c *crew) steer(ctx context.Context) {
 			h.endStalled(now, heard)
 		}
 		c.t.tx.Hurry()
-		every := steerEvery
 		if c.t.lanes.Load() == 0 && now.Sub(heard) > silence {
-			every = watchEvery // the link is lost, maybe for a day
+			if !sleep(ctx, watchEvery) { // the link is lost, maybe for a day
+				return
+			}
+			continue
 		}
-		if !sleep(ctx, every) {
-			return
+		for range steerEvery / glanceEvery {
+			c.t.tx.Hold(c.isDark())
+			if !sleep(ctx, glanceEvery) {
+				return
+			}
 		}
 	}
+}
+
+// isDark asks every lane whether the link still answers.
+func (c *crew) isDark() bool {
+	var lanes []Path
+	for _, h := range c.list() {
+		if p, known := h.glance(); known {
+			lanes = append(lanes, p)
+		}
+	}
+	return isDark(lanes, c.t.c.opts.Now().Sub(c.t.lastHeard()))
+}
+
+// isDark reports whether a link has stopped answering: no lane gets anything
+// acknowledged of what it has on its way, and the target has been silent too. One lane
+// that goes on is proof of the link; lanes without anything on their way are of nothing.
+func isDark(lanes []Path, silent time.Duration) bool {
+	dark := false
+	for _, p := range lanes {
+		if p.Quiet == 0 {
+			continue
+		}
+		if min(p.Quiet, silent) < max(darkLeast, time.Duration(darkRTTs*float64(p.RTT))) {
+			return false
+		}
+		dark = true
+	}
+	return dark
 }
 
 // sample gathers what the pilot wants to know.

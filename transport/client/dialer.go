@@ -25,6 +25,9 @@ type Path struct {
 	// Acked counts the bytes that the other side's kernel has acknowledged: while
 	// it rises the connection is not stuck, however slow it is.
 	Acked uint64
+	// Quiet is how long nothing has been acknowledged of what is on its way; 0 where
+	// nothing is.
+	Quiet time.Duration
 	// Ramping is before the first sign of how much the path holds (slow start).
 	Ramping bool
 	// LossBased is: the congestion control slows down for each loss.

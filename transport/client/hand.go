@@ -91,6 +91,16 @@ func (h *hand) look() (p Path, lost uint64, ok bool) {
 	return p, lost, true
 }
 
+// glance is look without consequences.
+func (h *hand) glance() (Path, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.conn == nil {
+		return Path{}, false
+	}
+	return h.t.c.opts.Look(h.conn)
+}
+
 // endStalled ends a connection on which nothing moves.
 func (h *hand) endStalled(now, heard time.Time) {
 	h.mu.Lock()

@@ -30,3 +30,26 @@ func TestWhatAPathIsGiven(t *testing.T) {
 		}
 	}
 }
+
+func TestALinkIsDarkWhereNothingAnswers(t *testing.T) {
+	const rtt, late = 400 * time.Millisecond, 150 * time.Millisecond
+	quiet, lively, idle := Path{RTT: rtt, Quiet: late}, Path{RTT: rtt, Quiet: 20 * time.Millisecond}, Path{RTT: rtt}
+	for _, tc := range []struct {
+		name   string
+		lanes  []Path
+		silent time.Duration
+		want   bool
+	}{
+		{"no lanes", nil, time.Hour, false},
+		{"nothing on its way", []Path{idle, idle}, time.Hour, false},
+		{"all lanes quiet", []Path{quiet, idle, quiet}, late, true},
+		{"one lane goes on", []Path{quiet, lively}, late, false},
+		{"the target has spoken", []Path{quiet, quiet}, 20 * time.Millisecond, false},
+		{"not for long on so long a path", []Path{{RTT: rtt, Quiet: 90 * time.Millisecond}}, time.Hour, false},
+		{"not for long on a short one", []Path{{RTT: time.Millisecond, Quiet: 40 * time.Millisecond}}, time.Hour, false},
+	} {
+		if got := isDark(tc.lanes, tc.silent); got != tc.want {
+			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
+		}
+	}
+}

@@ -81,7 +81,12 @@ func Look(c net.Conn) (p Path, ok bool) {
 const infinite = 0x7fffffff
 
 func pathOf(info *unix.TCPInfo, congestion string) Path {
+	var quiet time.Duration
+	if info.Unacked > 0 {
+		quiet = time.Duration(info.Last_ack_recv) * time.Millisecond
+	}
 	return Path{
+		Quiet: quiet,
 		RTT: time.Duration(info.Rtt) * time.Microsecond, MinRTT: time.Duration(info.Min_rtt) * time.Microsecond,
 		Acked: info.Bytes_acked, Ramping: info.Snd_ssthresh >= infinite, Congestion: congestion,
 		LossBased: congestion != "bbr", Lost: uint64(info.Total_retrans),

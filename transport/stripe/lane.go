@@ -49,10 +49,10 @@ func (l *Lane) Next(ctx context.Context) (Frame, error) {
 		case s.isDone():
 			return Frame{}, io.EOF
 		}
-		if c := l.rescue(); c != nil {
+		if c := l.rescue(); c != nil && !s.dark {
 			return l.takeAgain(c), nil
 		}
-		if len(s.queue) > 0 && s.queue[0].header.Number < s.credit {
+		if len(s.queue) > 0 && s.queue[0].header.Number < s.credit && !s.dark {
 			return l.take(), nil
 		}
 		if s.isFull && s.cut < s.credit && s.room.grow(s.opts.Window()) {

@@ -230,3 +230,36 @@ func TestSenderTakesMoreRoomOnlyForLanesThatWait(t *testing.T) {
 		})
 	}
 }
+
+// While the link is dark no lane takes anything more, be it new or overdue; the
+// target's next word is the light.
+func TestNothingIsTakenInTheDark(t *testing.T) {
+	_, _, quick, _ := slowAndQuick(t, 6, 6)
+	quick.s.Hold(true)
+	if f, ok := poll(quick); ok {
+		t.Errorf("in the dark it got chunk %d, which is overdue", f.Header.Number)
+	}
+	quick.s.Hold(false)
+	if f, ok := poll(quick); !ok || f.Header.Number != 1 {
+		t.Errorf("in the light it got %+v, %v; want chunk 1", f.Header, ok)
+	}
+	s, _, quick, _ := slowAndQuick(t, 9, 6)
+	s.Hold(true)
+	if err := s.Acknowledge(wire.Progress{Next: 6, Credit: 9}); err != nil {
+		t.Fatal(err)
+	}
+	if f, ok := poll(quick); !ok || f.Header.Number != 6 {
+		t.Errorf("after the target's word it got %+v, %v; want chunk 6", f.Header, ok)
+	}
+}
+
+func TestNothingNewIsTakenInTheDark(t *testing.T) {
+	s, _, quick, _ := slowAndQuick(t, 9, 6)
+	if err := s.Acknowledge(wire.Progress{Next: 6, Credit: 9}); err != nil {
+		t.Fatal(err)
+	}
+	s.Hold(true)
+	if f, ok := poll(quick); ok {
+		t.Errorf("it got chunk %d", f.Header.Number)
+	}
+}

@@ -37,6 +37,7 @@ type Sender struct {
 	next   uint64            // the target's watermark
 	credit uint64
 	ended  bool // the end was cut
+	dark   bool // nothing is given to a lane now
 	err    error
 
 	// For rescue.
@@ -197,7 +198,7 @@ func (s *Sender) Acknowledge(p wire.Progress) error {
 	if n := len(p.Have); p.Next > sent || n > 0 && p.Have[n-1][1] > sent {
 		return fmt.Errorf("%w: the target acknowledges chunk %d, and %d were cut", wire.ErrMalformed, p.Next, sent)
 	}
-	s.heard = s.opts.Now()
+	s.heard, s.dark = s.opts.Now(), false
 	s.next = max(s.next, p.Next)
 	s.credit = max(s.credit, p.Credit)
 	for number, c := range s.chunks {
@@ -278,6 +279,18 @@ func (s *Sender) Held() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.held
+}
+
+// Hold has the lanes wait with what they have not taken yet, or go on, which the
+// target's next word does too. A link that has just gone dark would take it into the
+// kernel's buffers, and lose it with the connections.
+func (s *Sender) Hold(dark bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dark != dark {
+		s.dark = dark
+		s.signal.fire()
+	}
 }
 
 // IsHungry reports whether chunks wait that one more lane could take at once. It
