@@ -5,6 +5,7 @@ package crossing
 import (
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -99,14 +100,17 @@ func (p *pair) atomic(all []string) {
 	}
 }
 
-// retention waits until the target keeps the newest point alone, and the source,
-// which prunes before it sends, that and its base.
+// retention waits until both sides keep the newest point alone. The source prunes
+// before it sends: what is the base then lives on as a bookmark.
 func (p *pair) retention(all []string) {
 	p.t.Helper()
 	for _, ds := range all {
 		p.fra.Eventually(ds+" is pruned", func() bool {
-			return len(p.snapshots(ds)) == 2 && len(p.snapshots(p.replica(ds))) == 1
+			return len(p.snapshots(ds)) == 1 && len(p.snapshots(p.replica(ds))) == 1
 		})
+		if marks := p.zfs("list", "-H", "-d", "1", "-t", "bookmark", "-o", "name", ds); !strings.Contains(marks, ds+"#") {
+			p.t.Errorf("the base of %s left no bookmark: %q", ds, marks)
+		}
 		if !p.isUpToDate(ds) {
 			p.t.Errorf("%s keeps %v, its replica %v", ds, p.snapshots(ds), p.snapshots(p.replica(ds)))
 		}
