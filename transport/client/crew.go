@@ -71,11 +71,12 @@ func lanesFor(p Path) (start, least int) {
 // crew keeps as many lanes connected as the pilot wants. Its methods are called
 // by one goroutine, steer's.
 type crew struct {
-	t     *transfer
-	parts *sync.WaitGroup
-	fail  func(error)
-	pilot *fleet.Pilot
-	lost  time.Time // when a packet was last seen to be sent again
+	t       *transfer
+	parts   *sync.WaitGroup
+	fail    func(error)
+	pilot   *fleet.Pilot
+	ceiling fleet.Ceiling
+	lost    time.Time // when a packet was last seen to be sent again
 
 	mu    sync.Mutex // guards hands: they leave by themselves
 	hands map[int]*hand
@@ -90,7 +91,9 @@ func (c *crew) steer(ctx context.Context) {
 	defer c.t.c.join()()
 	for {
 		now := c.t.c.opts.Now()
-		c.man(ctx, c.pilot.Decide(c.sample(now)))
+		sample := c.sample(now)
+		c.man(ctx, c.pilot.Decide(sample))
+		c.t.tx.Limit(c.ceiling.Decide(sample, !c.lost.IsZero() && now.Sub(c.lost) <= lossMemory))
 		heard := c.t.lastHeard()
 		for _, h := range c.list() {
 			h.endStalled(now, heard)

@@ -87,7 +87,7 @@ func pathOf(info *unix.TCPInfo, congestion string) Path {
 	}
 	return Path{
 		Quiet: quiet,
-		RTT: time.Duration(info.Rtt) * time.Microsecond, MinRTT: time.Duration(info.Min_rtt) * time.Microsecond,
+		RTT:   time.Duration(info.Rtt) * time.Microsecond, MinRTT: time.Duration(info.Min_rtt) * time.Microsecond,
 		Acked: info.Bytes_acked, Ramping: info.Snd_ssthresh >= infinite, Congestion: congestion,
 		LossBased: congestion != "bbr", Lost: uint64(info.Total_retrans),
 	}

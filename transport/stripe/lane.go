@@ -52,7 +52,7 @@ func (l *Lane) Next(ctx context.Context) (Frame, error) {
 		if c := l.rescue(); c != nil && !s.dark {
 			return l.takeAgain(c), nil
 		}
-		if len(s.queue) > 0 && s.queue[0].header.Number < s.credit && !s.dark {
+		if s.isNextAllowed() {
 			return l.take(), nil
 		}
 		if s.isFull && s.cut < s.credit && s.room.grow(s.opts.Window()) {
@@ -67,6 +67,7 @@ func (l *Lane) Next(ctx context.Context) (Frame, error) {
 func (l *Lane) take() Frame {
 	c := l.s.queue[0]
 	l.s.queue = l.s.queue[1:]
+	l.s.out += int64(len(c.payload))
 	c.lane, c.taken = l, l.s.opts.Now()
 	return l.write(c)
 }
@@ -114,6 +115,7 @@ func (l *Lane) Close() {
 		case c.lane == l && c.second != nil:
 			c.lane, c.second = c.second, nil
 		case c.lane == l:
+			s.out -= int64(len(c.payload))
 			s.insert(c)
 		}
 	}

@@ -263,3 +263,45 @@ func TestNothingNewIsTakenInTheDark(t *testing.T) {
 		t.Errorf("it got chunk %d", f.Header.Number)
 	}
 }
+
+// What lanes have on their way is bounded, down to one chunk, and what a lane that
+// ends leaves behind counts no more.
+func TestWhatIsOnItsWayIsBounded(t *testing.T) {
+	s := NewSender(SenderOptions{Pool: NewPool(wire.MaxChunk), ChunkBytes: wire.MinChunk, Window: window(10), Now: time.Now})
+	if err := s.Run(t.Context(), io.LimitReader(zeros{}, 9*wire.MinChunk)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Acknowledge(wire.Progress{Credit: 9}); err != nil {
+		t.Fatal(err)
+	}
+	takes := func(l *Lane, want int) {
+		t.Helper()
+		for n := range want {
+			if _, ok := poll(l); !ok {
+				t.Fatalf("%d chunks were taken, want %d", n, want)
+			}
+		}
+		if f, ok := poll(l); ok {
+			t.Fatalf("chunk %d was taken too", f.Header.Number)
+		}
+	}
+	s.Limit(3 * wire.MinChunk)
+	first, second := s.Lane(), s.Lane()
+	takes(first, 3)
+	if s.IsHungry() {
+		t.Error("another lane is wanted, which could take nothing")
+	}
+	if err := s.Acknowledge(wire.Progress{Next: 2, Credit: 9}); err != nil {
+		t.Fatal(err)
+	}
+	takes(second, 2)
+	first.Close()
+	takes(second, 1)
+	s.Limit(1)
+	if err := s.Acknowledge(wire.Progress{Next: 5, Credit: 9}); err != nil {
+		t.Fatal(err)
+	}
+	takes(second, 1)
+	s.Limit(0)
+	takes(second, 3)
+}

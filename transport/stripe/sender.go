@@ -36,8 +36,10 @@ type Sender struct {
 	acked  int64             // bytes acknowledged
 	next   uint64            // the target's watermark
 	credit uint64
-	ended  bool // the end was cut
-	dark   bool // nothing is given to a lane now
+	ended  bool  // the end was cut
+	dark   bool  // nothing is given to a lane now
+	out    int64 // bytes that lanes have and that are not acknowledged
+	most   int64 // how many may be; 0: as many as the window allows
 	err    error
 
 	// For rescue.
@@ -212,6 +214,9 @@ func (s *Sender) Acknowledge(p wire.Progress) error {
 
 func (s *Sender) acknowledge(c *chunk) {
 	delete(s.chunks, c.header.Number)
+	if c.lane != nil {
+		s.out -= int64(len(c.payload))
+	}
 	s.acked += int64(len(c.payload))
 	s.spare = earn(s.spare, len(c.payload))
 	c.acked = true
@@ -293,13 +298,32 @@ func (s *Sender) Hold(dark bool) {
 	}
 }
 
+// Limit bounds the bytes that lanes may have without an acknowledgement, down to one
+// chunk; 0 is no bound but the window's.
+func (s *Sender) Limit(most int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if most == 0 || most > s.most {
+		s.signal.fire()
+	}
+	s.most = most
+}
+
+// isNextAllowed holds when the first chunk of the queue may go to a lane now.
+func (s *Sender) isNextAllowed() bool {
+	if len(s.queue) == 0 || s.queue[0].header.Number >= s.credit || s.dark {
+		return false
+	}
+	return s.most == 0 || s.out == 0 || s.out+int64(len(s.queue[0].payload)) <= s.most
+}
+
 // IsHungry reports whether chunks wait that one more lane could take at once. It
-// is not when the source, the target's credit or the window is what everybody
+// is not when the source, the target's credit, the window or a bound is what everybody
 // waits for.
 func (s *Sender) IsHungry() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.queue) > 0 && s.queue[0].header.Number < s.credit
+	return s.isNextAllowed()
 }
 
 // isDone: everything is acknowledged, the end too.
