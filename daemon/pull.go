@@ -144,19 +144,20 @@ func askers(accepts []policy.Accept) []policy.Job {
 	var all []policy.Job
 	for _, a := range accepts {
 		if !a.Pull.IsZero() {
-			all = append(all, policy.Job{ID: askerOf(a), Schedule: a.Pull, Location: a.Location})
+			all = append(all, policy.Job{ID: roomOf(a).asker(), Schedule: a.Pull, Location: a.Location})
 		}
 	}
 	return all
 }
 
-func askerOf(a policy.Accept) string { return a.From + "/" + string(a.Driver) }
+// asker is the name of a room in the schedule of pulls.
+func (k roomKey) asker() string { return k.from + "/" + k.driver }
 
 // puller finds the room that a name of askers is of, and its source; nil if there is
 // none.
 func (s *site) puller(id string) (roomKey, policy.Accept, *client.Client) {
 	for key, r := range s.rooms {
-		if a := r.Accept(); askerOf(a) == id && !a.Pull.IsZero() {
+		if a := r.Accept(); key.asker() == id && !a.Pull.IsZero() {
 			return key, a, s.calls[a.From]
 		}
 	}
@@ -170,7 +171,7 @@ func (d *Daemon) lastAsked() map[string]time.Time {
 	defer d.mu.Unlock()
 	last := map[string]time.Time{}
 	for key, note := range d.asked {
-		last[key.from+"/"+key.driver] = note.last
+		last[key.asker()] = note.last
 	}
 	return last
 }
@@ -194,9 +195,10 @@ func (d *Daemon) showPulls(s *status.Status) {
 		if a.Pull.IsZero() {
 			continue
 		}
-		note := d.asked[roomKey{a.From, string(a.Driver)}]
+		key := roomOf(a)
+		note := d.asked[key]
 		s.Pulls = append(s.Pulls, status.Pull{
-			Peer: a.From, Driver: string(a.Driver), When: a.Pull.String(), Last: note.last, Next: d.asking.Next(askerOf(a)), Problem: note.problem,
+			Peer: a.From, Driver: string(a.Driver), When: a.Pull.String(), Last: note.last, Next: d.asking.Next(key.asker()), Problem: note.problem,
 		})
 	}
 }

@@ -94,7 +94,7 @@ func (d *Daemon) install(cfg *config.Config) error {
 	}
 	var changed []*room
 	for _, a := range cfg.Accepts {
-		key := roomKey{a.From, string(a.Driver)}
+		key := roomOf(a)
 		r := next.rooms[key]
 		if was := r.policy.Swap(&a); old.rooms[key] == r && !reflect.DeepEqual(*was, a) {
 			changed = append(changed, r)
@@ -188,7 +188,7 @@ func (d *Daemon) build(cfg *config.Config, old *site) (*site, error) {
 }
 
 func (d *Daemon) buildRoom(next, old *site, a policy.Accept) error {
-	key := roomKey{from: a.From, driver: string(a.Driver)}
+	key := roomOf(a)
 	if was, ok := old.rooms[key]; ok && was.Accept().Into == a.Into && was.Accept().Live == a.Live && was.Accept().Strip == a.Strip {
 		next.rooms[key] = was
 		return nil

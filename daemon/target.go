@@ -30,6 +30,8 @@ type roomKey struct {
 	driver string
 }
 
+func roomOf(a policy.Accept) roomKey { return roomKey{a.From, string(a.Driver)} }
+
 // room is one [[accept]] with the driver below it. It lives as long as the
 // [[accept]] keeps its places; a reload changes its policy, for what runs too.
 type room struct {
