@@ -132,7 +132,6 @@ func (r Run) unchanged(ctx context.Context, all []Taken) ([]finding, error) {
 		switch {
 		case errs[n] != nil:
 			found[i] = isUnknown
-			errs[n] = fmt.Errorf("look whether %s was written to: %w", all[i].Dataset, errs[n])
 		case same[n]:
 			found[i] = isSame
 		}
@@ -148,14 +147,24 @@ func (r Run) compare(ctx context.Context, all []Taken, at []int) (same []bool, e
 		for n, i := range at {
 			ds[n], snaps[n] = all[i].Dataset, all[i].Snapshot
 		}
-		return many.AreUnchanged(ctx, ds, snaps)
-	}
-	if one, can := r.Driver.(fsdrivers.Comparer); can {
-		for n, i := range at {
-			same[n], errs[n] = one.IsUnchanged(ctx, all[i].Dataset, all[i].Snapshot)
+		same, errs = many.AreUnchanged(ctx, ds, snaps)
+		for n, d := range ds {
+			errs[n] = looked(d, errs[n])
 		}
+		return same, errs
+	}
+	for n, i := range at {
+		same[n], errs[n] = IsUnchanged(ctx, r.Driver, all[i].Dataset, all[i].Snapshot, false)
 	}
 	return same, errs
+}
+
+// looked names the dataset that could not be looked at.
+func looked(d dataset.Path, err error) error {
+	if err != nil {
+		return fmt.Errorf("look whether %s was written to: %w", d, err)
+	}
+	return nil
 }
 
 // IsUnchanged asks the driver, if it can tell, whether a dataset holds what its
@@ -166,10 +175,7 @@ func IsUnchanged(ctx context.Context, d Driver, path dataset.Path, last dataset.
 		return false, nil
 	}
 	same, err := c.IsUnchanged(ctx, path, last)
-	if err != nil {
-		return false, fmt.Errorf("look whether %s was written to: %w", path, err)
-	}
-	return same, nil
+	return same && err == nil, looked(path, err)
 }
 
 // quietly takes the snapshots between the two calls of r.Quiet.
