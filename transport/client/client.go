@@ -200,7 +200,7 @@ func (c *Client) takeShort(ctx context.Context, network, address string) (net.Co
 	if err != nil {
 		return nil, err
 	}
-	keepShort(conn, int(c.open.Load())+1)
+	c.oneOfLanes(conn)
 	return conn, nil
 }
 

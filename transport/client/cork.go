@@ -14,9 +14,14 @@ func (c *Client) dialCorked(ctx context.Context, network, address string) (net.C
 	if err != nil {
 		return nil, err
 	}
-	start, _ := lanesFor(c.newest()) // the first ones are dialled together
-	keepShort(conn, max(start, int(c.open.Load())+1))
+	c.oneOfLanes(conn)
 	return &cork.Conn{Conn: conn}, nil
+}
+
+// oneOfLanes has a connection keep no more unsent than its part of what all lanes may.
+func (c *Client) oneOfLanes(conn net.Conn) {
+	start, _ := lanesFor(c.newest()) // the first ones are made together
+	keepShort(conn, max(start, int(c.open.Load())+1))
 }
 
 // below is a connection with another one below it, as a *tls.Conn.

@@ -93,7 +93,7 @@ func (c *crew) steer(ctx context.Context) {
 		now := c.t.c.opts.Now()
 		sample := c.sample(now)
 		c.man(ctx, c.pilot.Decide(sample))
-		c.t.tx.Limit(c.ceiling.Decide(sample, !c.lost.IsZero() && now.Sub(c.lost) <= lossMemory))
+		c.t.tx.Limit(c.ceiling.Decide(sample, c.lostWithin(now, lossMemory)))
 		heard := c.t.lastHeard()
 		for _, h := range c.list() {
 			h.endStalled(now, heard)
@@ -167,8 +167,13 @@ func (c *crew) sample(now time.Time) fleet.Sample {
 	if known > 0 {
 		s.RTT /= known
 	}
-	s.LossBound = lossBased && !c.lost.IsZero() && now.Sub(c.lost) <= max(lossMemory, stuckRTTs*s.RTT)
+	s.LossBound = lossBased && c.lostWithin(now, max(lossMemory, stuckRTTs*s.RTT))
 	return s
+}
+
+// lostWithin reports whether a packet was seen to be sent again so lately.
+func (c *crew) lostWithin(now time.Time, d time.Duration) bool {
+	return !c.lost.IsZero() && now.Sub(c.lost) <= d
 }
 
 // bound is this transfer's part of the lanes: even among the client's transfers,
