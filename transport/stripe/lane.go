@@ -30,9 +30,9 @@ var ErrRetired = errors.New("lane was retired")
 func (s *Sender) Lane() *Lane { return &Lane{s: s, active: s.opts.Now()} }
 
 // Next waits for the next frame: one that is overdue on another lane, or the lowest
-// number inside the credit that no lane has. io.EOF: everything is acknowledged. io.ErrClosedPipe: the lane was
-// closed. ErrRetired: there will be nothing more for it. Else the error of Fail
-// or ctx.
+// number inside the credit that no lane has. io.EOF: everything is acknowledged.
+// io.ErrClosedPipe: the lane was closed. ErrRetired: there will be nothing more for
+// it. Else the error of Fail or ctx.
 func (l *Lane) Next(ctx context.Context) (Frame, error) {
 	s := l.s
 	s.mu.Lock()
@@ -49,7 +49,7 @@ func (l *Lane) Next(ctx context.Context) (Frame, error) {
 		case s.isDone():
 			return Frame{}, io.EOF
 		}
-		if c := l.rescue(); c != nil && !s.dark {
+		if c := l.rescue(); c != nil {
 			return l.takeAgain(c), nil
 		}
 		if s.isNextAllowed() {

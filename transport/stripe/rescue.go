@@ -54,7 +54,7 @@ func smooth(mean, one time.Duration, shift int) time.Duration {
 // caller holds s.mu.
 func (l *Lane) rescue() *chunk {
 	s := l.s
-	if l.pace == 0 || l.pace > s.pace || !s.isPressed() {
+	if s.dark || l.pace == 0 || l.pace > s.pace || !s.isPressed() {
 		return nil
 	}
 	for n := s.next; n <= min(s.cut, s.next+reach); n++ { // the end's number is that of the cut
@@ -79,8 +79,9 @@ func (l *Lane) rescue() *chunk {
 }
 
 // isPressed holds when what lies behind the chunk that is needed next fills three
-// quarters of what the target takes, which would have taken more by then if it could, or nothing else is left to send: then it is time, and before
-// it is not worth a repetition.
+// quarters of what the target takes, which would have taken more by then if it could,
+// or nothing else is left to send: then it is time, and before it is not worth a
+// repetition.
 func (s *Sender) isPressed() bool {
 	top := s.cut
 	if len(s.queue) > 0 {
