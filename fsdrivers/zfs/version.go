@@ -18,7 +18,7 @@ var (
 	_ fsdrivers.Versioner = (*Target)(nil)
 )
 
-// A version is a prop.Digest of the answers themselves. What they are made of is read with
+// A version is a digest of the answers themselves. What they are made of is read with
 // one process for each root of many datasets; of a dataset in which nothing happened
 // the list is known, and costs none. Holds that somebody else sets under our names are
 // seen only when something else changed too: snapshots_changed does not tell of them.

@@ -19,6 +19,7 @@ import (
 
 	"antipode/integration/loopfs"
 	"antipode/integration/node"
+	procs "antipode/integration/stage" // stage is a source of data here
 	"antipode/integration/wan"
 	"antipode/transport/peer"
 )
@@ -141,14 +142,9 @@ func cpu(b *testing.B, p *pair) time.Duration {
 	b.Helper()
 	var total time.Duration
 	for _, n := range []*node.Node{p.near, p.far} {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", n.Pid()))
+		own, children, err := procs.CPU(n.Pid())
 		node.Must(b, err)
-		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-		for _, f := range fields[11:15] { // utime to cstime, in ticks of 10 ms
-			ticks, err := strconv.ParseInt(f, 10, 64)
-			node.Must(b, err)
-			total += time.Duration(ticks) * 10 * time.Millisecond
-		}
+		total += own + children
 	}
 	return total
 }

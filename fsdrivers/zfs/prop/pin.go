@@ -9,7 +9,8 @@ import (
 )
 
 // PinPrefix begins the tag of a pin. That is a hold: it outlives this program, and
-// `zfs destroy` of anybody's respects it. Its tag holds all there is to know, so that it is set and taken off at once:
+// `zfs destroy` of anybody's respects it. Its tag holds all there is to know, so that
+// it is set and taken off at once:
 //
 //	org.antipode:pin:SET:UNTIL:WHY
 //
