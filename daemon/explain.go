@@ -126,6 +126,7 @@ func (d *Daemon) presences(ctx context.Context, f found) []control.Presence {
 	var all []control.Presence
 	for _, name := range slices.Sorted(slices.Values(f.job.job.ReplicateTo)) {
 		p := control.Presence{Peer: name, State: "not known"}
+		p.Pulls, p.When = d.pulledHow(f.job, name)
 		has, err := d.ask(ctx, f, name)
 		switch {
 		case err != nil:

@@ -203,6 +203,13 @@ func (d *Daemon) showPulls(s *status.Status) {
 	}
 }
 
+// pulledHow tells whether a target pulls a job, and how often as it said last.
+func (d *Daemon) pulledHow(w *work, name string) (pulls bool, when string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return w.job.Pulled, d.pulls[pullKey{w.job.ID, name}].when
+}
+
 // pulledBy tells a peer which jobs it may ask for.
 func (s *site) pulledBy(from string) []wire.Pulled {
 	var all []wire.Pulled

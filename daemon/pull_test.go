@@ -68,6 +68,10 @@ func TestATargetThatPullsSaysWhen(t *testing.T) {
 		if pulls := p.sin1.daemon.Status().Pulls; len(pulls) != 1 || pulls[0].Peer != "fra1" || pulls[0].Last.IsZero() || pulls[0].Next.IsZero() || pulls[0].Problem != "" {
 			t.Errorf("sin1 shows %+v, want that it pulls from fra1", pulls)
 		}
+		x, err := p.fra1.daemon.Explain(p.t.Context(), control.ExplainRequest{Snapshot: p.own()[0].Name})
+		if err != nil || len(x.Snapshots) != 1 || !slices.Equal(x.Snapshots[0].Targets, []control.Presence{{Peer: "sin1", State: "has it", Pulls: true, When: "every 1h"}}) {
+			t.Errorf("explain: %+v, %v; want that sin1 has it and pulls", x, err)
+		}
 		p.wantFinding(p.fra1, "job db", control.Good, "is pulled by sin1, every 1h")
 		p.wantFinding(p.sin1, "accept from fra1", control.Good, "pulls db, every 1h")
 	})

@@ -60,9 +60,20 @@ func (p *printer) explained(r explainResponse) {
 			if t.Why != "" {
 				why = ": " + t.Why
 			}
-			p.line(2, "%s: %s%s", t.Peer, t.State, why)
+			p.line(2, "%s: %s%s%s", t.Peer, t.State, why, pulled(t))
 		}
 	}
+}
+
+// pulled says that the target is who says when the job sends.
+func pulled(t control.Presence) string {
+	switch {
+	case !t.Pulls:
+		return ""
+	case t.When == "":
+		return "; pulled by " + t.Peer + ", not yet"
+	}
+	return "; pulled by " + t.Peer + ", " + status.Printable(t.When)
 }
 
 func (a *app) holdsCommand() *cobra.Command {

@@ -153,6 +153,10 @@ type Presence struct {
 	Peer  string `json:"peer"`
 	State string `json:"state"` // "has it", "has it not", "not known"
 	Why   string `json:"why,omitempty"`
+	// Pulls is set where the target says when the job sends, and When is how often, as
+	// it said last; "" before it ever asked.
+	Pulls bool   `json:"pulls,omitempty"`
+	When  string `json:"when,omitempty"`
 }
 
 // AbandonRequest gives up the common base with a peer, so that what it pins can go.
