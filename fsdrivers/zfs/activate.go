@@ -143,7 +143,7 @@ func (p *place) write(ctx context.Context, on string, a activation) error {
 		return err
 	}
 	for _, l := range p.replica.lineages {
-		if l.name != on && l.prop(prop.Activation) != "" {
+		if l.name != prop.On && l.prop(prop.Activation) != "" {
 			if err := p.t.zfs.unset(ctx, l.name, prop.Activation); err != nil {
 				return err
 			}
@@ -212,12 +212,12 @@ func (t *Target) makeLive(ctx context.Context, live string) error {
 	_, err := t.zfs.get(ctx, "guid", []string{t.live})
 	if errors.Is(err, dataset.ErrNotFound) {
 		// Where Live is Into's own, nothing above it has a mount point to inherit.
-		err = t.zfs.create(ctx, t.live, "-p", "-o", "canmount=off", "-o", "readonly=off", "-o", "mountpoint=/"+t.live, "-o", prop.Placeholder+"="+on)
+		err = t.zfs.create(ctx, t.live, "-p", "-o", "canmount=off", "-o", "readonly=off", "-o", "mountpoint=/"+t.live, "-o", prop.Placeholder+"="+prop.On)
 	}
 	if err != nil {
 		return err
 	}
-	return t.zfs.makeParents(ctx, t.live, live, []string{"-o", "canmount=off", "-o", prop.Placeholder + "=" + on})
+	return t.zfs.makeParents(ctx, t.live, live, []string{"-o", "canmount=off", "-o", prop.Placeholder + "=" + prop.On})
 }
 
 // exchange sets aside what is live and gives the clone its name. Between the two
@@ -239,7 +239,7 @@ func (p *place) exchange(ctx context.Context, now map[string]dataset.ID) error {
 // loaded.
 func (p *place) mount(ctx context.Context) error {
 	if p.from.kind() == stream.Filesystem {
-		if err := p.t.zfs.set(ctx, p.live, "canmount", on); err != nil {
+		if err := p.t.zfs.set(ctx, p.live, "canmount", prop.On); err != nil {
 			return err
 		}
 	}

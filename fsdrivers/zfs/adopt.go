@@ -78,7 +78,7 @@ type adoption struct {
 // prepare brings about that fresh ends with the base, and is inert.
 func (a *adoption) prepare(ctx context.Context) error {
 	z := a.t.zfs
-	f, err := z.get(ctx, commaList("guid", "type", "encryption", "written", prop.Mark), []string{a.at, a.fresh, a.aside}, "-d", "1", "-t", "filesystem,volume")
+	f, err := z.get(ctx, prop.List("guid", "type", "encryption", "written", prop.Mark), []string{a.at, a.fresh, a.aside}, "-d", "1", "-t", "filesystem,volume")
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (a *adoption) begin(ctx context.Context, f facts) error {
 	if i < 0 {
 		return fmt.Errorf("%s has no snapshot %s (%s): %w", a.at, a.base.Name, a.base.ID, dataset.ErrBaseMissing)
 	}
-	if err := z.settleDown(ctx, l); err != nil {
+	if err := a.t.settleDown(ctx, l); err != nil {
 		return err
 	}
 	if l.mustEndAt(a.base.ID) == nil {
@@ -202,6 +202,6 @@ func (a *adoption) key(ctx context.Context, all []entry) (stream.Key, error) {
 	if err != nil {
 		return stream.Key{}, err
 	}
-	head, err := stream.Head(stream.NewReader(plain{c.Stdout()}))
+	head, err := stream.Head(stream.NewReader(c.output()))
 	return head.Key, errors.Join(err, a.t.zfs.end(c, a.fresh, nil))
 }

@@ -32,7 +32,7 @@ func former(t *testing.T, list, written string) (*scripted, *Target) {
 }
 
 func changes(s *scripted) (all []string) {
-	for _, call := range s.calls() {
+	for _, call := range s.Calls() {
 		if word, _, _ := strings.Cut(call, " "); !slices.Contains([]string{"get", "list", "set", "create", "version"}, word) {
 			all = append(all, call)
 		}
@@ -101,7 +101,7 @@ func TestOnlyWhatIsMeantIsAdopted(t *testing.T) {
 }
 
 func TestNothingIsReceivedIntoWhatIsLive(t *testing.T) {
-	_, tg := target(t, rule{Args: getLineages, Out: lineageOut("dst/into/src/db", prop.Live, on)},
+	_, tg := target(t, rule{Args: getLineages, Out: lineageOut("dst/into/src/db", prop.Live, prop.On)},
 		rule{Args: "list", Out: "dst/into/src/db@antipode_a\t10\t5\n"})
 	inc := fullStep()
 	inc.From = dataset.Snapshot{Name: "antipode_a", ID: idOf(10)}

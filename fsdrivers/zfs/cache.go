@@ -50,7 +50,7 @@ func newLists() *lists {
 
 // guardOf takes one from the facts of a dataset. It is zero, and vouches for
 // nothing, where they do not tell.
-func (f facts) guardOf(name string, seen time.Time) guard {
+func guardOf(f facts, name string, seen time.Time) guard {
 	changed, err := strconv.ParseUint(f[name]["snapshots_changed"], 10, 64)
 	if err != nil && f[name]["snapshots_changed"] != "" {
 		return guard{}

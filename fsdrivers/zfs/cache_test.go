@@ -37,7 +37,7 @@ func TestARoundLooksOnceAtAllDatasets(t *testing.T) {
 	}
 	round := func() int {
 		t.Helper()
-		before := len(s.calls())
+		before := len(s.Calls())
 		for _, d := range found {
 			if d.Path == "tank" {
 				continue
@@ -52,7 +52,7 @@ func TestARoundLooksOnceAtAllDatasets(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		return len(s.calls()) - before
+		return len(s.Calls()) - before
 	}
 	if n := round(); n > 3*20 {
 		t.Errorf("the first round took %d processes, want at most 3 a dataset", n)
@@ -64,7 +64,7 @@ func TestARoundLooksOnceAtAllDatasets(t *testing.T) {
 	if err := src.Fence(t.Context(), "tank/03"); err != nil {
 		t.Fatal(err)
 	}
-	s.rules(append([]rule{{
+	s.Answer(append([]rule{{
 		Args: "get -Hp -o name,property,source,value -t filesystem,volume -r",
 		Out:  props("tank/03", "guid", "103", "tank/03", "readonly", "on"),
 	}}, rules...)...)
@@ -92,7 +92,7 @@ func TestAnUnchangedReplicaCostsNothing(t *testing.T) {
 	clock := time.Unix(1767225600, 0).Add(time.Hour)
 	tg, err := NewTarget(TargetOptions{
 		Into: "dst/into", Locks: t.TempDir(), Now: theTime, Clock: func() time.Time { return clock }, Log: zerolog.Nop(),
-		Binary: s.binary(), GiveUp: 20 * time.Second,
+		Binary: s.Binary(), GiveUp: 20 * time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +100,7 @@ func TestAnUnchangedReplicaCostsNothing(t *testing.T) {
 	round := func() []string {
 		t.Helper()
 		clock = clock.Add(time.Minute)
-		before := len(s.calls())
+		before := len(s.Calls())
 		if found, err := tg.Find(t.Context(), "/", true); err != nil || len(found) != 1 {
 			t.Fatalf("got %v, %v", found, err)
 		}
@@ -114,7 +114,7 @@ func TestAnUnchangedReplicaCostsNothing(t *testing.T) {
 		if _, err := tg.Mark(t.Context(), "src/db"); err != nil {
 			t.Error(err)
 		}
-		return s.calls()[before:]
+		return s.Calls()[before:]
 	}
 	if cost := round(); len(cost) != 1+3 {
 		t.Errorf("the first round took %q, want 3 beside the look at all", cost)

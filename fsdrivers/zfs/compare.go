@@ -69,6 +69,7 @@ func (t *tool) sync(ctx context.Context, pool string) error {
 	if err != nil {
 		return explain(pool, err, "")
 	}
-	_, err = io.Copy(io.Discard, plain{c.Stdout()})
-	return t.end(&child{Child: c, self: identify(c.Pid())}, pool, err)
+	running := &child{Child: c, self: identify(c.Pid())}
+	_, err = io.Copy(io.Discard, running.output())
+	return t.end(running, pool, err)
 }

@@ -93,7 +93,7 @@ func (s *Source) isNewest(ctx context.Context, c comparing, f facts, seen time.T
 	if c.snap.Bookmark {
 		return false
 	}
-	g := f.guardOf(c.name, seen)
+	g := guardOf(f, c.name, seen)
 	if _, ok := s.lists.get(c.name, g); !ok {
 		if _, err := s.snapshotsBy(ctx, c.name, f, seen); err != nil {
 			return false

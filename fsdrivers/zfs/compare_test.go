@@ -34,7 +34,7 @@ func TestWhatWasWrittenIsToldByOneProcess(t *testing.T) {
 				t.Errorf("got %t, %v, want %t, %v", got, err, c.want, c.err)
 			}
 			var verbs []string
-			for _, line := range s.calls() {
+			for _, line := range s.Calls() {
 				verb, _, _ := strings.Cut(line, " ")
 				verbs = append(verbs, verb)
 			}

@@ -15,9 +15,7 @@ import (
 
 var (
 	_ fsdrivers.ManyDestroyer = (*Source)(nil)
-	_ fsdrivers.ManyDestroyer = (*Target)(nil)
 	_ fsdrivers.Freer         = (*Source)(nil)
-	_ fsdrivers.Freer         = (*Target)(nil)
 )
 
 // Destroy implements fsdrivers.Destroyer.
@@ -39,7 +37,7 @@ func (s *Source) DestroyAll(ctx context.Context, d dataset.Path, list []dataset.
 	if err != nil {
 		return answerAll(list, unless(err, dataset.ErrNotFound))
 	}
-	return s.zfs.newRazing(name, all, list).do(ctx)
+	return s.zfs.raze(ctx, name, all, list)
 }
 
 // Frees implements fsdrivers.Freer.
@@ -65,8 +63,8 @@ type razing struct {
 	answers   []error
 }
 
-// newRazing begins to destroy what is in list; all is what is in ds.
-func (t *tool) newRazing(ds string, all []entry, list []dataset.Snapshot) *razing {
+// raze destroys what is in list and nobody holds, and answers for each; all is what is in ds.
+func (t *tool) raze(ctx context.Context, ds string, all []entry, list []dataset.Snapshot) []error {
 	z := &razing{
 		t: t, ds: ds, list: list, answers: make([]error, len(list)),
 		snapshots: make(map[string]entry), bookmarks: make(map[dataset.ID]entry),
@@ -79,7 +77,7 @@ func (t *tool) newRazing(ds string, all []entry, list []dataset.Snapshot) *razin
 			z.bookmarks[e.id()] = e
 		}
 	}
-	return z
+	return z.do(ctx)
 }
 
 // do answers for each of the list.

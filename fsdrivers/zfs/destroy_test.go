@@ -13,7 +13,7 @@ import (
 
 // destroys are the destroy commands so far.
 func (s *scripted) destroys() (all []string) {
-	for _, call := range s.calls() {
+	for _, call := range s.Calls() {
 		if strings.HasPrefix(call, "destroy") {
 			all = append(all, call)
 		}
@@ -79,12 +79,12 @@ func TestAThousandSnapshotsAreAFewCommands(t *testing.T) {
 			t.Fatalf("%s: %v", list[i].Name, err)
 		}
 	}
-	if n := len(s.calls()); n > 4 {
+	if n := len(s.Calls()); n > 4 {
 		t.Errorf("it took %d processes, want at most 4", n)
 	}
 	var named []string
 	for _, call := range s.destroys() {
-		if len(call) > maxArgBytes+100 {
+		if len(call) > 64<<10+100 {
 			t.Errorf("a command line of %d bytes", len(call))
 		}
 		named = append(named, strings.Split(strings.TrimPrefix(call, "destroy tank/db@"), ",")...)
@@ -148,8 +148,8 @@ func TestAPinThatEndedGoesWithItsSnapshotAlone(t *testing.T) {
 	if answers[0] != nil || !errors.Is(answers[1], dataset.ErrHeld) {
 		t.Errorf("got %v, want the one gone whose pin was seen", answers)
 	}
-	if want := "release " + prop.PinTag(pin) + " tank/db@antipode_a"; !slices.Contains(s.calls(), want) || len(s.destroys()) != 1 {
-		t.Errorf("got %q, want %q and one destroyed", s.calls(), want)
+	if want := "release " + prop.PinTag(pin) + " tank/db@antipode_a"; !slices.Contains(s.Calls(), want) || len(s.destroys()) != 1 {
+		t.Errorf("got %q, want %q and one destroyed", s.Calls(), want)
 	}
 }
 
@@ -177,7 +177,7 @@ func TestTheHeadGoesBackToWhatIsLeft(t *testing.T) {
 	if answers[0] != nil || answers[1] != nil {
 		t.Fatal(answers)
 	}
-	calls := s.calls()
+	calls := s.Calls()
 	at := func(want string) int { return slices.Index(calls, want) }
 	older, note := at("destroy dst/into/src/db@antipode_b"), at("set "+prop.Rewind+"="+string(idOf(40))+" dst/into/src/db")
 	newest, back := at("destroy dst/into/src/db@antipode_c"), at("rollback dst/into/src/db@daily")
@@ -189,13 +189,13 @@ func TestTheHeadGoesBackToWhatIsLeft(t *testing.T) {
 func TestManyPointsOfAReplicaAreAFewCommands(t *testing.T) {
 	out, list := crowd()
 	s, tg := target(t, pointed(rule{Args: "list", Out: strings.ReplaceAll(out, "tank/db@", "dst/into/src/db@")})...)
-	before := len(s.calls())
+	before := len(s.Calls())
 	for i, err := range tg.DestroyAll(t.Context(), "src/db", list[:999]) {
 		if err != nil {
 			t.Fatalf("%s: %v", list[i].Name, err)
 		}
 	}
-	if n := len(s.calls()) - before; n > 6 {
+	if n := len(s.Calls()) - before; n > 6 {
 		t.Errorf("it took %d processes, want at most 6", n)
 	}
 	other := list[3]
@@ -228,7 +228,7 @@ func TestABookmarkIsMadeBeforeAnythingIsLetGo(t *testing.T) {
 		if !errors.Is(err, c.err) || c.err == nil && err != nil {
 			t.Errorf("%s: got %v, want %v", name, err, c.err)
 		}
-		if calls := s.calls(); c.last != "" && calls[len(calls)-1] != c.last || c.last == "" && strings.Contains(strings.Join(calls, "\n"), "release") {
+		if calls := s.Calls(); c.last != "" && calls[len(calls)-1] != c.last || c.last == "" && strings.Contains(strings.Join(calls, "\n"), "release") {
 			t.Errorf("%s: got %q, want %q last", name, calls, c.last)
 		}
 	}
@@ -246,7 +246,7 @@ func TestWhatGoesIsAskedOfZFS(t *testing.T) {
 	if n, err := src.Frees(t.Context(), "tank/db", []dataset.Snapshot{snap("gone", 1)}); n != 0 || err != nil {
 		t.Errorf("of what is gone: got %d, %v, want 0", n, err)
 	}
-	s.rules(rule{Args: "destroy -n", Out: "reclaim\tmuch\n"})
+	s.Answer(rule{Args: "destroy -n", Out: "reclaim\tmuch\n"})
 	if _, err := src.Frees(t.Context(), "tank/db", []dataset.Snapshot{snap("a", 1)}); err == nil {
 		t.Error("a size that is no number was read")
 	}

@@ -42,7 +42,7 @@ func (t *Target) disown(ctx context.Context, d dataset.Dataset) (dataset.ID, err
 	var mine []*lineage
 	for _, l := range there {
 		switch {
-		case l.prop(prop.Live) == on:
+		case l.prop(prop.Live) == prop.On:
 			return "", fmt.Errorf("%s was activated in place, and is live: %w", l.name, dataset.ErrRefused)
 		case l.prop(prop.Move) != "":
 			return "", fmt.Errorf("%s is on its way to another path: %w", l.name, dataset.ErrBusy)

@@ -41,7 +41,7 @@ func TestWhatCannotBeDisownedStays(t *testing.T) {
 		"of another identity": {dataset.Dataset{Path: "src/db", ID: idOf(7)}, nil, dataset.ErrNotFound},
 		"of another path":     {dataset.Dataset{Path: "src/x", ID: idOf(1000)}, nil, dataset.ErrNotFound},
 		"outside":             {dataset.Dataset{Path: "../up", ID: idOf(1000)}, nil, dataset.ErrNotFound},
-		"live in place":       {db, func(p *simPool, _ *Target) { p.Props["dst/into/src/db"][prop.Live] = on }, dataset.ErrRefused},
+		"live in place":       {db, func(p *simPool, _ *Target) { p.Props["dst/into/src/db"][prop.Live] = prop.On }, dataset.ErrRefused},
 		"on its way":          {db, func(p *simPool, _ *Target) { p.Props["dst/into/src/db"][prop.Move] = "new" }, dataset.ErrBusy},
 		"being received":      {db, func(_ *simPool, tg *Target) { tg.busy["src/db"] = true }, dataset.ErrBusy},
 	} {

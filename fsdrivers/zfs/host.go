@@ -7,15 +7,16 @@ import (
 	"maps"
 	"slices"
 	"sort"
-	"strings"
 	"time"
 
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/zfs/prop"
 )
 
-// on is the value of properties that are.
-const on = "on"
+// newHost makes one. It touches nothing.
+func newHost(binary string, giveUp time.Duration) *tool {
+	return newTool(binary, giveUp)
+}
 
 // pointProps are what a listing needs to know of each snapshot.
 const pointProps = "creation,userrefs," + prop.Created + "," + prop.Received + "," + prop.Retain
@@ -136,7 +137,7 @@ func including(all []entry, bookmarks bool, include func(name string) bool) []en
 
 // describe reads the times and holds of entries. Times never change: those of a
 // snapshot that is known are not read again.
-func (t *tool) describe(ctx context.Context, list []entry, known []dataset.Snapshot) ([]dataset.Snapshot, error) {
+func describe(ctx context.Context, z *tool, list []entry, known []dataset.Snapshot) ([]dataset.Snapshot, error) {
 	if len(list) == 0 {
 		return nil, nil
 	}
@@ -146,25 +147,25 @@ func (t *tool) describe(ctx context.Context, list []entry, known []dataset.Snaps
 			of[entry{name: s.Name, guid: guid, txg: s.Order}] = s
 		}
 	}
-	isKnown := func(e entry) bool { _, is := of[e.key()]; return is }
+	isKnown := func(e entry) bool { _, is := of[keyOf(e)]; return is }
 	unread := names(slices.DeleteFunc(slices.Clone(list), isKnown))
 	props := make(facts)
 	var err error
 	if len(unread) > 0 {
-		if props, err = t.get(ctx, pointProps, unread); err != nil {
+		if props, err = z.get(ctx, pointProps, unread); err != nil {
 			return nil, err
 		}
 	}
 	// Nothing tells who holds a snapshot but zfs holds, and that most are held by
 	// nobody is told for free while they are new.
 	free := func(e entry) bool { return e.isBookmark() || props[e.name]["userrefs"] == "0" }
-	holds, pins, err := t.holds(ctx, names(slices.DeleteFunc(slices.Clone(list), free)))
+	holds, pins, err := z.holds(ctx, names(slices.DeleteFunc(slices.Clone(list), free)))
 	if err != nil {
 		return nil, err
 	}
 	found := make([]dataset.Snapshot, 0, len(list))
 	for _, e := range list {
-		if s, is := of[e.key()]; is {
+		if s, is := of[keyOf(e)]; is {
 			s.Holds, s.Pin = holds[e.name], pins[e.name]
 			found = append(found, s)
 		} else if _, there := props[e.name]; there { // else it was destroyed since
@@ -176,18 +177,18 @@ func (t *tool) describe(ctx context.Context, list []entry, known []dataset.Snaps
 	return found, nil
 }
 
-// key tells a snapshot from others of its dataset.
-func (e entry) key() entry { return entry{name: e.short(), guid: e.guid, txg: e.txg} }
+// keyOf tells a snapshot from others of its dataset.
+func keyOf(e entry) entry { return entry{name: e.short(), guid: e.guid, txg: e.txg} }
 
-// keep answers the snapshots of ds that pick picks, which is nil for those of a
+// snapshots answers the snapshots of ds that pick picks, which is nil for those of a
 // target: a kept list that the guard vouches for, or one that is read, and then kept.
 // Of a target the times of a point are written after the point is there.
-func (t *tool) keep(ctx context.Context, c *lists, now func() time.Time, path dataset.Path, ds string, g guard, pick func([]entry) []entry) ([]dataset.Snapshot, error) {
+func (c *lists) snapshots(ctx context.Context, z *tool, now func() time.Time, path dataset.Path, ds string, g guard, pick func([]entry) []entry) ([]dataset.Snapshot, error) {
 	if list, ok := c.get(ds, g); ok {
 		return list, nil
 	}
 	drops, read := c.begin(path), now()
-	all, err := t.list(ctx, ds)
+	all, err := z.list(ctx, ds)
 	if err != nil {
 		return nil, err
 	}
@@ -196,7 +197,7 @@ func (t *tool) keep(ctx context.Context, c *lists, now func() time.Time, path da
 		known = slices.DeleteFunc(known, func(s dataset.Snapshot) bool { return s.Received.IsZero() })
 		pick = func(all []entry) []entry { return ours(all, false) }
 	}
-	list, err := t.describe(ctx, pick(all), known)
+	list, err := describe(ctx, z, pick(all), known)
 	if err != nil {
 		return nil, err
 	}
@@ -283,6 +284,3 @@ func (t *tool) release(ctx context.Context, ds string, tag dataset.Tag, keep []d
 		return unless(err, errNothing, dataset.ErrNotFound)
 	})
 }
-
-// commaList joins property names.
-func commaList(props ...string) string { return strings.Join(props, ",") }

@@ -35,7 +35,7 @@ func (t *Target) ActivateInPlace(ctx context.Context, d dataset.Path, snap datas
 		if err != nil {
 			return err
 		}
-		if l.prop(prop.Live) != on {
+		if l.prop(prop.Live) != prop.On {
 			err = t.mayGoLive(ctx, l, snap)
 		}
 		if err != nil {
@@ -93,7 +93,7 @@ func (t *Target) goLive(ctx context.Context, l *lineage) error {
 }
 
 func (t *Target) wake(ctx context.Context, l *lineage) error {
-	if err := t.zfs.set(ctx, l.name, prop.Live, on, "readonly", "off"); err != nil {
+	if err := t.zfs.set(ctx, l.name, prop.Live, prop.On, "readonly", "off"); err != nil {
 		return err
 	}
 	if l.kind() == stream.Volume {
@@ -102,7 +102,7 @@ func (t *Target) wake(ctx context.Context, l *lineage) error {
 	if err := t.zfs.set(ctx, l.name, "mountpoint", "/"+t.live+"/"+string(l.path)); err != nil {
 		return err
 	}
-	return t.zfs.set(ctx, l.name, "canmount", on)
+	return t.zfs.set(ctx, l.name, "canmount", prop.On)
 }
 
 // mustEndAt refuses a lineage that holds anything after that point.
@@ -153,12 +153,12 @@ func (t *Target) Rest(ctx context.Context, d dataset.Path) error {
 // half so.
 func (t *Target) rest(ctx context.Context, l *lineage, last entry) error {
 	if l.writesWhenMounted() {
-		if err := t.zfs.mustBeSame(ctx, l, last); err != nil {
+		if err := t.mustBeSame(ctx, l, last); err != nil {
 			return err
 		}
-		return t.zfs.settleDown(ctx, l)
+		return t.settleDown(ctx, l)
 	}
-	if err := t.zfs.settleDown(ctx, l); err != nil {
+	if err := t.settleDown(ctx, l); err != nil {
 		return err
 	}
 	return l.mustEndAt(last.id())
@@ -172,11 +172,11 @@ func (l *lineage) writesWhenMounted() bool {
 
 // mustBeSame keeps everybody from writing and compares files: other than the property
 // written, that leaves out what ZFS counts for itself.
-func (t *tool) mustBeSame(ctx context.Context, l *lineage, last entry) error {
-	if err := t.set(ctx, l.name, "readonly", on); err != nil {
+func (t *Target) mustBeSame(ctx context.Context, l *lineage, last entry) error {
+	if err := t.zfs.set(ctx, l.name, "readonly", prop.On); err != nil {
 		return err
 	}
-	out, err := t.run(ctx, l.name, "diff", "-H", last.name, l.name)
+	out, err := t.zfs.run(ctx, l.name, "diff", "-H", last.name, l.name)
 	if err != nil {
 		return fmt.Errorf("compare %s with %s: %w", l.name, last.name, err)
 	}
@@ -192,7 +192,7 @@ func (r *replica) live() *lineage {
 		return nil
 	}
 	for _, l := range r.lineages {
-		if l.prop(prop.Live) == on {
+		if l.prop(prop.Live) == prop.On {
 			return l
 		}
 	}
@@ -201,16 +201,16 @@ func (r *replica) live() *lineage {
 
 // settleDown unmounts a lineage and makes it inert. What was written just before is
 // known only then.
-func (t *tool) settleDown(ctx context.Context, l *lineage) error {
+func (t *Target) settleDown(ctx context.Context, l *lineage) error {
 	if l.kind() == stream.Filesystem {
-		if _, err := t.run(ctx, l.name, "unmount", l.name); unless(err, errNothing) != nil {
+		if _, err := t.zfs.run(ctx, l.name, "unmount", l.name); unless(err, errNothing) != nil {
 			return err
 		}
 	}
-	if _, err := t.run(ctx, l.name, append(append([]string{"set"}, inert(l.kind())...), l.name)...); err != nil {
+	if _, err := t.zfs.run(ctx, l.name, append(append([]string{"set"}, inert(l.kind())...), l.name)...); err != nil {
 		return err
 	}
-	f, err := t.get(ctx, "written", []string{l.name})
+	f, err := t.zfs.get(ctx, "written", []string{l.name})
 	if err != nil {
 		return err
 	}

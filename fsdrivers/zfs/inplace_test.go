@@ -14,7 +14,7 @@ import (
 // first what is known before it is unmounted, and then what is known after.
 func live(t *testing.T, before, after, diff string, more ...string) (*scripted, *Target) {
 	t.Helper()
-	more = append([]string{"dst/into/src/db", prop.Live, on, "dst/into/src/db", "written", before}, more...)
+	more = append([]string{"dst/into/src/db", prop.Live, prop.On, "dst/into/src/db", "written", before}, more...)
 	return target(t,
 		rule{Args: getLineages, Out: lineageOut(more...)},
 		rule{Args: "list", Out: "dst/into/src/db@antipode_a\t10\t5\n"},
@@ -63,7 +63,7 @@ func TestWhatWasWrittenStaysLive(t *testing.T) {
 		if err := tg.Rest(t.Context(), "src/db"); !errors.Is(err, dataset.ErrDiverged) {
 			t.Errorf("%s: got %v, want diverged", name, err)
 		}
-		sets := slices.DeleteFunc(s.calls(), func(call string) bool { return !strings.HasPrefix(call, "set ") || !strings.Contains(call, "readonly") })
+		sets := slices.DeleteFunc(s.Calls(), func(call string) bool { return !strings.HasPrefix(call, "set ") || !strings.Contains(call, "readonly") })
 		if c.before != "0" && c.more == nil {
 			if len(sets) != 0 || len(changes(s)) != 0 {
 				t.Errorf("%s: ran %q and %q on what is in use", name, sets, changes(s))

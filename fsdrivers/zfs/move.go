@@ -55,7 +55,7 @@ func (t *Target) move(ctx context.Context, d dataset.Dataset, to dataset.Path) e
 		return fmt.Errorf("nothing below %s was received of dataset %s under that path: %w", t.opts.Into, d.ID, dataset.ErrNotFound)
 	}
 	for _, l := range mine {
-		if l.prop(prop.Live) == on {
+		if l.prop(prop.Live) == prop.On {
 			return fmt.Errorf("%s was activated in place, and is live: %w", l.name, dataset.ErrRefused)
 		}
 	}
@@ -164,7 +164,7 @@ func (t *Target) takeOut(ctx context.Context, l *lineage, from, to dataset.Path)
 			continue
 		}
 		back := home + "/" + leafOf(name)
-		if err := t.zfs.makeParents(ctx, t.opts.Into, back, holderProps("-o", prop.Placeholder+"="+on)); err != nil {
+		if err := t.zfs.makeParents(ctx, t.opts.Into, back, holderProps("-o", prop.Placeholder+"="+prop.On)); err != nil {
 			return "", err
 		}
 		if err := t.zfs.rename(ctx, name, back); err != nil {

@@ -88,7 +88,7 @@ func TestWhatCannotBeMovedStays(t *testing.T) {
 		"outside":             {db, "../up", nil, dataset.ErrRefused},
 		"among the live ones": {db, LiveName + "/x", nil, dataset.ErrRefused},
 		"to the root":         {db, "/", nil, dataset.ErrRefused},
-		"live in place":       {db, "new", func(p *simPool, _ *Target) { p.Props["dst/into/src/db"][prop.Live] = on }, dataset.ErrRefused},
+		"live in place":       {db, "new", func(p *simPool, _ *Target) { p.Props["dst/into/src/db"][prop.Live] = prop.On }, dataset.ErrRefused},
 		"being received":      {db, "new", func(_ *simPool, tg *Target) { tg.busy["src/db"] = true }, dataset.ErrBusy},
 		"to what is received": {db, "new", func(_ *simPool, tg *Target) { tg.busy["new"] = true }, dataset.ErrBusy},
 		"above a receive":     {db, "new", func(_ *simPool, tg *Target) { tg.busy["src/db/x"] = true }, dataset.ErrBusy},

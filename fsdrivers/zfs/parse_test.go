@@ -155,7 +155,7 @@ func TestNames(t *testing.T) {
 
 func TestParse(t *testing.T) {
 	list, err := parseList("tank/a b@x\t18446744073709551615\t7\ntank/a b#y\t2\t9\n")
-	want := []entry{{"tank/a b@x", 1<<64 - 1, 7}, {"tank/a b#y", 2, 9}}
+	want := []entry{{name: "tank/a b@x", guid: 1<<64 - 1, txg: 7}, {name: "tank/a b#y", guid: 2, txg: 9}}
 	if err != nil || !reflect.DeepEqual(list, want) {
 		t.Errorf("list: got %v, %v, want %v", list, err, want)
 	}
@@ -171,17 +171,20 @@ func TestParse(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(holds, map[string][]dataset.Tag{"tank@a": {"base.x"}}) {
 		t.Errorf("holds: got %v, %v", holds, err)
 	}
+	for _, bad := range []string{"a\tb\n", "a\t1\tx\n", "\t1\t2\n", "a\t1\t2\t3\n"} {
+		if l, err := parseList(bad); err == nil {
+			t.Errorf("list %q: got %v, want an error", bad, l)
+		}
+	}
+}
+
+func TestParseSize(t *testing.T) {
 	if n, err := parseSize("full\ttank@a\t1000\nsize\t1000\n"); n != 1000 || err != nil {
 		t.Errorf("size: got %d, %v", n, err)
 	}
 	for _, bad := range []string{"size\t-1\n", "size\t18446744073709551615\n", "", "size\tx\n"} {
 		if n, err := parseSize(bad); err == nil {
 			t.Errorf("size %q: got %d, want an error", bad, n)
-		}
-	}
-	for _, bad := range []string{"a\tb\n", "a\t1\tx\n", "\t1\t2\n", "a\t1\t2\t3\n"} {
-		if l, err := parseList(bad); err == nil {
-			t.Errorf("list %q: got %v, want an error", bad, l)
 		}
 	}
 }
@@ -252,8 +255,6 @@ func FuzzParse(f *testing.F) {
 	f.Add("tank/a@x\t5\t7\n")
 	f.Add("tank\torg.antipode:mark\tlocal\tx\n")
 	f.Add("tank@a\torg.antipode:base.x\tThu Jan  1\n")
-	f.Add("zfs-2.4.4-1\nzfs-kmod-2.4.4-1\n")
-	f.Add("size\t1000\n")
 	f.Fuzz(func(t *testing.T, out string) {
 		if list, err := parseList(out); err == nil {
 			for _, e := range list {
@@ -277,12 +278,32 @@ func FuzzParse(f *testing.F) {
 				}
 			}
 		}
+	})
+}
+
+func FuzzParseVersions(f *testing.F) {
+	f.Add("zfs-2.4.4-1\nzfs-kmod-2.4.4-1\n")
+	f.Fuzz(func(t *testing.T, out string) {
+		if tools, module, err := parseVersions(out); err == nil && (tools.less(version{}) || module.less(version{})) {
+			t.Errorf("%q is of version %v and %v", out, tools, module)
+		}
+	})
+}
+
+func FuzzParseSize(f *testing.F) {
+	f.Add("size\t1000\n")
+	f.Fuzz(func(t *testing.T, out string) {
 		if n, err := parseSize(out); err == nil && n < 0 {
 			t.Errorf("size %d", n)
 		}
-		_, _, _ = parseVersions(out)
-		if checkName(out) == "" && (len(out) > maxName || strings.ContainsAny(out, "@#%\n\t")) {
-			t.Errorf("%q passes for a name", out)
+	})
+}
+
+func FuzzCheckName(f *testing.F) {
+	f.Add("tank/a@x")
+	f.Fuzz(func(t *testing.T, name string) {
+		if checkName(name) == "" && (len(name) > maxName || strings.ContainsAny(name, "@#%\n\t")) {
+			t.Errorf("%q passes for a name", name)
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/zfstest"
 )
 
 // A pool that is not imported at boot keeps the daemon from nothing else: Into is
@@ -14,7 +15,7 @@ import (
 func TestAPatientTargetWaitsForItsPool(t *testing.T) {
 	const away = "cannot open 'dst/into': dataset does not exist\n"
 	s := script(t, rule{Args: "get", Code: 1, Err: away}, rule{Args: "create", Code: 1, Err: "cannot create 'dst/into': no such pool 'dst'\n"})
-	options := TargetOptions{Into: "dst/into", Locks: t.TempDir(), Now: theTime, Binary: s.binary()}
+	options := TargetOptions{Into: "dst/into", Locks: t.TempDir(), Now: theTime, Binary: s.Binary()}
 	if _, err := NewTarget(options); !errors.Is(err, dataset.ErrNotFound) {
 		t.Fatalf("a strict target: got %v, want not found", err)
 	}
@@ -29,19 +30,19 @@ func TestAPatientTargetWaitsForItsPool(t *testing.T) {
 	if _, err := tg.Snapshots(t.Context(), "src/db"); !errors.Is(err, dataset.ErrNotFound) {
 		t.Errorf("while the pool is away: got %v, want not found", err)
 	}
-	s.rules(rule{Args: "get -Hp -o name,property,source,value -d 1 -t filesystem,volume type", Code: 1, Err: away}, rule{Args: "create"},
+	s.Answer(rule{Args: "get -Hp -o name,property,source,value -d 1 -t filesystem,volume type", Code: 1, Err: away}, rule{Args: "create"},
 		rule{Args: getLineages, Out: lineageOut()}, rule{Args: "list"})
 	if _, err := tg.Snapshots(t.Context(), "src/db"); err != nil {
 		t.Errorf("the pool is there: %v", err)
 	}
 	made := 0
-	for _, call := range s.calls() {
+	for _, call := range s.Calls() {
 		if strings.HasPrefix(call, "create -o canmount=off") && strings.HasSuffix(call, " dst/into") {
 			made++
 		}
 	}
 	if made != 5 { // strict, patient, Space and Snapshots without a pool, and with it
-		t.Errorf("Into was made %d times, want 5: %q", made, s.calls())
+		t.Errorf("Into was made %d times, want 5: %q", made, s.Calls())
 	}
 }
 
@@ -59,11 +60,11 @@ func TestWithoutZFSTheErrorNamesWhatToInstall(t *testing.T) {
 
 func TestAVolumeIsRenamedWithoutTheOptionOfFilesystems(t *testing.T) {
 	for kind, want := range map[string]string{"volume": "rename dst/a dst/b", "filesystem": "rename -u dst/a dst/b"} {
-		s, tg := target(t, rule{Args: "get", Out: props("dst/a", "type", kind)}, rule{Args: "rename"})
-		if err := tg.zfs.rename(t.Context(), "dst/a", "dst/b"); err != nil {
+		s := zfstest.New(t, zfstest.Rule{Args: "get", Out: zfstest.Props("dst/a", "type", kind)}, zfstest.Rule{Args: "rename"})
+		if err := newHost(s.Binary(), 0).rename(t.Context(), "dst/a", "dst/b"); err != nil {
 			t.Fatal(err)
 		}
-		if calls := s.calls(); calls[len(calls)-1] != want {
+		if calls := s.Calls(); calls[len(calls)-1] != want {
 			t.Errorf("a %s: ran %q, want %q", kind, calls[len(calls)-1], want)
 		}
 	}

@@ -6,8 +6,14 @@ import (
 	"fmt"
 	"slices"
 
+	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/zfs/prop"
+)
+
+var (
+	_ fsdrivers.ManyDestroyer = (*Target)(nil)
+	_ fsdrivers.Freer         = (*Target)(nil)
 )
 
 // Destroy implements fsdrivers.Destroyer.
@@ -89,10 +95,10 @@ func (t *Target) destroyIn(ctx context.Context, l *lineage, some []dataset.Snaps
 	isNewest := func(s dataset.Snapshot) bool { return s.ID == all[len(all)-1].id() }
 	at := slices.IndexFunc(some, isNewest)
 	if at < 0 || l.prop("written") != "0" || l.token() != "" || l.prop(prop.Live) != "" {
-		return t.zfs.newRazing(l.name, l.list, some).do(ctx)
+		return t.zfs.raze(ctx, l.name, l.list, some)
 	}
 	newest, older := some[at], slices.Delete(slices.Clone(some), at, at+1)
-	answers := t.zfs.newRazing(l.name, l.list, older).do(ctx)
+	answers := t.zfs.raze(ctx, l.name, l.list, older)
 	gone := make(map[dataset.ID]bool)
 	for n, err := range answers {
 		if gone[older[n].ID] = err == nil; err != nil && !concernsOne(err) {
@@ -114,7 +120,7 @@ func (t *Target) destroyNewest(ctx context.Context, l *lineage, newest dataset.S
 			return err
 		}
 	}
-	err := t.zfs.newRazing(l.name, l.list, []dataset.Snapshot{newest}).do(ctx)[0]
+	err := t.zfs.raze(ctx, l.name, l.list, []dataset.Snapshot{newest})[0]
 	switch {
 	case err != nil && back != "":
 		return errors.Join(err, t.zfs.unset(ctx, l.name, prop.Rewind))

@@ -151,7 +151,7 @@ func (t *Target) arrived(ctx context.Context, rep *replica, s dataset.Step) (dat
 
 // point is one that is published, with its times and holds.
 func (t *Target) point(ctx context.Context, l *lineage, e entry) (dataset.Snapshot, error) {
-	list, err := t.zfs.describe(ctx, []entry{e}, nil)
+	list, err := describe(ctx, t.zfs, []entry{e}, nil)
 	if err != nil {
 		return dataset.Snapshot{}, err
 	}

@@ -37,7 +37,7 @@ type replica struct {
 }
 
 // lineageProps is what is known of a lineage.
-var lineageProps = commaList("guid", "type", "receive_resume_token", "inconsistent", "written", "snapshots_changed",
+var lineageProps = prop.List("guid", "type", "receive_resume_token", "inconsistent", "written", "snapshots_changed",
 	prop.Path, prop.Source, prop.Incoming, prop.Key, prop.Rewind, prop.Mark, prop.Activation, prop.Live, prop.Move, prop.Placeholder)
 
 // incoming is the step that a lineage takes in or took in last.
@@ -161,7 +161,7 @@ func (t *Target) points(ctx context.Context, r *replica) ([]dataset.Snapshot, er
 		if l.isPartial() {
 			continue
 		}
-		list, err := t.zfs.keep(ctx, t.lists, t.clock, r.path, l.name, l.guard(), nil)
+		list, err := t.lists.snapshots(ctx, t.zfs, t.clock, r.path, l.name, l.guard(), nil)
 		if unless(err, dataset.ErrNotFound) != nil {
 			return nil, fmt.Errorf("snapshots of %s: %w", r.path, err)
 		}

@@ -56,6 +56,9 @@ func newTool(binary string, giveUp time.Duration) *tool {
 	return &tool{binary: binary, giveUp: giveUp, hung: make(map[string]process), asking: make(map[string]bool)}
 }
 
+// patience is how long a short command may take.
+func (t *tool) patience() time.Duration { return t.giveUp }
+
 // run runs `zfs args` to its end. on is the dataset it is about. What it printed
 // before it failed comes with the error.
 func (t *tool) run(ctx context.Context, on string, args ...string) (string, error) {
@@ -66,7 +69,7 @@ func (t *tool) run(ctx context.Context, on string, args ...string) (string, erro
 		return "", err
 	}
 	var out bytes.Buffer
-	n, err := io.Copy(&out, io.LimitReader(plain{c.Stdout()}, command.MaxOutput+1))
+	n, err := io.Copy(&out, io.LimitReader(c.output(), command.MaxOutput+1))
 	if err == nil && n > command.MaxOutput {
 		err = fmt.Errorf("zfs %s: %w", args[0], command.ErrTooLong)
 	}
@@ -81,6 +84,9 @@ type child struct {
 	*command.Child
 	self process
 }
+
+// output is what the child prints.
+func (c *child) output() io.Reader { return plain{c.Stdout()} }
 
 // start starts `zfs spec.Args`. Errors: ErrStuck where another hangs on the pool,
 // ErrToolMissing.
@@ -145,6 +151,11 @@ func identify(pid int) process {
 // inBatches calls do with as many names at a time as a command line takes.
 func inBatches(names []string, do func(some []string) error) error {
 	return inBatchesOf(maxArgBytes, names, do)
+}
+
+// atOnce calls do with all names, unless they are more than a command line takes.
+func atOnce(names []string, do func(some []string) error) error {
+	return inBatchesOf(maxAtomicBytes, names, do)
 }
 
 func inBatchesOf(most int, names []string, do func(some []string) error) error {

@@ -89,5 +89,5 @@ func (l *lineage) guard() guard {
 	if l.seen.IsZero() {
 		return guard{}
 	}
-	return l.facts.guardOf(l.name, l.seen)
+	return guardOf(l.facts, l.name, l.seen)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"antipode/fsdrivers/zfs/prop"
+	"antipode/fsdrivers/zfs/zfstest"
 )
 
 // simPool is a pool in a file: what a zfs does that works on datasets and their
@@ -46,7 +47,7 @@ func (p *simPool) save(dir string) error {
 
 // simulate is zfs on the pool in dir.
 func simulate(dir string, args []string) int {
-	note(dir, "0\t"+strings.Join(args, " ")+"\n")
+	zfstest.Note(dir, "0\t"+strings.Join(args, " ")+"\n")
 	p, err := loadPool(dir)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -212,7 +213,7 @@ func simTarget(t *testing.T, paths ...string) (*scripted, *Target) {
 	s := script(t)
 	p := &simPool{Props: map[string]map[string]string{}, Left: -1}
 	for _, name := range []string{"dst", "dst/into"} {
-		if err := p.create(name, []string{prop.Into + "=" + on}); err != nil {
+		if err := p.create(name, []string{prop.Into + "=" + prop.On}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -224,7 +225,7 @@ func simTarget(t *testing.T, paths ...string) (*scripted, *Target) {
 		home := "dst/into/" + path
 		for _, up := range []string{parentOf(parentOf(home)), parentOf(home)} {
 			if p.Props[up] == nil && up != "" {
-				if err := p.create(up, []string{prop.Placeholder + "=" + on}); err != nil {
+				if err := p.create(up, []string{prop.Placeholder + "=" + prop.On}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -248,7 +249,7 @@ func simTarget(t *testing.T, paths ...string) (*scripted, *Target) {
 func (s *scripted) simTarget() *Target {
 	s.t.Helper()
 	tg, err := NewTarget(TargetOptions{
-		Into: "dst/into", Locks: s.t.TempDir(), Now: theTime, Log: zerolog.Nop(), Binary: s.binary(), GiveUp: 20 * time.Second,
+		Into: "dst/into", Locks: s.t.TempDir(), Now: theTime, Log: zerolog.Nop(), Binary: s.Binary(), GiveUp: 20 * time.Second,
 	})
 	if err != nil {
 		s.t.Fatal(err)
@@ -258,14 +259,14 @@ func (s *scripted) simTarget() *Target {
 
 func (s *scripted) pool(p *simPool) {
 	s.t.Helper()
-	if err := p.save(s.dir); err != nil {
+	if err := p.save(s.Dir); err != nil {
 		s.t.Fatal(err)
 	}
 }
 
 func (s *scripted) readPool() *simPool {
 	s.t.Helper()
-	p, err := loadPool(s.dir)
+	p, err := loadPool(s.Dir)
 	if err != nil {
 		s.t.Fatal(err)
 	}

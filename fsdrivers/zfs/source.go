@@ -54,13 +54,13 @@ var (
 // NewSource makes a source. It touches nothing.
 func NewSource(o Options) *Source {
 	return &Source{
-		log: o.Log, zfs: newTool(o.Binary, o.GiveUp), now: o.Now, include: o.Include, sights: newSights(o.Now), lists: newLists(), pools: make(map[string]bool),
+		log: o.Log, zfs: newHost(o.Binary, o.GiveUp), now: o.Now, include: o.Include, sights: newSights(o.Now), lists: newLists(), pools: make(map[string]bool),
 	}
 }
 
 // datasetProps are what tells which datasets are a source's. The guard of the
 // lists comes with them.
-var datasetProps = commaList("guid", "readonly", "snapshots_changed", prop.Placeholder, prop.Path, prop.Live, prop.Into, prop.Mark)
+var datasetProps = prop.List("guid", "readonly", "snapshots_changed", prop.Placeholder, prop.Path, prop.Live, prop.Into, prop.Mark)
 
 // name checks a path and remembers its pool for Probe.
 func (s *Source) name(d dataset.Path) (string, error) {
@@ -96,18 +96,18 @@ func (s *Source) Find(ctx context.Context, root dataset.Path, deep bool) ([]data
 		}
 		f = facts{name: f[name]}
 	}
-	return f.sources(), nil
+	return sourcesOf(f), nil
 }
 
-// sources are the datasets among them that can be a source's, sorted.
-func (f facts) sources() []dataset.Dataset {
+// sourcesOf are the datasets among them that can be a source's, sorted.
+func sourcesOf(f facts) []dataset.Dataset {
 	found := make([]dataset.Dataset, 0, len(f))
 	for name := range f {
 		path, err := dataset.ParsePath(name)
 		switch {
 		case err != nil: // ours: below .antipode
-		case f[name]["readonly"] == on || f.isPlaceholder(name) || f[name][prop.Into] != "":
-		case f[name][prop.Path] != "" && f[name][prop.Live] != on: // a replica
+		case f[name]["readonly"] == prop.On || f.isPlaceholder(name) || f[name][prop.Into] != "":
+		case f[name][prop.Path] != "" && f[name][prop.Live] != prop.On: // a replica
 		case f.number(name, "guid") == 0:
 		default:
 			found = append(found, dataset.Dataset{Path: path, ID: idOf(f.number(name, "guid"))})
@@ -117,7 +117,7 @@ func (f facts) sources() []dataset.Dataset {
 	return found
 }
 
-func (f facts) isPlaceholder(name string) bool { return f[name][prop.Placeholder] == on }
+func (f facts) isPlaceholder(name string) bool { return f[name][prop.Placeholder] == prop.On }
 
 // Snapshots implements fsdrivers.Lister. Those of Antipode have names that begin
 // with NamePrefix; a bookmark of ours stands for a snapshot that is gone.
@@ -165,7 +165,7 @@ func (s *Source) Foreign(ctx context.Context, d dataset.Path) ([]dataset.Snapsho
 		return nil, fmt.Errorf("snapshots of others: %w", err)
 	}
 	all = slices.DeleteFunc(all, func(e entry) bool { return !e.isSnapshot() || e.isOurs() || foreignName(e.short()) != nil })
-	list, err := s.zfs.describe(ctx, all, nil)
+	list, err := describe(ctx, s.zfs, all, nil)
 	if err != nil {
 		return nil, fmt.Errorf("snapshots of others: %w", err)
 	}
@@ -174,7 +174,7 @@ func (s *Source) Foreign(ctx context.Context, d dataset.Path) ([]dataset.Snapsho
 
 // mustBeDatasets refuses placeholders and what is not there.
 func (s *Source) mustBeDatasets(ctx context.Context, names []string) error {
-	f, err := s.zfs.get(ctx, commaList("guid", prop.Placeholder), names)
+	f, err := s.zfs.get(ctx, prop.List("guid", prop.Placeholder), names)
 	if err != nil {
 		return err
 	}
@@ -246,7 +246,7 @@ func (s *Source) take(ctx context.Context, in []string, name string, created tim
 // snapshot makes them in one transaction, unless they are more than a command line
 // takes.
 func (t *tool) snapshot(ctx context.Context, full []string, created time.Time) error {
-	return inBatchesOf(maxAtomicBytes, full, func(some []string) error {
+	return atOnce(full, func(some []string) error {
 		_, err := t.run(ctx, some[0], append([]string{"snapshot", "-o", prop.Created + "=" + prop.TextOf(created)}, some...)...)
 		return err
 	})
@@ -261,7 +261,7 @@ func (s *Source) taken(ctx context.Context, full map[string]string, ds []dataset
 	if len(list) == 0 {
 		return nil, nil
 	}
-	props, err := s.zfs.get(ctx, commaList("guid", "createtxg", pointProps), list)
+	props, err := s.zfs.get(ctx, prop.List("guid", "createtxg", pointProps), list)
 	if err != nil {
 		return nil, err
 	}
@@ -290,7 +290,7 @@ func (s *Source) Fence(ctx context.Context, d dataset.Path) error {
 		return fmt.Errorf("fence: %w", err)
 	}
 	defer s.changed(name, true)
-	if err := s.zfs.set(ctx, name, "readonly", on); err != nil {
+	if err := s.zfs.set(ctx, name, "readonly", prop.On); err != nil {
 		return fmt.Errorf("fence: %w", err)
 	}
 	return nil

@@ -88,7 +88,7 @@ func (t *Target) adopt(ctx context.Context, l *lineage) error {
 		return nil
 	}
 	full := l.name + "@" + in.Name
-	f, err := t.zfs.get(ctx, commaList("guid", prop.Received), []string{full})
+	f, err := t.zfs.get(ctx, prop.List("guid", prop.Received), []string{full})
 	if err != nil {
 		return unless(err, dataset.ErrNotFound)
 	}
@@ -112,7 +112,7 @@ func (t *Target) settle(ctx context.Context, d dataset.Path, name string, claime
 	if free, err := t.clear(ctx, home, name); !free || err != nil {
 		return name, err
 	}
-	if err := t.zfs.makeParents(ctx, t.opts.Into, home, holderProps("-o", prop.Placeholder+"="+on)); err != nil {
+	if err := t.zfs.makeParents(ctx, t.opts.Into, home, holderProps("-o", prop.Placeholder+"="+prop.On)); err != nil {
 		return name, err
 	}
 	if err := t.zfs.rename(ctx, name, home); err != nil {
@@ -138,7 +138,7 @@ func (t *Target) settleAny(ctx context.Context, r *replica) error {
 // clear makes sure that nothing is at home: what is in a placeholder there moves
 // to below to, and it is removed. It reports false where something else is there.
 func (t *Target) clear(ctx context.Context, home, to string) (free bool, err error) {
-	f, err := t.zfs.get(ctx, commaList("guid", prop.Placeholder), []string{home}, "-d", "1", "-t", "filesystem,volume")
+	f, err := t.zfs.get(ctx, prop.List("guid", prop.Placeholder), []string{home}, "-d", "1", "-t", "filesystem,volume")
 	if err != nil {
 		err = unless(err, dataset.ErrNotFound)
 		return err == nil, err

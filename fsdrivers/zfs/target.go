@@ -89,7 +89,7 @@ func NewTarget(o TargetOptions) (*Target, error) {
 			return nil, fmt.Errorf("zfs target: %q is not the name of a ZFS dataset (such as tank/standby): %s", name, what)
 		}
 	}
-	t := &Target{opts: o, zfs: newTool(o.Binary, o.GiveUp), live: o.Live, busy: make(map[dataset.Path]bool), lists: newLists()}
+	t := &Target{opts: o, zfs: newHost(o.Binary, o.GiveUp), live: o.Live, busy: make(map[dataset.Path]bool), lists: newLists()}
 	t.shelf.changes = make(map[dataset.Path]int)
 	if t.live == "" {
 		t.live = o.Into + "/" + LiveName
@@ -103,7 +103,7 @@ func NewTarget(o TargetOptions) (*Target, error) {
 	if err := os.MkdirAll(t.opts.Locks, 0o700); err != nil {
 		return nil, fmt.Errorf("zfs target %s: %w", o.Into, err)
 	}
-	look := t.zfs.giveUp
+	look := t.zfs.patience()
 	if o.Patient {
 		look = min(look, patientLook)
 	}
@@ -139,27 +139,27 @@ func holderProps(more ...string) []string {
 // prepare makes Into and the places in it, or makes sure that it is ours.
 func (t *Target) prepare(ctx context.Context) error {
 	own := t.own()
-	f, err := t.zfs.get(ctx, commaList("type", prop.Into), []string{t.opts.Into}, "-d", "1", "-t", "filesystem,volume")
+	f, err := t.zfs.get(ctx, prop.List("type", prop.Into), []string{t.opts.Into}, "-d", "1", "-t", "filesystem,volume")
 	switch {
 	case errors.Is(err, dataset.ErrNotFound):
-		if err := t.zfs.create(ctx, t.opts.Into, holderProps("-p", "-o", prop.Into+"="+on)...); err != nil {
+		if err := t.zfs.create(ctx, t.opts.Into, holderProps("-p", "-o", prop.Into+"="+prop.On)...); err != nil {
 			return err
 		}
 	case err != nil:
 		return err
 	case f[t.opts.Into]["type"] != "filesystem":
 		return fmt.Errorf("it is a %s; name a filesystem, which is made if it is missing: %w", f[t.opts.Into]["type"], dataset.ErrNotDataset)
-	case f[t.opts.Into][prop.Into] != on && len(f) > 1:
+	case f[t.opts.Into][prop.Into] != prop.On && len(f) > 1:
 		return fmt.Errorf("it holds datasets that are not Antipode's; name one of its own, which is made: %w", dataset.ErrNotDataset)
-	case f[t.opts.Into][prop.Into] != on:
-		if err := t.zfs.set(ctx, t.opts.Into, prop.Into, on, "canmount", "off", "readonly", on); err != nil {
+	case f[t.opts.Into][prop.Into] != prop.On:
+		if err := t.zfs.set(ctx, t.opts.Into, prop.Into, prop.On, "canmount", "off", "readonly", prop.On); err != nil {
 			return err
 		}
 	}
 	if _, there := f[own]; there {
 		return nil
 	}
-	return t.zfs.create(ctx, own, holderProps("-o", prop.Placeholder+"="+on)...)
+	return t.zfs.create(ctx, own, holderProps("-o", prop.Placeholder+"="+prop.On)...)
 }
 
 // own is where lineages are that have no place of their own.
@@ -388,7 +388,7 @@ func (t *Target) Probe(ctx context.Context) []fsdrivers.Finding {
 		return append(found, fsdrivers.Finding{
 			Fatal: true, Object: t.opts.Into, What: err.Error(), Cure: "import its pool; if it was renamed, change `into`",
 		})
-	case f[t.opts.Into][prop.Into] != on:
+	case f[t.opts.Into][prop.Into] != prop.On:
 		found = append(found, fsdrivers.Finding{
 			Fatal: true, Object: t.opts.Into, What: "it is not the dataset that Antipode made",
 			Cure: "if the pool was imported under another name, change `into`; start the daemon again to use a new, empty dataset",

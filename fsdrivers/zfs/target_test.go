@@ -29,7 +29,7 @@ func target(t *testing.T, rules ...rule) (*scripted, *Target) {
 		{Args: "version", Out: "zfs-2.4.4-1\nzfs-kmod-2.4.4-1\n"},
 	}, rules...)...)
 	got, err := NewTarget(TargetOptions{
-		Into: "dst/into", Locks: t.TempDir(), Now: theTime, Log: zerolog.Nop(), Binary: s.binary(), GiveUp: 20 * time.Second,
+		Into: "dst/into", Locks: t.TempDir(), Now: theTime, Log: zerolog.Nop(), Binary: s.Binary(), GiveUp: 20 * time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -39,11 +39,11 @@ func target(t *testing.T, rules ...rule) (*scripted, *Target) {
 
 func TestATargetIsMadeWhereNothingIs(t *testing.T) {
 	s := script(t, rule{Args: "get", Code: 1, Err: "cannot open 'dst/into': dataset does not exist\n"}, rule{Args: "create"})
-	_, err := NewTarget(TargetOptions{Into: "dst/into", Locks: t.TempDir(), Now: theTime, Binary: s.binary()})
+	_, err := NewTarget(TargetOptions{Into: "dst/into", Locks: t.TempDir(), Now: theTime, Binary: s.Binary()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := strings.Join(s.calls(), "\n")
+	all := strings.Join(s.Calls(), "\n")
 	for _, want := range []string{
 		"create -o canmount=off -o mountpoint=none -o readonly=on -p -o org.antipode:into=on dst/into\n",
 		"-o org.antipode:placeholder=on dst/into/.antipode",
@@ -60,9 +60,9 @@ func TestATargetTakesNobodyElsesDataset(t *testing.T) {
 		"a volume":           props("dst/into", "type", "volume"),
 	} {
 		s := script(t, rule{Args: "get", Out: out}, rule{Args: "set"}, rule{Args: "create"})
-		_, err := NewTarget(TargetOptions{Into: "dst/into", Locks: t.TempDir(), Now: theTime, Binary: s.binary()})
-		if !errors.Is(err, dataset.ErrNotDataset) || len(s.calls()) != 1 {
-			t.Errorf("%s: got %v after %q, want not a dataset and nothing changed", name, err, s.calls())
+		_, err := NewTarget(TargetOptions{Into: "dst/into", Locks: t.TempDir(), Now: theTime, Binary: s.Binary()})
+		if !errors.Is(err, dataset.ErrNotDataset) || len(s.Calls()) != 1 {
+			t.Errorf("%s: got %v after %q, want not a dataset and nothing changed", name, err, s.Calls())
 		}
 	}
 	for _, o := range []TargetOptions{
@@ -130,7 +130,7 @@ func TestAFirstReceiveIsInertAndExact(t *testing.T) {
 		t.Fatalf("got %v, %v", got, err)
 	}
 	var receive string
-	for _, call := range s.calls() {
+	for _, call := range s.Calls() {
 		if strings.HasPrefix(call, "receive") {
 			receive = call
 		}
@@ -189,7 +189,7 @@ func TestWhatTheGateRefusesIsNotBegun(t *testing.T) {
 			if !errors.Is(err, c.want) {
 				t.Errorf("got %v, want %v", err, c.want)
 			}
-			for _, call := range s.calls() {
+			for _, call := range s.Calls() {
 				if word, _, _ := strings.Cut(call, " "); word != "get" && word != "list" && word != "holds" && word != "version" {
 					t.Errorf("it ran %q", call)
 				}
@@ -284,7 +284,7 @@ func TestAbortOfNothingIsSuccess(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if n := strings.Count(strings.Join(s.calls(), "\n"), "receive -A dst/into/src/db"); n != 2 {
+	if n := strings.Count(strings.Join(s.Calls(), "\n"), "receive -A dst/into/src/db"); n != 2 {
 		t.Errorf("it was dropped %d times, want 2: busy at first", n)
 	}
 }
@@ -304,7 +304,7 @@ func TestSweepDropsOnlyWhatNothingGoesOnFrom(t *testing.T) {
 		if err := tg.Sweep(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if n := strings.Count(strings.Join(s.calls(), "\n"), "receive -A"); n != c.drops {
+		if n := strings.Count(strings.Join(s.Calls(), "\n"), "receive -A"); n != c.drops {
 			t.Errorf("%s: dropped %d times, want %d", name, n, c.drops)
 		}
 	}

@@ -103,9 +103,9 @@ func (s *Source) snapshotsBy(ctx context.Context, name string, f facts, seen tim
 		if err != nil {
 			return nil, err
 		}
-		return s.zfs.describe(ctx, s.listed(all), nil)
+		return describe(ctx, s.zfs, s.listed(all), nil)
 	}
-	return s.zfs.keep(ctx, s.lists, s.now, dataset.Path(name), name, f.guardOf(name, seen), s.listed)
+	return s.lists.snapshots(ctx, s.zfs, s.now, dataset.Path(name), name, guardOf(f, name, seen), s.listed)
 }
 
 // Versions implements fsdrivers.Versioner. A dataset of which nothing was received has

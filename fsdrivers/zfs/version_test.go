@@ -44,12 +44,12 @@ func TestVersionsOfUnchangedDatasetsCostOneLook(t *testing.T) {
 		return v
 	}
 	first := ask()
-	before := len(s.calls())
-	if again := ask(); !slices.Equal(again, first) || len(s.calls()) != before+1 {
-		t.Errorf("%q after %q took %d processes, want the same for one", again, first, len(s.calls())-before)
+	before := len(s.Calls())
+	if again := ask(); !slices.Equal(again, first) || len(s.Calls()) != before+1 {
+		t.Errorf("%q after %q took %d processes, want the same for one", again, first, len(s.Calls())-before)
 	}
 	src.changed("tank/a", false) // as a hold does
-	s.rules(append([]rule{{Args: "list -Hp -d 1 -t snapshot,bookmark -o name,guid,createtxg -s createtxg tank/a", Out: ""}}, s.have...)...)
+	s.Answer(append([]rule{{Args: "list -Hp -d 1 -t snapshot,bookmark -o name,guid,createtxg -s createtxg tank/a", Out: ""}}, s.Rules...)...)
 	if changed := ask(); changed[0] == first[0] || changed[1] != first[1] {
 		t.Errorf("%q after %q: want another of the first alone", changed, first)
 	}
@@ -57,7 +57,7 @@ func TestVersionsOfUnchangedDatasetsCostOneLook(t *testing.T) {
 
 func TestVersionsOfASuspendedPoolAreAnError(t *testing.T) {
 	s, src := quietSource(t)
-	s.rules(rule{Args: "get", Code: 1, Err: "cannot open 'tank': pool I/O is currently suspended\n"})
+	s.Answer(rule{Args: "get", Code: 1, Err: "cannot open 'tank': pool I/O is currently suspended\n"})
 	if v, err := src.Versions(t.Context(), []dataset.Path{"tank/a"}); !errors.Is(err, dataset.ErrStuck) {
 		t.Errorf("got %q, %v, want stuck", v, err)
 	}
@@ -123,13 +123,13 @@ func TestManyAreComparedWithAFewProcesses(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			s.rules(append(c.rules, s.have...)...)
-			before := len(s.calls())
+			s.Answer(append(c.rules, s.Rules...)...)
+			before := len(s.Calls())
 			got, errs := src.AreUnchanged(t.Context(), c.ds, c.snaps)
 			if !slices.Equal(got, c.want) || !errors.Is(errs[0], c.err) || c.err == nil && errors.Join(errs...) != nil {
 				t.Errorf("got %v, %v, want %v, %v", got, errs, c.want, c.err)
 			}
-			if calls := s.calls()[before:]; len(calls) != c.cost {
+			if calls := s.Calls()[before:]; len(calls) != c.cost {
 				t.Errorf("it took %d processes, want %d:\n%s", len(calls), c.cost, strings.Join(calls, "\n"))
 			}
 		})

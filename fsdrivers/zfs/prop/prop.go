@@ -3,7 +3,10 @@
 // in the comment of package zfs. It is pure, and runs nothing.
 package prop
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Namespace begins the names of our properties and the tags of our holds.
 const Namespace = "org.antipode:"
@@ -28,6 +31,12 @@ const (
 
 // AnyKey is the value of Key with which the next wrapped key is taken, and pinned.
 const AnyKey = "any"
+
+// On is the value of properties that are.
+const On = "on"
+
+// List joins names of properties, as zfs takes them.
+func List(names ...string) string { return strings.Join(names, ",") }
 
 // TimeOf is zero for what TextOf did not write.
 func TimeOf(s string) time.Time {
