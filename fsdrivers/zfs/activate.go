@@ -9,6 +9,8 @@ import (
 
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/cli"
+	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/stream"
 )
@@ -39,13 +41,13 @@ func (t *Target) Activate(ctx context.Context, d dataset.Path, snap dataset.Snap
 }
 
 func (t *Target) activate(ctx context.Context, d dataset.Path, snap dataset.Snapshot, aside string) (done fsdrivers.Activated, err error) {
-	if _, err := dataset.ParseName(aside); err != nil || checkComponent(aside) != "" || strings.HasPrefix(aside, NamePrefix) {
-		return done, fmt.Errorf("cannot set aside as %q: want one part of a ZFS name that does not begin with %q: %w", aside, NamePrefix, dataset.ErrRefused)
+	if _, err := dataset.ParseName(aside); err != nil || naming.CheckPart(aside) != "" || strings.HasPrefix(aside, naming.Prefix) {
+		return done, fmt.Errorf("cannot set aside as %q: want one part of a ZFS name that does not begin with %q: %w", aside, naming.Prefix, dataset.ErrRefused)
 	}
 	if _, err := t.targetName(d); err != nil {
 		return done, err
 	}
-	if what := checkName(t.live + "/" + string(d) + "." + aside); what != "" {
+	if what := naming.Check(t.live + "/" + string(d) + "." + aside); what != "" {
 		return done, fmt.Errorf("%s/%s.%s: %s: %w", t.live, d, aside, what, dataset.ErrRefused)
 	}
 	t.places.Lock()
@@ -53,7 +55,7 @@ func (t *Target) activate(ctx context.Context, d dataset.Path, snap dataset.Snap
 	defer t.changed(d)()
 	l, err := t.lineageOf(ctx, d, snap)
 	if err != nil {
-		if _, gerr := guidOf(snap.ID); gerr != nil {
+		if _, gerr := naming.GUIDOf(snap.ID); gerr != nil {
 			err = errors.Join(dataset.ErrNotFound, err)
 		}
 		return done, err
@@ -139,12 +141,12 @@ func (p *place) write(ctx context.Context, on string, a activation) error {
 	if err != nil {
 		return err
 	}
-	if err := p.t.zfs.set(ctx, on, prop.Activation, string(text)); err != nil {
+	if err := p.t.zfs.Set(ctx, on, prop.Activation, string(text)); err != nil {
 		return err
 	}
 	for _, l := range p.replica.lineages {
 		if l.name != prop.On && l.prop(prop.Activation) != "" {
-			if err := p.t.zfs.unset(ctx, l.name, prop.Activation); err != nil {
+			if err := p.t.zfs.Unset(ctx, l.name, prop.Activation); err != nil {
 				return err
 			}
 		}
@@ -169,11 +171,11 @@ func (p *place) begin(ctx context.Context, want activation) error {
 // identities tells what is at the three names.
 func (p *place) identities(ctx context.Context) (map[string]dataset.ID, error) {
 	found := make(map[string]dataset.ID)
-	f, err := p.t.zfs.get(ctx, "guid", []string{p.live, p.aside, p.fresh}, "-t", "filesystem,volume")
+	f, err := p.t.zfs.Get(ctx, "guid", []string{p.live, p.aside, p.fresh}, "-t", "filesystem,volume")
 	for name := range f {
-		found[name] = idOf(f.number(name, "guid"))
+		found[name] = naming.IDOf(f.Number(name, "guid"))
 	}
-	return found, unless(err, dataset.ErrNotFound)
+	return found, cli.Unless(err, dataset.ErrNotFound)
 }
 
 // clone makes the writable copy, with the base for the way back in it.
@@ -181,7 +183,7 @@ func (p *place) clone(ctx context.Context) (dataset.ID, error) {
 	if err := p.t.makeLive(ctx, p.live); err != nil {
 		return "", err
 	}
-	e, err := p.t.zfs.find(ctx, p.from.name, p.snap)
+	e, err := p.t.zfs.Find(ctx, p.from.name, p.snap)
 	if err != nil {
 		return "", err
 	}
@@ -191,33 +193,33 @@ func (p *place) clone(ctx context.Context) (dataset.ID, error) {
 	} else {
 		args = append(args, "-o", "volmode=default")
 	}
-	if _, err := p.t.zfs.run(ctx, p.fresh, append(args, e.name, p.fresh)...); err != nil && !errors.Is(err, dataset.ErrExists) {
-		return "", fmt.Errorf("clone %s: %w", e.name, err)
+	if _, err := p.t.zfs.Run(ctx, p.fresh, append(args, e.Name, p.fresh)...); err != nil && !errors.Is(err, dataset.ErrExists) {
+		return "", fmt.Errorf("clone %s: %w", e.Name, err)
 	}
-	f, err := p.t.zfs.get(ctx, "guid,origin", []string{p.fresh})
+	f, err := p.t.zfs.Get(ctx, "guid,origin", []string{p.fresh})
 	if err != nil {
 		return "", err
 	}
-	if f[p.fresh]["origin"] != e.name {
-		return "", fmt.Errorf("%s is no clone of %s: %w", p.fresh, e.name, dataset.ErrExists)
+	if f[p.fresh]["origin"] != e.Name {
+		return "", fmt.Errorf("%s is no clone of %s: %w", p.fresh, e.Name, dataset.ErrExists)
 	}
-	if err := p.t.zfs.bookmark(ctx, e, p.fresh); err != nil {
-		return "", fmt.Errorf("keep %s for the way back: %w", e.name, err)
+	if err := p.t.zfs.Bookmark(ctx, e, p.fresh); err != nil {
+		return "", fmt.Errorf("keep %s for the way back: %w", e.Name, err)
 	}
-	return idOf(f.number(p.fresh, "guid")), nil
+	return naming.IDOf(f.Number(p.fresh, "guid")), nil
 }
 
 // makeLive makes what is above an activated dataset.
 func (t *Target) makeLive(ctx context.Context, live string) error {
-	_, err := t.zfs.get(ctx, "guid", []string{t.live})
+	_, err := t.zfs.Get(ctx, "guid", []string{t.live})
 	if errors.Is(err, dataset.ErrNotFound) {
 		// Where Live is Into's own, nothing above it has a mount point to inherit.
-		err = t.zfs.create(ctx, t.live, "-p", "-o", "canmount=off", "-o", "readonly=off", "-o", "mountpoint=/"+t.live, "-o", prop.Placeholder+"="+prop.On)
+		err = t.zfs.Create(ctx, t.live, "-p", "-o", "canmount=off", "-o", "readonly=off", "-o", "mountpoint=/"+t.live, "-o", prop.Placeholder+"="+prop.On)
 	}
 	if err != nil {
 		return err
 	}
-	return t.zfs.makeParents(ctx, t.live, live, []string{"-o", "canmount=off", "-o", prop.Placeholder + "=" + prop.On})
+	return t.zfs.MakeParents(ctx, t.live, live, []string{"-o", "canmount=off", "-o", prop.Placeholder + "=" + prop.On})
 }
 
 // exchange sets aside what is live and gives the clone its name. Between the two
@@ -228,22 +230,22 @@ func (p *place) exchange(ctx context.Context, now map[string]dataset.ID) error {
 			return fmt.Errorf("%s is there; rename it: %w", p.aside, dataset.ErrExists)
 		}
 		// Not -u: it goes on being mounted, under its new name.
-		if _, err := p.t.zfs.run(ctx, p.live, "rename", p.live, p.aside); err != nil {
+		if _, err := p.t.zfs.Run(ctx, p.live, "rename", p.live, p.aside); err != nil {
 			return fmt.Errorf("set aside %s: %w", p.live, err)
 		}
 	}
-	return p.t.zfs.rename(ctx, p.fresh, p.live)
+	return p.t.zfs.Rename(ctx, p.fresh, p.live)
 }
 
 // mount makes the live dataset appear. A volume appears by itself, once its key is
 // loaded.
 func (p *place) mount(ctx context.Context) error {
 	if p.from.kind() == stream.Filesystem {
-		if err := p.t.zfs.set(ctx, p.live, "canmount", prop.On); err != nil {
+		if err := p.t.zfs.Set(ctx, p.live, "canmount", prop.On); err != nil {
 			return err
 		}
 	}
-	return p.t.zfs.openLineage(ctx, p.from.name, func() error { return p.t.zfs.appear(ctx, p.live) })
+	return p.t.zfs.Open(ctx, p.from.name, func() error { return p.t.zfs.Appear(ctx, p.live) })
 }
 
 func (p *place) result(ctx context.Context) (fsdrivers.Activated, error) {

@@ -9,6 +9,9 @@ import (
 
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/internal/command"
+	"antipode/fsdrivers/zfs/cli"
+	"antipode/fsdrivers/zfs/naming"
+	"antipode/fsdrivers/zfs/pool"
 	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/stream"
 )
@@ -29,14 +32,14 @@ func (t *Target) Adopt(ctx context.Context, d dataset.Dataset, at dataset.Path, 
 }
 
 func (t *Target) adoptOne(ctx context.Context, d dataset.Dataset, at dataset.Path, base dataset.Snapshot, aside string) error {
-	name, err := sourceName(at)
+	name, err := naming.Dataset(at)
 	if err != nil {
 		return err
 	}
-	if checkComponent(aside) != "" || strings.HasPrefix(aside, NamePrefix) {
-		return fmt.Errorf("cannot set aside as %q: want one part of a ZFS name that does not begin with %q: %w", aside, NamePrefix, dataset.ErrRefused)
+	if naming.CheckPart(aside) != "" || strings.HasPrefix(aside, naming.Prefix) {
+		return fmt.Errorf("cannot set aside as %q: want one part of a ZFS name that does not begin with %q: %w", aside, naming.Prefix, dataset.ErrRefused)
 	}
-	if what := checkName(name + "." + aside); what != "" || poolOf(name) != poolOf(t.opts.Into) {
+	if what := naming.Check(name + "." + aside); what != "" || naming.PoolOf(name) != naming.PoolOf(t.opts.Into) {
 		return fmt.Errorf("%s.%s cannot be beside %s: %s (both are on one pool): %w", name, aside, t.opts.Into, what, dataset.ErrRefused)
 	}
 	r, err := t.replica(ctx, d.Path)
@@ -78,7 +81,7 @@ type adoption struct {
 // prepare brings about that fresh ends with the base, and is inert.
 func (a *adoption) prepare(ctx context.Context) error {
 	z := a.t.zfs
-	f, err := z.get(ctx, prop.List("guid", "type", "encryption", "written", prop.Mark), []string{a.at, a.fresh, a.aside}, "-d", "1", "-t", "filesystem,volume")
+	f, err := z.Get(ctx, prop.List("guid", "type", "encryption", "written", prop.Mark), []string{a.at, a.fresh, a.aside}, "-d", "1", "-t", "filesystem,volume")
 	if err != nil {
 		return err
 	}
@@ -108,18 +111,18 @@ func (a *adoption) prepare(ctx context.Context) error {
 
 // begin unmounts the dataset and, if it ends with the base, renames it; else it
 // makes the copy that ends there.
-func (a *adoption) begin(ctx context.Context, f facts) error {
+func (a *adoption) begin(ctx context.Context, f pool.Facts) error {
 	z := a.t.zfs
 	if f[a.aside] != nil {
 		return fmt.Errorf("%s is there; choose another name to set aside, or rename it: %w", a.aside, dataset.ErrExists)
 	}
 	l := &lineage{name: a.at, facts: f}
 	var err error
-	if l.list, err = z.list(ctx, a.at); err != nil {
+	if l.list, err = z.List(ctx, a.at); err != nil {
 		return err
 	}
 	all := l.snapshots()
-	i := slices.IndexFunc(all, func(e entry) bool { return e.id() == a.base.ID })
+	i := slices.IndexFunc(all, func(e pool.Entry) bool { return e.ID() == a.base.ID })
 	if i < 0 {
 		return fmt.Errorf("%s has no snapshot %s (%s): %w", a.at, a.base.Name, a.base.ID, dataset.ErrBaseMissing)
 	}
@@ -128,50 +131,50 @@ func (a *adoption) begin(ctx context.Context, f facts) error {
 	}
 	if l.mustEndAt(a.base.ID) == nil {
 		f[a.fresh] = f[a.at]
-		return z.rename(ctx, a.at, a.fresh)
+		return z.Rename(ctx, a.at, a.fresh)
 	}
 	// What was written last is in no snapshot yet.
 	short := a.aside[len(a.at)+1:]
-	if _, err := z.run(ctx, a.at, "snapshot", a.at+"@"+short); unless(err, dataset.ErrExists) != nil {
+	if _, err := z.Run(ctx, a.at, "snapshot", a.at+"@"+short); cli.Unless(err, dataset.ErrExists) != nil {
 		return err
 	}
 	args := []string{"clone"}
 	for _, p := range inert(a.kind) {
 		args = append(args, "-o", p)
 	}
-	_, err = z.run(ctx, a.fresh, append(args, all[i].name, a.fresh)...)
+	_, err = z.Run(ctx, a.fresh, append(args, all[i].Name, a.fresh)...)
 	return err
 }
 
 // split gives the copy all that came before the base, and sets the rest aside.
-func (a *adoption) split(ctx context.Context, f facts) error {
+func (a *adoption) split(ctx context.Context, f pool.Facts) error {
 	z := a.t.zfs
-	all, err := z.list(ctx, a.fresh)
+	all, err := z.List(ctx, a.fresh)
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(all, func(e entry) bool { return e.isSnapshot() && e.id() == a.base.ID }) {
-		if _, err := z.run(ctx, a.fresh, "promote", a.fresh); err != nil {
+	if !slices.ContainsFunc(all, func(e pool.Entry) bool { return e.IsSnapshot() && e.ID() == a.base.ID }) {
+		if _, err := z.Run(ctx, a.fresh, "promote", a.fresh); err != nil {
 			return fmt.Errorf("promote %s: %w", a.fresh, err)
 		}
 	}
 	if f[a.aside] != nil {
 		return fmt.Errorf("%s is there; rename it: %w", a.aside, dataset.ErrExists)
 	}
-	return z.rename(ctx, a.at, a.aside)
+	return z.Rename(ctx, a.at, a.aside)
 }
 
 // register writes down whose replica it is, and when its points came.
 func (a *adoption) register(ctx context.Context) error {
 	z := a.t.zfs
-	all, err := z.list(ctx, a.fresh)
+	all, err := z.List(ctx, a.fresh)
 	if err != nil {
 		return err
 	}
-	points := names(ours(all, false))
+	points := pool.Names(pool.Ours(all, false))
 	received := prop.Received + "=" + prop.TextOf(a.t.opts.Now())
-	err = inBatches(points, func(some []string) error {
-		_, err := z.run(ctx, a.fresh, append([]string{"set", received}, some...)...)
+	err = cli.InBatches(points, func(some []string) error {
+		_, err := z.Run(ctx, a.fresh, append([]string{"set", received}, some...)...)
 		return err
 	})
 	if err != nil {
@@ -188,20 +191,20 @@ func (a *adoption) register(ctx context.Context) error {
 		}
 		props = append(props, prop.Key, key.String())
 	}
-	return z.set(ctx, a.fresh, props...)
+	return z.Set(ctx, a.fresh, props...)
 }
 
 // key is the wrapped key that the dataset has here, as a raw stream shows it: a
 // step with another one is refused from the first.
-func (a *adoption) key(ctx context.Context, all []entry) (stream.Key, error) {
-	i := slices.IndexFunc(all, func(e entry) bool { return e.isSnapshot() && e.id() == a.base.ID })
+func (a *adoption) key(ctx context.Context, all []pool.Entry) (stream.Key, error) {
+	i := slices.IndexFunc(all, func(e pool.Entry) bool { return e.IsSnapshot() && e.ID() == a.base.ID })
 	if i < 0 {
 		return stream.Key{}, fmt.Errorf("%s has no snapshot %s: %w", a.fresh, a.base.Name, dataset.ErrBaseMissing)
 	}
-	c, err := a.t.zfs.start(ctx, a.fresh, command.Spec{Args: []string{"send", "-w", all[i].name}})
+	c, err := a.t.zfs.Start(ctx, a.fresh, command.Spec{Args: []string{"send", "-w", all[i].Name}})
 	if err != nil {
 		return stream.Key{}, err
 	}
-	head, err := stream.Head(stream.NewReader(c.output()))
-	return head.Key, errors.Join(err, a.t.zfs.end(c, a.fresh, nil))
+	head, err := stream.Head(stream.NewReader(c.Output()))
+	return head.Key, errors.Join(err, a.t.zfs.End(c, a.fresh, nil))
 }

@@ -7,11 +7,12 @@ import (
 	"testing"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/prop"
 )
 
 func adopted() (dataset.Dataset, dataset.Snapshot) {
-	return dataset.Dataset{Path: "other/live/db", ID: idOf(90)}, dataset.Snapshot{Name: "antipode_a", ID: idOf(10)}
+	return dataset.Dataset{Path: "other/live/db", ID: naming.IDOf(90)}, dataset.Snapshot{Name: "antipode_a", ID: naming.IDOf(10)}
 }
 
 // former is a target beside tank-like datasets: dst/db is the former primary.
@@ -82,7 +83,7 @@ func TestOnlyWhatIsMeantIsAdopted(t *testing.T) {
 		base      dataset.ID
 		want      error
 	}{
-		"another base":      {"dst/db", "diverged-1", idOf(99), dataset.ErrBaseMissing},
+		"another base":      {"dst/db", "diverged-1", naming.IDOf(99), dataset.ErrBaseMissing},
 		"another pool":      {"tank/db", "diverged-1", base.ID, dataset.ErrRefused},
 		"a way out":         {"dst/db", "a/../../x", base.ID, dataset.ErrRefused},
 		"a name of ours":    {"dst/db", "antipode_x", base.ID, dataset.ErrRefused},
@@ -104,7 +105,7 @@ func TestNothingIsReceivedIntoWhatIsLive(t *testing.T) {
 	_, tg := target(t, rule{Args: getLineages, Out: lineageOut("dst/into/src/db", prop.Live, prop.On)},
 		rule{Args: "list", Out: "dst/into/src/db@antipode_a\t10\t5\n"})
 	inc := fullStep()
-	inc.From = dataset.Snapshot{Name: "antipode_a", ID: idOf(10)}
+	inc.From = dataset.Snapshot{Name: "antipode_a", ID: naming.IDOf(10)}
 	if _, err := tg.Receive(t.Context(), dataset.Incoming{Step: inc}, strings.NewReader("")); !errors.Is(err, dataset.ErrDiverged) {
 		t.Errorf("got %v, want diverged", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/prop"
 )
 
@@ -122,7 +123,7 @@ func TestAnUnchangedReplicaCostsNothing(t *testing.T) {
 	if cost := round(); len(cost) != 1 {
 		t.Errorf("a round in which nothing happened took %q, want the look at all", cost)
 	}
-	if err := tg.Hold(t.Context(), "src/db", dataset.Snapshot{Name: "antipode_b", ID: idOf(11)}, "base.x"); err != nil {
+	if err := tg.Hold(t.Context(), "src/db", dataset.Snapshot{Name: "antipode_b", ID: naming.IDOf(11)}, "base.x"); err != nil {
 		t.Fatal(err)
 	}
 	if cost := round(); len(cost) != 1+2 || !strings.HasPrefix(cost[2], "holds") {
@@ -130,45 +131,5 @@ func TestAnUnchangedReplicaCostsNothing(t *testing.T) {
 	}
 	if cost := round(); len(cost) != 1 {
 		t.Errorf("and then %q, want the look at all", cost)
-	}
-}
-
-func TestAListIsVouchedFor(t *testing.T) {
-	at := func(seconds int64) time.Time { return time.Unix(1_700_000_000+seconds, 0) }
-	changed := func(seconds int64) uint64 { return uint64(at(seconds).Unix()) }
-	for name, c := range map[string]struct {
-		guards []guard // one after the other
-		want   bool    // by the last
-	}{
-		"read after the guard":            {[]guard{{guid: 1, changed: changed(0), seen: at(99)}}, true},
-		"changed long before":             {[]guard{{guid: 1, changed: changed(90), seen: at(200)}}, true},
-		"changed in the second before":    {[]guard{{guid: 1, changed: changed(99), seen: at(200)}}, false},
-		"changed after":                   {[]guard{{guid: 1, changed: changed(150), seen: at(200)}}, false},
-		"made anew":                       {[]guard{{guid: 2, changed: changed(0), seen: at(200)}}, false},
-		"nothing known":                   {[]guard{{}}, false},
-		"no snapshot was ever made":       {[]guard{{guid: 1, seen: at(200)}}, true},
-		"changed by a clock that is late": {[]guard{{guid: 1, changed: changed(20), seen: at(200)}, {guid: 1, changed: changed(30), seen: at(300)}}, false},
-	} {
-		l := newLists()
-		l.put("tank/a", "tank/a", []dataset.Snapshot{{Name: "x"}}, entry{}, guard{guid: 1}, at(100), l.begin("tank/a"))
-		var got bool
-		for _, g := range c.guards {
-			_, got = l.get("tank/a", g)
-		}
-		if got != c.want {
-			t.Errorf("%s: got %v, want %v", name, got, c.want)
-		}
-	}
-	l := newLists()
-	before := l.begin("tank/a")
-	l.drop("tank/a")
-	l.put("tank/a", "tank/a", nil, entry{}, guard{guid: 1}, at(100), before)
-	if _, ok := l.get("tank/a", guard{guid: 1, seen: at(99)}); ok {
-		t.Error("a list that was dropped while it was read was kept")
-	}
-	l.put("tank/a", "tank/a", nil, entry{}, guard{guid: 1}, at(100), l.begin("tank/a"))
-	l.drop("")
-	if _, ok := l.get("tank/a", guard{guid: 1, seen: at(99)}); ok {
-		t.Error("a list was believed after all were dropped")
 	}
 }

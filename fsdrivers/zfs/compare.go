@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"path/filepath"
-	"strings"
 
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
-	"antipode/fsdrivers/internal/command"
+	"antipode/fsdrivers/zfs/cli"
+	"antipode/fsdrivers/zfs/naming"
 )
 
 var _ fsdrivers.Comparer = (*Source)(nil)
@@ -24,52 +22,23 @@ func (s *Source) IsUnchanged(ctx context.Context, d dataset.Path, snap dataset.S
 	if err != nil {
 		return false, fmt.Errorf("compare: %w", err)
 	}
-	if listedName(snap) != nil {
+	if naming.Listed(snap) != nil {
 		return false, nil
 	}
 	// One process where something was written, which is the answer that matters.
-	same, err := s.zfs.writtenNothing(ctx, name, snap.Name)
+	same, err := s.zfs.WrittenNothing(ctx, name, snap.Name)
 	if err != nil || !same {
 		return false, err
 	}
-	switch _, err := s.zfs.find(ctx, name, snap); {
+	switch _, err := s.zfs.Find(ctx, name, snap); {
 	case errors.Is(err, dataset.ErrNotFound), errors.Is(err, dataset.ErrChanged), errors.Is(err, dataset.ErrRefused):
 		return false, nil // a bookmark among them: it has no data to compare with
 	case err != nil:
 		return false, fmt.Errorf("compare %s with %s: %w", name, snap.Name, err)
 	}
-	if err := s.zfs.sync(ctx, poolOf(name)); err != nil {
-		s.log.Debug().Err(err).Str("pool", poolOf(name)).Msg("cannot tell whether something was written")
-		return false, unless(err, dataset.ErrRefused, dataset.ErrToolMissing)
+	if err := s.zfs.Sync(ctx, naming.PoolOf(name)); err != nil {
+		s.log.Debug().Err(err).Str("pool", naming.PoolOf(name)).Msg("cannot tell whether something was written")
+		return false, cli.Unless(err, dataset.ErrRefused, dataset.ErrToolMissing)
 	}
-	return s.zfs.writtenNothing(ctx, name, snap.Name)
-}
-
-func (t *tool) writtenNothing(ctx context.Context, name, snap string) (bool, error) {
-	out, err := t.run(ctx, name, "get", "-Hp", "-o", "value", "written@"+snap, name)
-	if err != nil {
-		return false, fmt.Errorf("compare %s with %s: %w", name, snap, err)
-	}
-	return strings.TrimSpace(out) == "0", nil
-}
-
-// sync waits until all that was written to a pool is in a finished transaction
-// group.
-func (t *tool) sync(ctx context.Context, pool string) error {
-	ctx, stop := context.WithTimeoutCause(ctx, t.giveUp, errSlow)
-	defer stop()
-	if err := t.mayStart(pool); err != nil {
-		return err
-	}
-	zpool := "zpool"
-	if dir := filepath.Dir(t.binary); dir != "." {
-		zpool = filepath.Join(dir, zpool)
-	}
-	c, err := command.Start(ctx, command.Spec{Args: []string{zpool, "sync", pool}, Grace: killGrace, Patience: killPatience})
-	if err != nil {
-		return explain(pool, err, "")
-	}
-	running := &child{Child: c, self: identify(c.Pid())}
-	_, err = io.Copy(io.Discard, running.output())
-	return t.end(running, pool, err)
+	return s.zfs.WrittenNothing(ctx, name, snap.Name)
 }

@@ -6,6 +6,10 @@ import (
 
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/cli"
+	"antipode/fsdrivers/zfs/listing"
+	"antipode/fsdrivers/zfs/naming"
+	"antipode/fsdrivers/zfs/pool"
 )
 
 var _ fsdrivers.ManyComparer = (*Source)(nil)
@@ -31,14 +35,14 @@ func (s *Source) AreUnchanged(ctx context.Context, ds []dataset.Path, snaps []da
 			same[i], errs[i] = s.IsUnchanged(ctx, d, snaps[i])
 			continue
 		}
-		byPool[poolOf(name)] = append(byPool[poolOf(name)], comparing{i, name, snaps[i]})
+		byPool[naming.PoolOf(name)] = append(byPool[naming.PoolOf(name)], comparing{i, name, snaps[i]})
 	}
 	for pool, some := range byPool {
 		maybe, alone, err := s.asTheyWere(ctx, some)
 		if err == nil && len(maybe) > 0 {
-			if err = s.zfs.sync(ctx, pool); err != nil {
+			if err = s.zfs.Sync(ctx, pool); err != nil {
 				s.log.Debug().Err(err).Str("pool", pool).Msg("cannot tell whether something was written")
-				maybe, err = nil, unless(err, dataset.ErrRefused, dataset.ErrToolMissing)
+				maybe, err = nil, cli.Unless(err, dataset.ErrRefused, dataset.ErrToolMissing)
 			}
 		}
 		var more []comparing
@@ -89,16 +93,16 @@ func (s *Source) asTheyWere(ctx context.Context, some []comparing) (same, alone 
 
 // isNewest reports whether the snapshot is known to be the newest of all in its
 // dataset, anybody's.
-func (s *Source) isNewest(ctx context.Context, c comparing, f facts, seen time.Time) bool {
+func (s *Source) isNewest(ctx context.Context, c comparing, f pool.Facts, seen time.Time) bool {
 	if c.snap.Bookmark {
 		return false
 	}
-	g := guardOf(f, c.name, seen)
-	if _, ok := s.lists.get(c.name, g); !ok {
+	g := listing.GuardOf(f, c.name, seen)
+	if _, ok := s.lists.Get(c.name, g); !ok {
 		if _, err := s.snapshotsBy(ctx, c.name, f, seen); err != nil {
 			return false
 		}
 	}
-	newest, ok := s.lists.newest(c.name, g)
-	return ok && newest.short() == c.snap.Name && newest.id() == c.snap.ID
+	newest, ok := s.lists.Newest(c.name, g)
+	return ok && newest.Short() == c.snap.Name && newest.ID() == c.snap.ID
 }

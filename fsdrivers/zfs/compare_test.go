@@ -6,11 +6,12 @@ import (
 	"testing"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/naming"
 )
 
 func TestWhatWasWrittenIsToldByOneProcess(t *testing.T) {
 	const look = "get -Hp -o value written@antipode_a tank/db"
-	snap := dataset.Snapshot{Name: "antipode_a", ID: idOf(7)}
+	snap := dataset.Snapshot{Name: "antipode_a", ID: naming.IDOf(7)}
 	listed := rule{Args: "list -Hp -t snapshot", Out: "tank/db@antipode_a\t7\t100\n"}
 	for _, c := range []struct {
 		name  string

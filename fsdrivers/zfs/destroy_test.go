@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/prop"
 )
 
@@ -22,7 +23,7 @@ func (s *scripted) destroys() (all []string) {
 }
 
 func snap(name string, guid uint64) dataset.Snapshot {
-	return dataset.Snapshot{Name: "antipode_" + name, ID: idOf(guid)}
+	return dataset.Snapshot{Name: "antipode_" + name, ID: naming.IDOf(guid)}
 }
 
 const lookAtDB = "list -Hp -d 1 -t snapshot,bookmark -o name,guid,createtxg -s createtxg tank/db"
@@ -43,7 +44,7 @@ func TestDestroyLooksAtTheIdentityFirst(t *testing.T) {
 		"gone":                        {snap("a", 10), []rule{{Args: lookAtDB}}, nil, ""},
 		"with its dataset":            {snap("a", 10), []rule{{Args: lookAtDB, Code: 1, Err: "cannot open 'tank/db': dataset does not exist\n"}}, nil, ""},
 		"made anew":                   {snap("a", 11), []rule{there}, dataset.ErrChanged, ""},
-		"not ours":                    {dataset.Snapshot{Name: "daily", ID: idOf(10)}, []rule{there}, dataset.ErrRefused, ""},
+		"not ours":                    {dataset.Snapshot{Name: "daily", ID: naming.IDOf(10)}, []rule{there}, dataset.ErrRefused, ""},
 		"held by us":                  {snap("a", 10), []rule{there, {Args: "holds", Out: "tank/db@antipode_a\torg.antipode:base.x\tnow\n"}}, dataset.ErrHeld, ""},
 		"held by others":              {snap("a", 10), []rule{there, {Args: "holds", Out: "tank/db@antipode_a\tbackup\tnow\n"}}, dataset.ErrHeld, ""},
 		"held since it was looked at": {snap("a", 10), []rule{there, {Args: "holds"}, busy}, dataset.ErrHeld, "destroy tank/db@antipode_a"},
@@ -103,7 +104,7 @@ func TestEachOfManyIsAnsweredFor(t *testing.T) {
 		list = append(list, snap(name, uint64(10+i)))
 		out += fmt.Sprintf("tank/db@antipode_%s\t%d\t%d\n", name, 10+i, 10+i)
 	}
-	list[4].ID = idOf(99)
+	list[4].ID = naming.IDOf(99)
 	list = append(list, snap("gone", 50))
 	busy := rule{Code: 1, Err: "cannot destroy snapshot tank/db@antipode_c: dataset is busy\n"}
 	rules := []rule{{Args: lookAtDB, Out: out}, {Args: "holds", Out: "tank/db@antipode_b\torg.antipode:base.x\tnow\n"}}
@@ -179,7 +180,7 @@ func TestTheHeadGoesBackToWhatIsLeft(t *testing.T) {
 	}
 	calls := s.Calls()
 	at := func(want string) int { return slices.Index(calls, want) }
-	older, note := at("destroy dst/into/src/db@antipode_b"), at("set "+prop.Rewind+"="+string(idOf(40))+" dst/into/src/db")
+	older, note := at("destroy dst/into/src/db@antipode_b"), at("set "+prop.Rewind+"="+string(naming.IDOf(40))+" dst/into/src/db")
 	newest, back := at("destroy dst/into/src/db@antipode_c"), at("rollback dst/into/src/db@daily")
 	if older < 0 || note < older || newest < note || back < newest {
 		t.Errorf("got %q, want the older one destroyed, the way back noted, the newest destroyed, and the head taken back", calls)
@@ -199,7 +200,7 @@ func TestManyPointsOfAReplicaAreAFewCommands(t *testing.T) {
 		t.Errorf("it took %d processes, want at most 6", n)
 	}
 	other := list[3]
-	other.ID = idOf(7)
+	other.ID = naming.IDOf(7)
 	if err := tg.Destroy(t.Context(), "src/db", other); !errors.Is(err, dataset.ErrChanged) {
 		t.Errorf("another identity: %v, want changed", err)
 	}

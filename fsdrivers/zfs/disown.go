@@ -9,6 +9,8 @@ import (
 
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/naming"
+	"antipode/fsdrivers/zfs/pool"
 	"antipode/fsdrivers/zfs/prop"
 )
 
@@ -64,7 +66,7 @@ func (t *Target) disown(ctx context.Context, d dataset.Dataset) (dataset.ID, err
 		}
 	}
 	for _, l := range mine {
-		if err := t.zfs.set(ctx, l.name, prop.Source, string(id)); err != nil {
+		if err := t.zfs.Set(ctx, l.name, prop.Source, string(id)); err != nil {
 			return "", err
 		}
 	}
@@ -74,21 +76,21 @@ func (t *Target) disown(ctx context.Context, d dataset.Dataset) (dataset.ID, err
 // strangerOf is the identity that the replica gets: one that follows from its own and
 // its newest point, so that no two of one dataset get the same.
 func (t *Target) strangerOf(ctx context.Context, d dataset.Dataset, mine []*lineage) (dataset.ID, error) {
-	var newest entry
+	var newest pool.Entry
 	for _, l := range mine {
-		list, err := t.zfs.list(ctx, l.name)
+		list, err := t.zfs.List(ctx, l.name)
 		if err != nil {
 			return "", err
 		}
-		for _, e := range ours(list, false) {
-			if e.txg >= newest.txg {
+		for _, e := range pool.Ours(list, false) {
+			if e.TXG >= newest.TXG {
 				newest = e
 			}
 		}
 	}
-	if newest.guid == 0 {
+	if newest.GUID == 0 {
 		return "", fmt.Errorf("it holds no points: %w", dataset.ErrNotFound)
 	}
-	sum := sha256.Sum256([]byte(string(d.ID) + " " + string(newest.id())))
-	return idOf(binary.BigEndian.Uint64(sum[:]) | 1), nil // not 0, which is no identity
+	sum := sha256.Sum256([]byte(string(d.ID) + " " + string(newest.ID())))
+	return naming.IDOf(binary.BigEndian.Uint64(sum[:]) | 1), nil // not 0, which is no identity
 }

@@ -9,6 +9,8 @@ import (
 
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/cli"
+	"antipode/fsdrivers/zfs/pool"
 	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/stream"
 )
@@ -89,30 +91,30 @@ func (t *Target) goLive(ctx context.Context, l *lineage) error {
 	if err := t.wake(ctx, l); err != nil {
 		return err
 	}
-	return t.zfs.openLineage(ctx, l.name, func() error { return t.zfs.appear(ctx, l.name) })
+	return t.zfs.Open(ctx, l.name, func() error { return t.zfs.Appear(ctx, l.name) })
 }
 
 func (t *Target) wake(ctx context.Context, l *lineage) error {
-	if err := t.zfs.set(ctx, l.name, prop.Live, prop.On, "readonly", "off"); err != nil {
+	if err := t.zfs.Set(ctx, l.name, prop.Live, prop.On, "readonly", "off"); err != nil {
 		return err
 	}
 	if l.kind() == stream.Volume {
-		return t.zfs.set(ctx, l.name, "volmode", "default")
+		return t.zfs.Set(ctx, l.name, "volmode", "default")
 	}
-	if err := t.zfs.set(ctx, l.name, "mountpoint", "/"+t.live+"/"+string(l.path)); err != nil {
+	if err := t.zfs.Set(ctx, l.name, "mountpoint", "/"+t.live+"/"+string(l.path)); err != nil {
 		return err
 	}
-	return t.zfs.set(ctx, l.name, "canmount", prop.On)
+	return t.zfs.Set(ctx, l.name, "canmount", prop.On)
 }
 
 // mustEndAt refuses a lineage that holds anything after that point.
 func (l *lineage) mustEndAt(id dataset.ID) error {
 	all := l.snapshots()
 	switch {
-	case len(all) == 0 || all[len(all)-1].id() != id:
+	case len(all) == 0 || all[len(all)-1].ID() != id:
 		return fmt.Errorf("%s does not end with the snapshot %s: %w", l.name, id, dataset.ErrDiverged)
 	case l.prop("written") != "0":
-		return fmt.Errorf("something was written to %s after %s; look at `zfs diff`: %w", l.name, all[len(all)-1].name, dataset.ErrDiverged)
+		return fmt.Errorf("something was written to %s after %s; look at `zfs diff`: %w", l.name, all[len(all)-1].Name, dataset.ErrDiverged)
 	}
 	return nil
 }
@@ -135,13 +137,13 @@ func (t *Target) Rest(ctx context.Context, d dataset.Path) error {
 			return fmt.Errorf("%s has no snapshot: %w", l.name, dataset.ErrDiverged)
 		}
 		last := all[len(all)-1]
-		if err := l.mustEndAt(last.id()); err != nil && !l.writesWhenMounted() {
+		if err := l.mustEndAt(last.ID()); err != nil && !l.writesWhenMounted() {
 			return err
 		}
 		if err := t.rest(ctx, l, last); err != nil {
 			return errors.Join(err, t.goLive(ctx, l)) // as it was
 		}
-		return t.zfs.unset(ctx, l.name, prop.Live)
+		return t.zfs.Unset(ctx, l.name, prop.Live)
 	})
 	if err != nil {
 		return fmt.Errorf("make %s a standby again: %w", d, err)
@@ -151,7 +153,7 @@ func (t *Target) Rest(ctx context.Context, d dataset.Path) error {
 
 // rest makes a lineage inert that ends with last. Where an error comes back it may be
 // half so.
-func (t *Target) rest(ctx context.Context, l *lineage, last entry) error {
+func (t *Target) rest(ctx context.Context, l *lineage, last pool.Entry) error {
 	if l.writesWhenMounted() {
 		if err := t.mustBeSame(ctx, l, last); err != nil {
 			return err
@@ -161,7 +163,7 @@ func (t *Target) rest(ctx context.Context, l *lineage, last entry) error {
 	if err := t.settleDown(ctx, l); err != nil {
 		return err
 	}
-	return l.mustEndAt(last.id())
+	return l.mustEndAt(last.ID())
 }
 
 // writesWhenMounted reports whether ZFS itself writes when the lineage is mounted: it
@@ -172,16 +174,16 @@ func (l *lineage) writesWhenMounted() bool {
 
 // mustBeSame keeps everybody from writing and compares files: other than the property
 // written, that leaves out what ZFS counts for itself.
-func (t *Target) mustBeSame(ctx context.Context, l *lineage, last entry) error {
-	if err := t.zfs.set(ctx, l.name, "readonly", prop.On); err != nil {
+func (t *Target) mustBeSame(ctx context.Context, l *lineage, last pool.Entry) error {
+	if err := t.zfs.Set(ctx, l.name, "readonly", prop.On); err != nil {
 		return err
 	}
-	out, err := t.zfs.run(ctx, l.name, "diff", "-H", last.name, l.name)
+	out, err := t.zfs.Run(ctx, l.name, "diff", "-H", last.Name, l.name)
 	if err != nil {
-		return fmt.Errorf("compare %s with %s: %w", l.name, last.name, err)
+		return fmt.Errorf("compare %s with %s: %w", l.name, last.Name, err)
 	}
 	if first, _, _ := strings.Cut(out, "\n"); first != "" {
-		return fmt.Errorf("something was written to %s after %s (%s); look at `zfs diff`: %w", l.name, last.name, strings.TrimSpace(first), dataset.ErrDiverged)
+		return fmt.Errorf("something was written to %s after %s (%s); look at `zfs diff`: %w", l.name, last.Name, strings.TrimSpace(first), dataset.ErrDiverged)
 	}
 	return nil
 }
@@ -203,19 +205,19 @@ func (r *replica) live() *lineage {
 // known only then.
 func (t *Target) settleDown(ctx context.Context, l *lineage) error {
 	if l.kind() == stream.Filesystem {
-		if _, err := t.zfs.run(ctx, l.name, "unmount", l.name); unless(err, errNothing) != nil {
+		if _, err := t.zfs.Run(ctx, l.name, "unmount", l.name); cli.Unless(err, cli.ErrNothing) != nil {
 			return err
 		}
 	}
-	if _, err := t.zfs.run(ctx, l.name, append(append([]string{"set"}, inert(l.kind())...), l.name)...); err != nil {
+	if _, err := t.zfs.Run(ctx, l.name, append(append([]string{"set"}, inert(l.kind())...), l.name)...); err != nil {
 		return err
 	}
-	f, err := t.zfs.get(ctx, "written", []string{l.name})
+	f, err := t.zfs.Get(ctx, "written", []string{l.name})
 	if err != nil {
 		return err
 	}
 	written := maps.Clone(l.facts[l.name])
 	written["written"] = f[l.name]["written"]
-	l.facts = facts{l.name: written}
+	l.facts = pool.Facts{l.name: written}
 	return nil
 }

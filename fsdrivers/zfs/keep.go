@@ -7,6 +7,7 @@ import (
 
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/cli"
 	"antipode/fsdrivers/zfs/prop"
 )
 
@@ -18,39 +19,18 @@ func (s *Source) Bookmark(ctx context.Context, d dataset.Path, snap dataset.Snap
 	if err != nil {
 		return fmt.Errorf("bookmark: %w", err)
 	}
-	e, err := s.zfs.find(ctx, name, snap)
+	e, err := s.zfs.Find(ctx, name, snap)
 	if err != nil {
 		return fmt.Errorf("bookmark: %w", err)
 	}
 	defer s.changed(name, false)
-	if err := s.zfs.bookmark(ctx, e, name); err != nil {
-		return fmt.Errorf("bookmark %s: %w", e.name, err)
+	if err := s.zfs.Bookmark(ctx, e, name); err != nil {
+		return fmt.Errorf("bookmark %s: %w", e.Name, err)
 	}
 	for _, tag := range instead {
-		if _, err := s.zfs.run(ctx, name, "release", prop.Namespace+string(tag), e.name); unless(err, errNothing) != nil {
-			return fmt.Errorf("release %s of %s: %w", tag, e.name, err)
+		if _, err := s.zfs.Run(ctx, name, "release", prop.Namespace+string(tag), e.Name); cli.Unless(err, cli.ErrNothing) != nil {
+			return fmt.Errorf("release %s of %s: %w", tag, e.Name, err)
 		}
-	}
-	return nil
-}
-
-// bookmark makes a bookmark of a snapshot in ds, which is the snapshot's dataset
-// or a clone of it.
-func (t *tool) bookmark(ctx context.Context, e entry, ds string) error {
-	name := ds + "#" + e.short()
-	if !e.isOurs() {
-		name = ds + "#" + dataset.ForeignPrefix + e.short()
-	}
-	_, err := t.run(ctx, ds, "bookmark", e.name, name)
-	if !errors.Is(err, dataset.ErrExists) {
-		return err
-	}
-	f, gerr := t.get(ctx, "guid", []string{name})
-	if gerr != nil {
-		return gerr
-	}
-	if f.number(name, "guid") != e.guid {
-		return fmt.Errorf("%s is of another snapshot: %w", name, err)
 	}
 	return nil
 }
@@ -63,7 +43,7 @@ func (s *Source) Hold(ctx context.Context, d dataset.Path, snap dataset.Snapshot
 		return fmt.Errorf("hold: %w", err)
 	}
 	defer s.changed(name, false)
-	err = s.zfs.hold(ctx, name, snap, tag)
+	err = s.zfs.Hold(ctx, name, snap, tag)
 	if errors.Is(err, dataset.ErrNotFound) && s.isBookmark(ctx, name, snap) {
 		return nil
 	}
@@ -74,12 +54,12 @@ func (s *Source) Hold(ctx context.Context, d dataset.Path, snap dataset.Snapshot
 }
 
 func (s *Source) isBookmark(ctx context.Context, name string, snap dataset.Snapshot) bool {
-	all, err := s.zfs.list(ctx, name)
+	all, err := s.zfs.List(ctx, name)
 	if err != nil {
 		return false
 	}
 	for _, e := range all {
-		if e.isBookmark() && e.isOurs() && e.id() == snap.ID {
+		if e.IsBookmark() && e.IsOurs() && e.ID() == snap.ID {
 			return true
 		}
 	}
@@ -90,10 +70,10 @@ func (s *Source) isBookmark(ctx context.Context, name string, snap dataset.Snaps
 func (s *Source) Release(ctx context.Context, d dataset.Path, tag dataset.Tag, keep ...dataset.ID) error {
 	name, err := s.name(d)
 	if err != nil {
-		return unless(err, dataset.ErrNotFound)
+		return cli.Unless(err, dataset.ErrNotFound)
 	}
 	defer s.changed(name, false)
-	if err := s.zfs.release(ctx, name, tag, keep); err != nil {
+	if err := s.zfs.Release(ctx, name, tag, keep); err != nil {
 		return fmt.Errorf("release %s of %s: %w", tag, d, err)
 	}
 	return nil
@@ -109,7 +89,7 @@ func (s *Source) Mark(ctx context.Context, d dataset.Path) (dataset.Mark, error)
 	if err != nil {
 		return dataset.Mark{}, fmt.Errorf("mark: %w", err)
 	}
-	return f.mark(name)
+	return f.Mark(name)
 }
 
 // SwapMark implements fsdrivers.Marker.
@@ -121,7 +101,7 @@ func (s *Source) SwapMark(ctx context.Context, d dataset.Path, old, next dataset
 	s.marks.Lock()
 	defer s.marks.Unlock()
 	defer s.changed(name, true)
-	return s.zfs.swapMark(ctx, name, old, next)
+	return s.zfs.SwapMark(ctx, name, old, next)
 }
 
 // Space implements fsdrivers.Space: what the dataset may still take, quotas and
@@ -131,16 +111,7 @@ func (s *Source) Space(ctx context.Context, d dataset.Path) (fsdrivers.Usage, er
 	if err != nil {
 		return fsdrivers.Usage{}, fmt.Errorf("space: %w", err)
 	}
-	return s.zfs.space(ctx, name)
-}
-
-func (t *tool) space(ctx context.Context, name string) (fsdrivers.Usage, error) {
-	f, err := t.get(ctx, "available,used", []string{name})
-	if err != nil {
-		return fsdrivers.Usage{}, fmt.Errorf("space: %w", err)
-	}
-	free, used := int64(f.number(name, "available")), int64(f.number(name, "used"))
-	return fsdrivers.Usage{Where: name, Free: free, Size: free + used}, nil
+	return s.zfs.Space(ctx, name)
 }
 
 // Sweep implements fsdrivers.Sweeper. A send that outlives its daemon ends by

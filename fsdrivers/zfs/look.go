@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/listing"
+	"antipode/fsdrivers/zfs/naming"
+	"antipode/fsdrivers/zfs/pool"
 )
 
 // sights keeps what was read of the datasets of a source. A round looks at one
@@ -31,7 +34,7 @@ func newSights(now func() time.Time) *sights {
 }
 
 // take keeps what was read at that time.
-func (s *sights) take(f facts, at time.Time) {
+func (s *sights) take(f pool.Facts, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for name, props := range f {
@@ -47,7 +50,7 @@ func (s *sights) drop(name string) {
 }
 
 // fresh answers what was seen of a dataset just now.
-func (s *sights) fresh(name string) (facts, time.Time, bool) {
+func (s *sights) fresh(name string) (pool.Facts, time.Time, bool) {
 	if s.now == nil {
 		return nil, time.Time{}, false
 	}
@@ -55,7 +58,7 @@ func (s *sights) fresh(name string) (facts, time.Time, bool) {
 	defer s.mu.Unlock()
 	was, known := s.seen[name]
 	age := s.now().Sub(was.at)
-	return facts{name: was.props}, was.at, known && age >= 0 && age <= believed
+	return pool.Facts{name: was.props}, was.at, known && age >= 0 && age <= listing.Believed
 }
 
 // root is the highest that Find was asked for, and that holds the dataset.
@@ -94,14 +97,14 @@ func (s *sights) turn(ctx context.Context, pool string) (done func(), err error)
 }
 
 // look answers the facts of one dataset, and when they were read. Errors: ErrNotFound.
-func (s *Source) look(ctx context.Context, name string) (facts, time.Time, error) {
+func (s *Source) look(ctx context.Context, name string) (pool.Facts, time.Time, error) {
 	if s.sights.now == nil {
 		return s.read(ctx, name, false)
 	}
 	if f, at, ok := s.sights.fresh(name); ok {
 		return f, at, nil
 	}
-	done, err := s.sights.turn(ctx, poolOf(name))
+	done, err := s.sights.turn(ctx, naming.PoolOf(name))
 	if err != nil {
 		return nil, time.Time{}, err
 	}
@@ -118,7 +121,7 @@ func (s *Source) look(ctx context.Context, name string) (facts, time.Time, error
 }
 
 // read reads the facts of a root, and with deep of all below it.
-func (s *Source) read(ctx context.Context, root string, deep bool) (facts, time.Time, error) {
+func (s *Source) read(ctx context.Context, root string, deep bool) (pool.Facts, time.Time, error) {
 	args := []string{"-t", "filesystem,volume"}
 	if deep {
 		args = append(args, "-r")
@@ -127,7 +130,7 @@ func (s *Source) read(ctx context.Context, root string, deep bool) (facts, time.
 	if s.sights.now != nil {
 		at = s.sights.now()
 	}
-	f, err := s.zfs.get(ctx, datasetProps, []string{root}, args...)
+	f, err := s.zfs.Get(ctx, datasetProps, []string{root}, args...)
 	if err == nil && s.sights.now != nil {
 		s.sights.take(f, at)
 	}
@@ -136,7 +139,7 @@ func (s *Source) read(ctx context.Context, root string, deep bool) (facts, time.
 
 // changed makes what is kept of a dataset's snapshots stale; with facts all of it.
 func (s *Source) changed(name string, facts bool) {
-	s.lists.drop(dataset.Path(name))
+	s.lists.Drop(dataset.Path(name))
 	if facts {
 		s.sights.drop(name)
 	}

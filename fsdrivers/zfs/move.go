@@ -8,6 +8,8 @@ import (
 
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/cli"
+	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/prop"
 )
 
@@ -68,7 +70,7 @@ func (t *Target) move(ctx context.Context, d dataset.Dataset, to dataset.Path) e
 	if mine, err = t.giveUp(ctx, mine); len(mine) == 0 || err != nil {
 		return err
 	}
-	if err := t.zfs.set(ctx, mine[0].name, prop.Move, string(to)); err != nil {
+	if err := t.zfs.Set(ctx, mine[0].name, prop.Move, string(to)); err != nil {
 		return err
 	}
 	return t.finishMove(ctx, mine, d.Path, to)
@@ -128,11 +130,11 @@ func (t *Target) changePath(ctx context.Context, mine []*lineage, from, to datas
 		}
 	}
 	for _, name := range slices.Backward(names) { // the anchor's is the last
-		if err := t.zfs.set(ctx, name, prop.Path, string(to)); err != nil {
+		if err := t.zfs.Set(ctx, name, prop.Path, string(to)); err != nil {
 			return nil, err
 		}
 	}
-	return names, t.zfs.unset(ctx, names[0], prop.Move)
+	return names, t.zfs.Unset(ctx, names[0], prop.Move)
 }
 
 // takeOut moves a lineage that is at the place of its path to own. What is below that
@@ -142,20 +144,20 @@ func (t *Target) takeOut(ctx context.Context, l *lineage, from, to dataset.Path)
 	if err != nil {
 		return "", err
 	}
-	out := t.own() + "/" + movedName + fmt.Sprintf("%016x", l.facts.number(l.name, "guid"))
+	out := t.own() + "/" + movedName + fmt.Sprintf("%016x", l.facts.Number(l.name, "guid"))
 	switch l.name {
 	case home:
 		if t.isBusyBelow(from, to) {
 			return "", fmt.Errorf("something below %s is being received: %w", home, dataset.ErrBusy)
 		}
-		if err := t.zfs.rename(ctx, home, out); err != nil {
+		if err := t.zfs.Rename(ctx, home, out); err != nil {
 			return "", err
 		}
 	case out: // a move was cut off
 	default:
 		return l.name, nil
 	}
-	below, err := t.zfs.get(ctx, "guid", []string{out}, "-d", "1", "-t", "filesystem,volume")
+	below, err := t.zfs.Get(ctx, "guid", []string{out}, "-d", "1", "-t", "filesystem,volume")
 	if err != nil {
 		return "", err
 	}
@@ -163,11 +165,11 @@ func (t *Target) takeOut(ctx context.Context, l *lineage, from, to dataset.Path)
 		if name == out {
 			continue
 		}
-		back := home + "/" + leafOf(name)
-		if err := t.zfs.makeParents(ctx, t.opts.Into, back, holderProps("-o", prop.Placeholder+"="+prop.On)); err != nil {
+		back := home + "/" + naming.LeafOf(name)
+		if err := t.zfs.MakeParents(ctx, t.opts.Into, back, holderProps("-o", prop.Placeholder+"="+prop.On)); err != nil {
 			return "", err
 		}
-		if err := t.zfs.rename(ctx, name, back); err != nil {
+		if err := t.zfs.Rename(ctx, name, back); err != nil {
 			return "", err
 		}
 	}
@@ -190,7 +192,7 @@ func (t *Target) finishMoves(ctx context.Context, all []*lineage) (any bool, err
 		any = true
 		err := t.aloneInBoth(ctx, anchor.path, to, func() error {
 			if anchor.path == to {
-				return t.zfs.unset(ctx, anchor.name, prop.Move)
+				return t.zfs.Unset(ctx, anchor.name, prop.Move)
 			}
 			mine := []*lineage{anchor}
 			for _, l := range all {
@@ -200,7 +202,7 @@ func (t *Target) finishMoves(ctx context.Context, all []*lineage) (any bool, err
 			}
 			return t.finishMove(ctx, mine, anchor.path, to)
 		})
-		if unless(err, dataset.ErrBusy) != nil { // busy: it is being moved
+		if cli.Unless(err, dataset.ErrBusy) != nil { // busy: it is being moved
 			errs = append(errs, fmt.Errorf("finish moving the replica of %s to %s: %w", anchor.path, to, err))
 		}
 	}

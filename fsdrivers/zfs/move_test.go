@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/prop"
 )
 
@@ -36,7 +37,7 @@ func replicas(t *testing.T, s *scripted, tg *Target) (all []string) {
 }
 
 func line(path string, id, point uint64) string {
-	return fmt.Sprintf("%s %s %s at its place", path, idOf(id), idOf(point))
+	return fmt.Sprintf("%s %s %s at its place", path, naming.IDOf(id), naming.IDOf(point))
 }
 
 func TestAMovedReplicaLeavesItsNeighboursWhereTheyAre(t *testing.T) {
@@ -56,7 +57,7 @@ func TestAMovedReplicaLeavesItsNeighboursWhereTheyAre(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, tg := simTarget(t, c.paths...)
-			d := dataset.Dataset{Path: dataset.Path(c.from), ID: idOf(1000 + uint64(slices.Index(c.paths, c.from)))}
+			d := dataset.Dataset{Path: dataset.Path(c.from), ID: naming.IDOf(1000 + uint64(slices.Index(c.paths, c.from)))}
 			for range 2 { // doing it again is success
 				if err := tg.Move(t.Context(), d, dataset.Path(c.to)); err != nil {
 					t.Fatal(err)
@@ -75,7 +76,7 @@ func TestAMovedReplicaLeavesItsNeighboursWhereTheyAre(t *testing.T) {
 }
 
 func TestWhatCannotBeMovedStays(t *testing.T) {
-	db := dataset.Dataset{Path: "src/db", ID: idOf(1000)}
+	db := dataset.Dataset{Path: "src/db", ID: naming.IDOf(1000)}
 	for name, c := range map[string]struct {
 		d      dataset.Dataset
 		to     dataset.Path
@@ -83,10 +84,10 @@ func TestWhatCannotBeMovedStays(t *testing.T) {
 		want   error
 	}{
 		"over another":        {db, "src/www", nil, dataset.ErrExists},
-		"of another identity": {dataset.Dataset{Path: "src/db", ID: idOf(7)}, "new", nil, dataset.ErrNotFound},
-		"of another path":     {dataset.Dataset{Path: "src/x", ID: idOf(1000)}, "new", nil, dataset.ErrNotFound},
+		"of another identity": {dataset.Dataset{Path: "src/db", ID: naming.IDOf(7)}, "new", nil, dataset.ErrNotFound},
+		"of another path":     {dataset.Dataset{Path: "src/x", ID: naming.IDOf(1000)}, "new", nil, dataset.ErrNotFound},
 		"outside":             {db, "../up", nil, dataset.ErrRefused},
-		"among the live ones": {db, LiveName + "/x", nil, dataset.ErrRefused},
+		"among the live ones": {db, naming.Live + "/x", nil, dataset.ErrRefused},
 		"to the root":         {db, "/", nil, dataset.ErrRefused},
 		"live in place":       {db, "new", func(p *simPool, _ *Target) { p.Props["dst/into/src/db"][prop.Live] = prop.On }, dataset.ErrRefused},
 		"being received":      {db, "new", func(_ *simPool, tg *Target) { tg.busy["src/db"] = true }, dataset.ErrBusy},
@@ -127,7 +128,7 @@ func TestACrashAtAnyInstantOfAMoveLeavesAllReplicasWhole(t *testing.T) {
 		p := s.readPool()
 		p.Left = after
 		s.pool(p)
-		merr := tg.Move(t.Context(), dataset.Dataset{Path: "src", ID: idOf(1000)}, "new")
+		merr := tg.Move(t.Context(), dataset.Dataset{Path: "src", ID: naming.IDOf(1000)}, "new")
 		p = s.readPool()
 		done := p.Left > 0
 		p.Left = -1

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"antipode/fsdrivers/dataset"
-	"antipode/fsdrivers/zfs/zfstest"
 )
 
 // A pool that is not imported at boot keeps the daemon from nothing else: Into is
@@ -55,18 +54,6 @@ func TestWithoutZFSTheErrorNamesWhatToInstall(t *testing.T) {
 	_, err = NewSource(Options{Binary: missing}).Find(t.Context(), "tank/db", false)
 	if !errors.Is(err, dataset.ErrToolMissing) || !strings.Contains(err.Error(), "install zfsutils-linux") {
 		t.Errorf("a source: got %v, want what to install", err)
-	}
-}
-
-func TestAVolumeIsRenamedWithoutTheOptionOfFilesystems(t *testing.T) {
-	for kind, want := range map[string]string{"volume": "rename dst/a dst/b", "filesystem": "rename -u dst/a dst/b"} {
-		s := zfstest.New(t, zfstest.Rule{Args: "get", Out: zfstest.Props("dst/a", "type", kind)}, zfstest.Rule{Args: "rename"})
-		if err := newHost(s.Binary(), 0).rename(t.Context(), "dst/a", "dst/b"); err != nil {
-			t.Fatal(err)
-		}
-		if calls := s.Calls(); calls[len(calls)-1] != want {
-			t.Errorf("a %s: ran %q, want %q", kind, calls[len(calls)-1], want)
-		}
 	}
 }
 

@@ -8,6 +8,9 @@ import (
 
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/cli"
+	"antipode/fsdrivers/zfs/naming"
+	"antipode/fsdrivers/zfs/pool"
 	"antipode/fsdrivers/zfs/prop"
 )
 
@@ -36,7 +39,7 @@ func (t *Target) DestroyAll(ctx context.Context, d dataset.Path, list []dataset.
 		err = t.listAll(ctx, r)
 	}
 	if err != nil {
-		return answerAll(list, unless(err, dataset.ErrNotFound))
+		return pool.AnswerAll(list, cli.Unless(err, dataset.ErrNotFound))
 	}
 	places, answers := r.places(list)
 	var stop error
@@ -46,12 +49,12 @@ func (t *Target) DestroyAll(ctx context.Context, d dataset.Path, list []dataset.
 		for n, i := range at {
 			some[n] = list[i]
 		}
-		got := answerAll(some, stop)
+		got := pool.AnswerAll(some, stop)
 		if stop == nil {
 			got = t.destroyIn(ctx, l, some)
 		}
 		for n, i := range at {
-			if answers[i] = got[n]; got[n] != nil && !concernsOne(got[n]) {
+			if answers[i] = got[n]; got[n] != nil && !pool.ConcernsOne(got[n]) {
 				stop = got[n]
 			}
 		}
@@ -66,13 +69,13 @@ func (r *replica) places(list []dataset.Snapshot) (map[*lineage][]int, []error) 
 	for _, l := range r.lineages {
 		ids[l] = make(map[string]dataset.ID)
 		for _, e := range l.snapshots() {
-			ids[l][e.short()] = e.id()
+			ids[l][e.Short()] = e.ID()
 		}
 	}
 	places, answers := make(map[*lineage][]int), make([]error, len(list))
 	for i, snap := range list {
-		if err := ownName(snap.Name); err != nil {
-			copy(answers[i:], answerAll(list[i:], err))
+		if err := naming.Own(snap.Name); err != nil {
+			copy(answers[i:], pool.AnswerAll(list[i:], err))
 			break
 		}
 		for _, l := range r.lineages {
@@ -92,46 +95,46 @@ func (r *replica) places(list []dataset.Snapshot) (map[*lineage][]int, []error) 
 // destroyIn destroys points of one lineage. Its newest goes last, and by itself.
 func (t *Target) destroyIn(ctx context.Context, l *lineage, some []dataset.Snapshot) []error {
 	all := l.snapshots()
-	isNewest := func(s dataset.Snapshot) bool { return s.ID == all[len(all)-1].id() }
+	isNewest := func(s dataset.Snapshot) bool { return s.ID == all[len(all)-1].ID() }
 	at := slices.IndexFunc(some, isNewest)
 	if at < 0 || l.prop("written") != "0" || l.token() != "" || l.prop(prop.Live) != "" {
-		return t.zfs.raze(ctx, l.name, l.list, some)
+		return t.zfs.Raze(ctx, l.name, l.list, some)
 	}
 	newest, older := some[at], slices.Delete(slices.Clone(some), at, at+1)
-	answers := t.zfs.raze(ctx, l.name, l.list, older)
+	answers := t.zfs.Raze(ctx, l.name, l.list, older)
 	gone := make(map[dataset.ID]bool)
 	for n, err := range answers {
-		if gone[older[n].ID] = err == nil; err != nil && !concernsOne(err) {
+		if gone[older[n].ID] = err == nil; err != nil && !pool.ConcernsOne(err) {
 			return slices.Insert(answers, at, err)
 		}
 	}
-	all = slices.DeleteFunc(all[:len(all)-1], func(e entry) bool { return gone[e.id()] })
+	all = slices.DeleteFunc(all[:len(all)-1], func(e pool.Entry) bool { return gone[e.ID()] })
 	return slices.Insert(answers, at, t.destroyNewest(ctx, l, newest, all))
 }
 
 // destroyNewest destroys the newest point of a lineage in which nothing was written
 // since. The head goes back to the newest of those that are left, or no increment
 // would fit; without any the lineage goes too, unless something else needs it.
-func (t *Target) destroyNewest(ctx context.Context, l *lineage, newest dataset.Snapshot, left []entry) error {
+func (t *Target) destroyNewest(ctx context.Context, l *lineage, newest dataset.Snapshot, left []pool.Entry) error {
 	back := ""
 	if len(left) > 0 {
-		back = string(left[len(left)-1].id())
-		if err := t.zfs.set(ctx, l.name, prop.Rewind, back); err != nil {
+		back = string(left[len(left)-1].ID())
+		if err := t.zfs.Set(ctx, l.name, prop.Rewind, back); err != nil {
 			return err
 		}
 	}
-	err := t.zfs.raze(ctx, l.name, l.list, []dataset.Snapshot{newest})[0]
+	err := t.zfs.Raze(ctx, l.name, l.list, []dataset.Snapshot{newest})[0]
 	switch {
 	case err != nil && back != "":
-		return errors.Join(err, t.zfs.unset(ctx, l.name, prop.Rewind))
+		return errors.Join(err, t.zfs.Unset(ctx, l.name, prop.Rewind))
 	case err != nil:
 		return err
 	case back != "":
 		return t.rewind(ctx, l.name, back)
 	case l.prop(prop.Mark) == "" && l.prop(prop.Activation) == "":
 		// Without -r or -f: what has something below it stays.
-		_, err := t.zfs.run(ctx, l.name, "destroy", l.name)
-		return unless(err, dataset.ErrHeld, dataset.ErrBusy, dataset.ErrNotFound)
+		_, err := t.zfs.Run(ctx, l.name, "destroy", l.name)
+		return cli.Unless(err, dataset.ErrHeld, dataset.ErrBusy, dataset.ErrNotFound)
 	}
 	return nil
 }
@@ -139,17 +142,17 @@ func (t *Target) destroyNewest(ctx context.Context, l *lineage, newest dataset.S
 // rewind takes the head back to the newest snapshot, if that is the one that was
 // written down. It undoes only what the destroyed point had brought.
 func (t *Target) rewind(ctx context.Context, ds, to string) error {
-	all, err := t.zfs.list(ctx, ds)
+	all, err := t.zfs.List(ctx, ds)
 	if err != nil {
 		return err
 	}
-	all = slices.DeleteFunc(all, func(e entry) bool { return !e.isSnapshot() })
-	if len(all) > 0 && string(all[len(all)-1].id()) == to {
-		if _, err := t.zfs.run(ctx, ds, "rollback", all[len(all)-1].name); err != nil {
+	all = slices.DeleteFunc(all, func(e pool.Entry) bool { return !e.IsSnapshot() })
+	if len(all) > 0 && string(all[len(all)-1].ID()) == to {
+		if _, err := t.zfs.Run(ctx, ds, "rollback", all[len(all)-1].Name); err != nil {
 			return fmt.Errorf("take %s back to its newest point: %w", ds, err)
 		}
 	}
-	return t.zfs.unset(ctx, ds, prop.Rewind)
+	return t.zfs.Unset(ctx, ds, prop.Rewind)
 }
 
 // Frees implements fsdrivers.Freer.
@@ -164,7 +167,7 @@ func (t *Target) Frees(ctx context.Context, d dataset.Path, list []dataset.Snaps
 		if l.isPartial() {
 			continue
 		}
-		bytes, err := t.zfs.frees(ctx, l.name, list)
+		bytes, err := t.zfs.Frees(ctx, l.name, list)
 		if err != nil {
 			return 0, err
 		}

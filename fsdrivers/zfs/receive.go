@@ -10,6 +10,10 @@ import (
 
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/internal/command"
+	"antipode/fsdrivers/zfs/cli"
+	"antipode/fsdrivers/zfs/listing"
+	"antipode/fsdrivers/zfs/naming"
+	"antipode/fsdrivers/zfs/pool"
 	"antipode/fsdrivers/zfs/stream"
 )
 
@@ -45,10 +49,10 @@ func (t *Target) Pending(ctx context.Context, d dataset.Path) (dataset.Checkpoin
 func (l *lineage) checkpoint() dataset.Checkpoint {
 	in := l.incoming()
 	token, err := stream.ParseToken(l.token())
-	if err != nil || idOf(token.ToGUID) != in.To || len(l.token()) > dataset.MaxCheckpointBytes {
+	if err != nil || naming.IDOf(token.ToGUID) != in.To || len(l.token()) > dataset.MaxCheckpointBytes {
 		return dataset.Checkpoint{}
 	}
-	if in.From.IsZero() != (token.FromGUID == 0) || token.FromGUID != 0 && idOf(token.FromGUID) != in.From {
+	if in.From.IsZero() != (token.FromGUID == 0) || token.FromGUID != 0 && naming.IDOf(token.FromGUID) != in.From {
 		return dataset.Checkpoint{}
 	}
 	return dataset.Checkpoint{Kind: CheckpointKind, Step: in.Step, Done: int64(min(token.Bytes, 1<<62)), Opaque: []byte(l.token())}
@@ -103,7 +107,7 @@ func (t *Target) receive(ctx context.Context, in dataset.Incoming, r io.Reader) 
 
 // checkStep checks what a peer announced before any of it becomes a name.
 func checkStep(s dataset.Step) error {
-	if err := ownName(s.To.Name); err != nil {
+	if err := naming.Own(s.To.Name); err != nil {
 		return err
 	}
 	ids := []dataset.ID{s.Dataset.ID, s.To.ID}
@@ -111,7 +115,7 @@ func checkStep(s dataset.Step) error {
 		ids = append(ids, s.From.ID)
 	}
 	for _, id := range ids {
-		if _, err := guidOf(id); err != nil {
+		if _, err := naming.GUIDOf(id); err != nil {
 			return fmt.Errorf("%w: %w", dataset.ErrRefused, err)
 		}
 	}
@@ -128,13 +132,13 @@ func (t *Target) arrived(ctx context.Context, rep *replica, s dataset.Step) (dat
 	var stranger *lineage
 	var taken error
 	for _, l := range rep.lineages {
-		for _, e := range ours(l.list, false) {
+		for _, e := range pool.Ours(l.list, false) {
 			points++
 			switch {
-			case e.id() == s.To.ID:
+			case e.ID() == s.To.ID:
 				return t.point(ctx, l, e)
-			case e.short() == s.To.Name:
-				taken = fmt.Errorf("%s is there with the identity %s: %w", e.name, e.id(), dataset.ErrExists)
+			case e.Short() == s.To.Name:
+				taken = fmt.Errorf("%s is there with the identity %s: %w", e.Name, e.ID(), dataset.ErrExists)
 			}
 		}
 		if l.source != s.Dataset.ID {
@@ -150,13 +154,13 @@ func (t *Target) arrived(ctx context.Context, rep *replica, s dataset.Step) (dat
 }
 
 // point is one that is published, with its times and holds.
-func (t *Target) point(ctx context.Context, l *lineage, e entry) (dataset.Snapshot, error) {
-	list, err := describe(ctx, t.zfs, []entry{e}, nil)
+func (t *Target) point(ctx context.Context, l *lineage, e pool.Entry) (dataset.Snapshot, error) {
+	list, err := listing.Describe(ctx, t.zfs, []pool.Entry{e}, nil)
 	if err != nil {
 		return dataset.Snapshot{}, err
 	}
 	if len(list) == 0 {
-		return dataset.Snapshot{}, fmt.Errorf("%s was destroyed just now: %w", e.name, dataset.ErrBusy)
+		return dataset.Snapshot{}, fmt.Errorf("%s was destroyed just now: %w", e.Name, dataset.ErrBusy)
 	}
 	l.complete(&list[0])
 	return list[0], nil
@@ -217,9 +221,9 @@ func (t *Target) Abort(ctx context.Context, d dataset.Path) error {
 // goes with it. That there is none is success.
 func (t *Target) abort(ctx context.Context, name string) error {
 	for try := 1; ; try++ {
-		_, err := t.zfs.run(ctx, name, "receive", "-A", name)
+		_, err := t.zfs.Run(ctx, name, "receive", "-A", name)
 		if !errors.Is(err, dataset.ErrBusy) || try == busyTries {
-			if err = unless(err, errNothing, dataset.ErrNotFound); err != nil {
+			if err = cli.Unless(err, cli.ErrNothing, dataset.ErrNotFound); err != nil {
 				return fmt.Errorf("drop the partial state of %s: %w", name, err)
 			}
 			return nil

@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/cli"
+	"antipode/fsdrivers/zfs/naming"
+	"antipode/fsdrivers/zfs/pool"
 	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/stream"
 )
@@ -19,14 +22,14 @@ type lineage struct {
 	name   string
 	path   dataset.Path
 	source dataset.ID // of the live dataset on the source
-	facts  facts
-	seen   time.Time // when the facts were read; zero unless for many at once
-	list   []entry   // what listAll read; none of a partial one
+	facts  pool.Facts
+	seen   time.Time    // when the facts were read; zero unless for many at once
+	list   []pool.Entry // what listAll read; none of a partial one
 }
 
 // snapshots are all of the lineage's, anybody's, in order.
-func (l *lineage) snapshots() []entry {
-	return slices.DeleteFunc(slices.Clone(l.list), func(e entry) bool { return !e.isSnapshot() })
+func (l *lineage) snapshots() []pool.Entry {
+	return slices.DeleteFunc(slices.Clone(l.list), func(e pool.Entry) bool { return !e.IsSnapshot() })
 }
 
 // replica is all lineages of a path. The one at its own place comes first.
@@ -88,7 +91,7 @@ func (t *Target) lineages(ctx context.Context, home string) ([]*lineage, error) 
 	if home != "" {
 		roots, depth = []string{home, t.own()}, []string{"-d", "1"}
 	}
-	f, err := t.zfs.get(ctx, lineageProps, roots, append(depth, "-t", "filesystem,volume")...)
+	f, err := t.zfs.Get(ctx, lineageProps, roots, append(depth, "-t", "filesystem,volume")...)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +109,7 @@ func (t *Target) lineages(ctx context.Context, home string) ([]*lineage, error) 
 // isForeign reports whether the dataset is none of a replica's: a placeholder, or
 // somebody else's.
 func (l *lineage) isForeign() bool {
-	_, err := guidOf(l.source)
+	_, err := naming.GUIDOf(l.source)
 	_, perr := dataset.ParsePath(string(l.path))
 	return err != nil || perr != nil
 }
@@ -145,8 +148,8 @@ func (t *Target) listAll(ctx context.Context, r *replica) error {
 		if l.isPartial() {
 			continue
 		}
-		list, err := t.zfs.list(ctx, l.name)
-		if unless(err, dataset.ErrNotFound) != nil {
+		list, err := t.zfs.List(ctx, l.name)
+		if cli.Unless(err, dataset.ErrNotFound) != nil {
 			return err
 		}
 		l.list = list
@@ -161,8 +164,8 @@ func (t *Target) points(ctx context.Context, r *replica) ([]dataset.Snapshot, er
 		if l.isPartial() {
 			continue
 		}
-		list, err := t.lists.snapshots(ctx, t.zfs, t.clock, r.path, l.name, l.guard(), nil)
-		if unless(err, dataset.ErrNotFound) != nil {
+		list, err := t.lists.Snapshots(ctx, t.zfs, t.clock, r.path, l.name, l.guard(), nil)
+		if cli.Unless(err, dataset.ErrNotFound) != nil {
 			return nil, fmt.Errorf("snapshots of %s: %w", r.path, err)
 		}
 		for i := range list {
@@ -191,7 +194,7 @@ func (t *Target) lineageOf(ctx context.Context, d dataset.Path, s dataset.Snapsh
 	if err != nil {
 		return nil, err
 	}
-	if err := ownName(s.Name); err != nil {
+	if err := naming.Own(s.Name); err != nil {
 		return nil, err
 	}
 	if err := t.listAll(ctx, r); err != nil {
@@ -201,9 +204,9 @@ func (t *Target) lineageOf(ctx context.Context, d dataset.Path, s dataset.Snapsh
 	for _, l := range r.lineages {
 		for _, e := range l.snapshots() {
 			switch {
-			case e.id() == s.ID && e.short() == s.Name:
+			case e.ID() == s.ID && e.Short() == s.Name:
 				return l, nil
-			case e.short() == s.Name:
+			case e.Short() == s.Name:
 				named = l
 			}
 		}

@@ -5,11 +5,30 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/internal/command"
+	"antipode/fsdrivers/zfs/cli"
+	"antipode/fsdrivers/zfs/naming"
+	"antipode/fsdrivers/zfs/pool"
 	"antipode/fsdrivers/zfs/stream"
 )
+
+// parseSize reads `zfs send -nP`: the last line is "size", a tab, and bytes.
+func parseSize(out string) (int64, error) {
+	for line := range strings.Lines(out) {
+		if size, found := strings.CutPrefix(line, "size\t"); found {
+			n, err := strconv.ParseInt(strings.TrimSpace(size), 10, 63)
+			if err != nil || n < 0 {
+				return 0, fmt.Errorf("cannot read the size %.80q of zfs send", size)
+			}
+			return n, nil
+		}
+	}
+	return 0, fmt.Errorf("zfs send -nP printed no size: %.200q", out)
+}
 
 // CheckpointKind is the kind of checkpoints of this driver. Opaque is the resume
 // token as the target's pool reports it.
@@ -25,8 +44,8 @@ const (
 // sendPlan is what a step means on this host.
 type sendPlan struct {
 	ds   string
-	to   entry
-	from entry // zero for a full step
+	to   pool.Entry
+	from pool.Entry // zero for a full step
 	raw  bool
 }
 
@@ -45,11 +64,11 @@ func (s *Source) Send(ctx context.Context, step dataset.Step, from dataset.Check
 	if err != nil {
 		return nil, fmt.Errorf("send %s: %w", step.To.Name, err)
 	}
-	c, err := s.zfs.start(ctx, p.ds, command.Spec{Args: args})
+	c, err := s.zfs.Start(ctx, p.ds, command.Spec{Args: args})
 	if err != nil {
 		return nil, fmt.Errorf("send %s: %w", step.To.Name, err)
 	}
-	return &sending{zfs: s.zfs, child: c, on: p.ds, what: p.to.name}, nil
+	return &sending{zfs: s.zfs, child: c, on: p.ds, what: p.to.Name}, nil
 }
 
 // planSend looks both ends up by identity; their names may have changed.
@@ -57,11 +76,11 @@ func (s *Source) planSend(ctx context.Context, step dataset.Step) (p sendPlan, e
 	if p.ds, err = s.name(step.Dataset.Path); err != nil {
 		return p, err
 	}
-	f, err := s.zfs.get(ctx, "guid,encryption", []string{p.ds})
+	f, err := s.zfs.Get(ctx, "guid,encryption", []string{p.ds})
 	if err != nil {
 		return p, err
 	}
-	if id := idOf(f.number(p.ds, "guid")); id != step.Dataset.ID {
+	if id := naming.IDOf(f.Number(p.ds, "guid")); id != step.Dataset.ID {
 		return p, fmt.Errorf("%s is now dataset %s, planned was %s: %w", p.ds, id, step.Dataset.ID, dataset.ErrNotFound)
 	}
 	encrypted := f[p.ds]["encryption"] != "" && f[p.ds]["encryption"] != "off"
@@ -69,11 +88,11 @@ func (s *Source) planSend(ctx context.Context, step dataset.Step) (p sendPlan, e
 		return p, err
 	}
 	if encrypted {
-		if err := s.zfs.mustCrypt(ctx); err != nil {
+		if err := s.zfs.MustCrypt(ctx); err != nil {
 			return p, err
 		}
 	}
-	all, err := s.zfs.list(ctx, p.ds)
+	all, err := s.zfs.List(ctx, p.ds)
 	if err != nil {
 		return p, err
 	}
@@ -98,19 +117,19 @@ func isRaw(flags string, encrypted bool) (bool, error) {
 
 // ends finds both ends of the step. A snapshot is better than a bookmark: with it
 // zfs knows how big the step is.
-func (p *sendPlan) ends(all []entry, step dataset.Step) error {
+func (p *sendPlan) ends(all []pool.Entry, step dataset.Step) error {
 	for _, e := range all {
 		switch {
-		case e.id() == step.To.ID && e.isSnapshot():
+		case e.ID() == step.To.ID && e.IsSnapshot():
 			p.to = e
-		case e.id() == step.From.ID && (p.from.name == "" || e.isSnapshot()):
+		case e.ID() == step.From.ID && (p.from.Name == "" || e.IsSnapshot()):
 			p.from = e
 		}
 	}
-	if p.to.name == "" {
+	if p.to.Name == "" {
 		return fmt.Errorf("snapshot %s (%s) of %s: %w", step.To.Name, step.To.ID, p.ds, dataset.ErrNotFound)
 	}
-	if !step.IsFull() && p.from.name == "" {
+	if !step.IsFull() && p.from.Name == "" {
 		return fmt.Errorf("base %s (%s) of %s, or a bookmark of it: %w", step.From.Name, step.From.ID, p.ds, dataset.ErrBaseMissing)
 	}
 	return nil
@@ -125,16 +144,16 @@ func (p sendPlan) flags() []string {
 
 func (p sendPlan) args() []string {
 	args := append([]string{"send"}, p.flags()...)
-	if p.from.name != "" {
-		args = append(args, "-i", p.from.name)
+	if p.from.Name != "" {
+		args = append(args, "-i", p.from.Name)
 	}
-	return append(args, p.to.name)
+	return append(args, p.to.Name)
 }
 
 // token is the token of this step at its beginning.
 func (p sendPlan) token() stream.Token {
 	return stream.Token{
-		Position: stream.Position{Object: 1}, ToGUID: p.to.guid, FromGUID: p.from.guid, ToName: p.to.name,
+		Position: stream.Position{Object: 1}, ToGUID: p.to.GUID, FromGUID: p.from.GUID, ToName: p.to.Name,
 		LargeOK: true, PackedOK: true, RawOK: p.raw,
 	}
 }
@@ -163,8 +182,8 @@ func (p sendPlan) resume(step dataset.Step, from dataset.Checkpoint) ([]string, 
 // sending is a running send.
 // It embeds nothing: io.Copy would find an *os.File's WriteTo.
 type sending struct {
-	zfs    *tool
-	child  *child
+	zfs    *pool.Host
+	child  *cli.Child
 	on     string
 	what   string
 	closed bool
@@ -176,7 +195,7 @@ func (s *sending) Read(p []byte) (int, error) {
 	if err == nil || errors.Is(err, io.EOF) {
 		return n, err
 	}
-	return n, fmt.Errorf("send %s: %w: %w", s.what, dataset.ErrCut, explain(s.on, err, s.child.Stderr()))
+	return n, fmt.Errorf("send %s: %w: %w", s.what, dataset.ErrCut, cli.Explain(s.on, err, s.child.Stderr()))
 }
 
 // Close ends the child and waits for it.
@@ -185,7 +204,7 @@ func (s *sending) Close() error {
 		return nil
 	}
 	s.closed = true
-	if err := s.zfs.end(s.child, s.on, nil); err != nil {
+	if err := s.zfs.End(s.child, s.on, nil); err != nil {
 		return fmt.Errorf("end send of %s: %w", s.what, err)
 	}
 	return nil
@@ -199,7 +218,7 @@ func (s *Source) Estimate(ctx context.Context, step dataset.Step) (int64, error)
 		return 0, fmt.Errorf("estimate %s: %w", step.To.Name, err)
 	}
 	args := p.args()
-	out, err := s.zfs.run(ctx, p.ds, append([]string{"send", "-n", "-P"}, args[1:]...)...)
+	out, err := s.zfs.Run(ctx, p.ds, append([]string{"send", "-n", "-P"}, args[1:]...)...)
 	if err != nil {
 		return 0, fmt.Errorf("estimate %s: %w", step.To.Name, err)
 	}

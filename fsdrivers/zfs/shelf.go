@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/listing"
 )
 
 // shelf keeps what Find read of all lineages at once, so that a round over many
@@ -60,7 +61,7 @@ func (t *Target) known(ctx context.Context, d dataset.Path) (*replica, error) {
 	s := &t.shelf
 	s.mu.Lock()
 	age := t.clock().Sub(s.read)
-	fresh := s.byPath != nil && age >= 0 && age <= believed && s.changes[d] <= s.at && s.changes[""] <= s.at
+	fresh := s.byPath != nil && age >= 0 && age <= listing.Believed && s.changes[d] <= s.at && s.changes[""] <= s.at
 	all := s.byPath[d]
 	s.mu.Unlock()
 	if fresh {
@@ -78,16 +79,16 @@ func (t *Target) changed(d dataset.Path) (done func()) {
 		defer s.mu.Unlock()
 		s.count++
 		s.changes[d] = s.count
-		t.lists.drop(d)
+		t.lists.Drop(d)
 	}
 	note()
 	return note
 }
 
 // guard vouches for the list of the lineage, if its facts were read for many.
-func (l *lineage) guard() guard {
+func (l *lineage) guard() listing.Guard {
 	if l.seen.IsZero() {
-		return guard{}
+		return listing.Guard{}
 	}
-	return guardOf(l.facts, l.name, l.seen)
+	return listing.GuardOf(l.facts, l.name, l.seen)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/zfstest"
 )
@@ -166,7 +167,7 @@ func (p *simPool) create(name string, props []string) error {
 	switch {
 	case p.Props[name] != nil:
 		return fmt.Errorf("cannot create '%s': dataset already exists", name)
-	case p.Props[parentOf(name)] == nil && parentOf(name) != "":
+	case p.Props[naming.ParentOf(name)] == nil && naming.ParentOf(name) != "":
 		return fmt.Errorf("cannot create '%s': parent does not exist", name)
 	}
 	p.Next++
@@ -184,7 +185,7 @@ func (p *simPool) rename(from, to string) error {
 		return fmt.Errorf("cannot open '%s': dataset does not exist", from)
 	case p.Props[to] != nil:
 		return fmt.Errorf("cannot rename '%s': dataset already exists", from)
-	case p.Props[parentOf(to)] == nil:
+	case p.Props[naming.ParentOf(to)] == nil:
 		return fmt.Errorf("cannot rename '%s': parent does not exist", from)
 	}
 	for _, name := range slices.Collect(maps.Keys(p.Props)) {
@@ -223,7 +224,7 @@ func simTarget(t *testing.T, paths ...string) (*scripted, *Target) {
 	p = s.readPool()
 	for i, path := range paths {
 		home := "dst/into/" + path
-		for _, up := range []string{parentOf(parentOf(home)), parentOf(home)} {
+		for _, up := range []string{naming.ParentOf(naming.ParentOf(home)), naming.ParentOf(home)} {
 			if p.Props[up] == nil && up != "" {
 				if err := p.create(up, []string{prop.Placeholder + "=" + prop.On}); err != nil {
 					t.Fatal(err)
@@ -231,7 +232,7 @@ func simTarget(t *testing.T, paths ...string) (*scripted, *Target) {
 			}
 		}
 		guid := 1000 + i
-		if err := p.create(home, []string{prop.Path + "=" + path, prop.Source + "=" + string(idOf(uint64(guid)))}); err != nil {
+		if err := p.create(home, []string{prop.Path + "=" + path, prop.Source + "=" + string(naming.IDOf(uint64(guid)))}); err != nil {
 			t.Fatal(err)
 		}
 		if err := p.create(home+"@antipode_a", nil); err != nil {

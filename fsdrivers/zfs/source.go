@@ -13,6 +13,9 @@ import (
 
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/listing"
+	"antipode/fsdrivers/zfs/naming"
+	"antipode/fsdrivers/zfs/pool"
 	"antipode/fsdrivers/zfs/prop"
 )
 
@@ -33,12 +36,12 @@ type Options struct {
 // its methods may be called concurrently.
 type Source struct {
 	log     zerolog.Logger
-	zfs     *tool
+	zfs     *pool.Host
 	now     func() time.Time
 	include func(name string) bool
 
 	sights *sights
-	lists  *lists
+	lists  *listing.Lists
 
 	marks sync.Mutex // held from reading a mark to writing it
 
@@ -54,7 +57,7 @@ var (
 // NewSource makes a source. It touches nothing.
 func NewSource(o Options) *Source {
 	return &Source{
-		log: o.Log, zfs: newHost(o.Binary, o.GiveUp), now: o.Now, include: o.Include, sights: newSights(o.Now), lists: newLists(), pools: make(map[string]bool),
+		log: o.Log, zfs: pool.NewHost(o.Binary, o.GiveUp), now: o.Now, include: o.Include, sights: newSights(o.Now), lists: listing.NewLists(), pools: make(map[string]bool),
 	}
 }
 
@@ -64,10 +67,10 @@ var datasetProps = prop.List("guid", "readonly", "snapshots_changed", prop.Place
 
 // name checks a path and remembers its pool for Probe.
 func (s *Source) name(d dataset.Path) (string, error) {
-	name, err := sourceName(d)
+	name, err := naming.Dataset(d)
 	if err == nil {
 		s.mu.Lock()
-		s.pools[poolOf(name)] = true
+		s.pools[naming.PoolOf(name)] = true
 		s.mu.Unlock()
 	}
 	return name, err
@@ -80,7 +83,7 @@ func (s *Source) Find(ctx context.Context, root dataset.Path, deep bool) ([]data
 	if err != nil {
 		return nil, fmt.Errorf("find: %w", err)
 	}
-	var f facts
+	var f pool.Facts
 	if deep {
 		f, _, err = s.read(ctx, name, true)
 	} else {
@@ -91,33 +94,31 @@ func (s *Source) Find(ctx context.Context, root dataset.Path, deep bool) ([]data
 	}
 	s.sights.asked(name, deep)
 	if !deep {
-		if f.isPlaceholder(name) {
+		if f.IsPlaceholder(name) {
 			return nil, fmt.Errorf("find: %s only holds others: %w", name, dataset.ErrNotDataset)
 		}
-		f = facts{name: f[name]}
+		f = pool.Facts{name: f[name]}
 	}
 	return sourcesOf(f), nil
 }
 
 // sourcesOf are the datasets among them that can be a source's, sorted.
-func sourcesOf(f facts) []dataset.Dataset {
+func sourcesOf(f pool.Facts) []dataset.Dataset {
 	found := make([]dataset.Dataset, 0, len(f))
 	for name := range f {
 		path, err := dataset.ParsePath(name)
 		switch {
 		case err != nil: // ours: below .antipode
-		case f[name]["readonly"] == prop.On || f.isPlaceholder(name) || f[name][prop.Into] != "":
+		case f[name]["readonly"] == prop.On || f.IsPlaceholder(name) || f[name][prop.Into] != "":
 		case f[name][prop.Path] != "" && f[name][prop.Live] != prop.On: // a replica
-		case f.number(name, "guid") == 0:
+		case f.Number(name, "guid") == 0:
 		default:
-			found = append(found, dataset.Dataset{Path: path, ID: idOf(f.number(name, "guid"))})
+			found = append(found, dataset.Dataset{Path: path, ID: naming.IDOf(f.Number(name, "guid"))})
 		}
 	}
 	slices.SortFunc(found, func(a, b dataset.Dataset) int { return cmp.Compare(a.Path, b.Path) })
 	return found
 }
-
-func (f facts) isPlaceholder(name string) bool { return f[name][prop.Placeholder] == prop.On }
 
 // Snapshots implements fsdrivers.Lister. Those of Antipode have names that begin
 // with NamePrefix; a bookmark of ours stands for a snapshot that is gone.
@@ -145,14 +146,14 @@ func (s *Source) snapshots(ctx context.Context, name string) ([]dataset.Snapshot
 	if err != nil {
 		return nil, err
 	}
-	if f.isPlaceholder(name) {
+	if f.IsPlaceholder(name) {
 		return nil, fmt.Errorf("%s only holds others: %w", name, dataset.ErrNotDataset)
 	}
 	return s.snapshotsBy(ctx, name, f, seen)
 }
 
 // listed are the entries that Snapshots tells of.
-func (s *Source) listed(all []entry) []entry { return including(all, true, s.include) }
+func (s *Source) listed(all []pool.Entry) []pool.Entry { return pool.Including(all, true, s.include) }
 
 // Foreign implements fsdrivers.Foreigner.
 func (s *Source) Foreign(ctx context.Context, d dataset.Path) ([]dataset.Snapshot, error) {
@@ -160,12 +161,12 @@ func (s *Source) Foreign(ctx context.Context, d dataset.Path) ([]dataset.Snapsho
 	if err != nil {
 		return nil, fmt.Errorf("snapshots of others: %w", err)
 	}
-	all, err := s.zfs.list(ctx, name)
+	all, err := s.zfs.List(ctx, name)
 	if err != nil {
 		return nil, fmt.Errorf("snapshots of others: %w", err)
 	}
-	all = slices.DeleteFunc(all, func(e entry) bool { return !e.isSnapshot() || e.isOurs() || foreignName(e.short()) != nil })
-	list, err := describe(ctx, s.zfs, all, nil)
+	all = slices.DeleteFunc(all, func(e pool.Entry) bool { return !e.IsSnapshot() || e.IsOurs() || naming.Foreign(e.Short()) != nil })
+	list, err := listing.Describe(ctx, s.zfs, all, nil)
 	if err != nil {
 		return nil, fmt.Errorf("snapshots of others: %w", err)
 	}
@@ -174,15 +175,15 @@ func (s *Source) Foreign(ctx context.Context, d dataset.Path) ([]dataset.Snapsho
 
 // mustBeDatasets refuses placeholders and what is not there.
 func (s *Source) mustBeDatasets(ctx context.Context, names []string) error {
-	f, err := s.zfs.get(ctx, prop.List("guid", prop.Placeholder), names)
+	f, err := s.zfs.Get(ctx, prop.List("guid", prop.Placeholder), names)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		if f.number(name, "guid") == 0 {
+		if f.Number(name, "guid") == 0 {
 			return fmt.Errorf("%s: %w", name, dataset.ErrNotFound)
 		}
-		if f.isPlaceholder(name) {
+		if f.IsPlaceholder(name) {
 			return fmt.Errorf("%s only holds others: %w", name, dataset.ErrNotDataset)
 		}
 	}
@@ -192,7 +193,7 @@ func (s *Source) mustBeDatasets(ctx context.Context, names []string) error {
 // Snapshot implements fsdrivers.Snapshotter: all datasets of one pool at one
 // instant, in one transaction.
 func (s *Source) Snapshot(ctx context.Context, name string, created time.Time, ds []dataset.Path) ([]dataset.Snapshot, error) {
-	if err := ownName(name); err != nil {
+	if err := naming.Own(name); err != nil {
 		return nil, err
 	}
 	full := make(map[string]string, len(ds)) // by dataset
@@ -202,11 +203,11 @@ func (s *Source) Snapshot(ctx context.Context, name string, created time.Time, d
 		if err != nil {
 			return nil, fmt.Errorf("snapshot %s: %w", name, err)
 		}
-		if full[in], err = snapshotName(in, name); err != nil {
+		if full[in], err = naming.Snapshot(in, name); err != nil {
 			return nil, err
 		}
-		if !slices.Contains(byPool[poolOf(in)], in) {
-			byPool[poolOf(in)] = append(byPool[poolOf(in)], in)
+		if !slices.Contains(byPool[naming.PoolOf(in)], in) {
+			byPool[naming.PoolOf(in)] = append(byPool[naming.PoolOf(in)], in)
 		}
 	}
 	anew := true
@@ -231,25 +232,16 @@ func (s *Source) take(ctx context.Context, in []string, name string, created tim
 		full[i] = d + "@" + name
 		s.changed(d, false)
 	}
-	err = s.zfs.snapshot(ctx, full, created)
+	err = s.zfs.Snapshot(ctx, full, created)
 	if !errors.Is(err, dataset.ErrExists) {
 		return err == nil, err
 	}
-	there, err := s.zfs.get(ctx, "guid", full)
+	there, err := s.zfs.Get(ctx, "guid", full)
 	if err != nil {
 		return false, err
 	}
 	full = slices.DeleteFunc(full, func(f string) bool { return there[f] != nil })
-	return false, s.zfs.snapshot(ctx, full, created)
-}
-
-// snapshot makes them in one transaction, unless they are more than a command line
-// takes.
-func (t *tool) snapshot(ctx context.Context, full []string, created time.Time) error {
-	return atOnce(full, func(some []string) error {
-		_, err := t.run(ctx, some[0], append([]string{"snapshot", "-o", prop.Created + "=" + prop.TextOf(created)}, some...)...)
-		return err
-	})
+	return false, s.zfs.Snapshot(ctx, full, created)
 }
 
 // taken reads what was made, in the order of ds. Nobody holds what was made anew.
@@ -261,24 +253,24 @@ func (s *Source) taken(ctx context.Context, full map[string]string, ds []dataset
 	if len(list) == 0 {
 		return nil, nil
 	}
-	props, err := s.zfs.get(ctx, prop.List("guid", "createtxg", pointProps), list)
+	props, err := s.zfs.Get(ctx, prop.List("guid", "createtxg", listing.PointProps), list)
 	if err != nil {
 		return nil, err
 	}
 	var holds map[string][]dataset.Tag
 	if !anew {
-		if holds, _, err = s.zfs.holds(ctx, list); err != nil {
+		if holds, _, err = s.zfs.Holds(ctx, list); err != nil {
 			return nil, err
 		}
 	}
 	all := make([]dataset.Snapshot, 0, len(ds))
 	for _, d := range ds {
 		f := full[string(d)]
-		e := entry{name: f, guid: props.number(f, "guid"), txg: props.number(f, "createtxg")}
-		if e.guid == 0 {
+		e := pool.Entry{Name: f, GUID: props.Number(f, "guid"), TXG: props.Number(f, "createtxg")}
+		if e.GUID == 0 {
 			return nil, fmt.Errorf("%s was destroyed as soon as it was made: %w", f, dataset.ErrNotFound)
 		}
-		all = append(all, snapshotOf(e, props, holds[f]))
+		all = append(all, listing.SnapshotOf(e, props, holds[f]))
 	}
 	return all, nil
 }
@@ -290,7 +282,7 @@ func (s *Source) Fence(ctx context.Context, d dataset.Path) error {
 		return fmt.Errorf("fence: %w", err)
 	}
 	defer s.changed(name, true)
-	if err := s.zfs.set(ctx, name, "readonly", prop.On); err != nil {
+	if err := s.zfs.Set(ctx, name, "readonly", prop.On); err != nil {
 		return fmt.Errorf("fence: %w", err)
 	}
 	return nil

@@ -3,7 +3,6 @@ package zfs
 import (
 	"errors"
 	"io"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -11,10 +10,41 @@ import (
 	"time"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/listing"
+	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/stream"
-	"antipode/fsdrivers/zfs/zfstest"
 )
+
+// markOf is of the n-th promotion, and remembers those before.
+func markOf(n int, node string) dataset.Mark {
+	var all []dataset.Activation
+	for g := n; g > 0; g-- {
+		all = append(all, dataset.Activation{Generation: uint64(g), ID: dataset.NewActivationID(), Node: node, Base: naming.IDOf(uint64(g))})
+	}
+	return dataset.Mark{Activation: all[0], History: all[1:]}
+}
+
+func TestAMarkIsSwappedOnlyForAllOfIt(t *testing.T) {
+	have := markOf(2, "fra1")
+	text, err := prop.EncodeMark(have)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := script(t, rule{Args: "get", Out: props("tank/db", prop.Mark, text)}, rule{Args: "set"})
+	src := s.source(time.Now)
+	rival, forgetful := have, have
+	rival.Node = "sin1"
+	forgetful.History = nil
+	for name, old := range map[string]dataset.Mark{"of another node": rival, "without its history": forgetful} {
+		if err := src.SwapMark(t.Context(), "tank/db", old, markOf(3, "sin1")); !errors.Is(err, dataset.ErrChanged) {
+			t.Errorf("swap for one %s: got %v, want changed", name, err)
+		}
+	}
+	if err := src.SwapMark(t.Context(), "tank/db", have, have); err != nil {
+		t.Errorf("swap for the one that is there: %v", err)
+	}
+}
 
 func TestFindTellsDatasetsFromWhatIsOurs(t *testing.T) {
 	out := props("tank", "guid", "1", "tank", "readonly", "off", "tank/b", "guid", "2", "tank/a", "guid", "3",
@@ -22,7 +52,7 @@ func TestFindTellsDatasetsFromWhatIsOurs(t *testing.T) {
 		"tank/into", "guid", "6", "tank/into", prop.Into, "on", "tank/into/x", "guid", "7", "tank/into/x", prop.Path, "src/x")
 	s := script(t, rule{Args: "get -Hp", Out: out})
 	got, err := s.source(nil).Find(t.Context(), "tank", true)
-	want := []dataset.Dataset{{Path: "tank", ID: idOf(1)}, {Path: "tank/a", ID: idOf(3)}, {Path: "tank/b", ID: idOf(2)}}
+	want := []dataset.Dataset{{Path: "tank", ID: naming.IDOf(1)}, {Path: "tank/a", ID: naming.IDOf(3)}, {Path: "tank/b", ID: naming.IDOf(2)}}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, %v, want %v", got, err, want)
 	}
@@ -49,7 +79,7 @@ func TestSnapshotsAreOursInOrder(t *testing.T) {
 	if err != nil || len(got) != 3 {
 		t.Fatalf("got %v, %v", got, err)
 	}
-	if got[0].ID != idOf(9) || got[1].ID != idOf(10) || got[2].ID != idOf(11) || got[1].Order != 100 {
+	if got[0].ID != naming.IDOf(9) || got[1].ID != naming.IDOf(10) || got[2].ID != naming.IDOf(11) || got[1].Order != 100 {
 		t.Errorf("got %v", got)
 	}
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -76,7 +106,7 @@ func TestSnapshotsOfOthersThatAreIncluded(t *testing.T) {
 		list, err := src.Snapshots(t.Context(), "tank/db")
 		var got []string
 		for _, snap := range list {
-			name := strings.TrimPrefix(snap.Name, NamePrefix)
+			name := strings.TrimPrefix(snap.Name, naming.Prefix)
 			if snap.Foreign {
 				name += "*"
 			}
@@ -115,7 +145,7 @@ func TestAnUnchangedDatasetCostsNothing(t *testing.T) {
 	if again := list(); !reflect.DeepEqual(again, first) || len(s.Calls()) != cost+1 {
 		t.Errorf("the second round took %d processes, want 1", len(s.Calls())-cost)
 	}
-	clock = clock.Add(believed + time.Second) // nobody looked since
+	clock = clock.Add(listing.Believed + time.Second) // nobody looked since
 	cost = len(s.Calls())
 	if _, err := src.Snapshots(t.Context(), "tank/db"); err != nil || len(s.Calls()) == cost {
 		t.Errorf("a list that nothing vouches for was believed, %v", err)
@@ -153,7 +183,7 @@ func TestSnapshotsOfOnePoolAreOneCommand(t *testing.T) {
 			"tank/a@antipode_x", "guid", "3", "tank/a@antipode_x", "createtxg", "7", "tank/b@antipode_x", "guid", "4", "tank/b@antipode_x", "createtxg", "7")},
 		rule{Args: "holds"})
 	got, err := s.source(nil).Snapshot(t.Context(), "antipode_x", time.Unix(5, 0), []dataset.Path{"tank/b", "tank/a"})
-	if err != nil || len(got) != 2 || got[0].ID != idOf(4) || got[1].ID != idOf(3) {
+	if err != nil || len(got) != 2 || got[0].ID != naming.IDOf(4) || got[1].ID != naming.IDOf(3) {
 		t.Errorf("got %v, %v", got, err)
 	}
 	want := "snapshot -o org.antipode:created=1970-01-01T00:00:05Z tank/b@antipode_x tank/a@antipode_x"
@@ -170,8 +200,8 @@ func sender(t *testing.T, encryption string) (*scripted, dataset.Step) {
 		rule{Args: "send -n", Out: "size\t77\n"},
 		rule{Args: "send", Out: "a stream"})
 	return script(t, rules...), dataset.Step{
-		Job: "j", Dataset: dataset.Dataset{Path: "tank/db", ID: idOf(1)}, From: dataset.Snapshot{Name: "antipode_a", ID: idOf(10)},
-		To: dataset.Snapshot{Name: "antipode_b", ID: idOf(11)},
+		Job: "j", Dataset: dataset.Dataset{Path: "tank/db", ID: naming.IDOf(1)}, From: dataset.Snapshot{Name: "antipode_a", ID: naming.IDOf(10)},
+		To: dataset.Snapshot{Name: "antipode_b", ID: naming.IDOf(11)},
 	}
 }
 
@@ -198,15 +228,15 @@ func TestSendIsOneSingleStep(t *testing.T) {
 	}{
 		"incremental":       {"off", nil, "send -L -c -i tank/db@antipode_a tank/db@antipode_b", nil},
 		"full":              {"off", func(s *dataset.Step) { s.From = dataset.Snapshot{} }, "send -L -c tank/db@antipode_b", nil},
-		"from a bookmark":   {"off", func(s *dataset.Step) { s.From.ID = idOf(9) }, "send -L -c -i tank/db#antipode_old tank/db@antipode_b", nil},
+		"from a bookmark":   {"off", func(s *dataset.Step) { s.From.ID = naming.IDOf(9) }, "send -L -c -i tank/db#antipode_old tank/db@antipode_b", nil},
 		"encrypted":         {"aes-256-gcm", nil, "send -w -i tank/db@antipode_a tank/db@antipode_b", nil},
 		"encrypted, plain":  {"aes-256-gcm", func(s *dataset.Step) { s.Flags = FlagsPlain }, "send -L -c -i tank/db@antipode_a tank/db@antipode_b", nil},
 		"raw of plain":      {"off", func(s *dataset.Step) { s.Flags = FlagsRaw }, "", dataset.ErrRefused},
 		"unknown flags":     {"off", func(s *dataset.Step) { s.Flags = "-F" }, "", dataset.ErrRefused},
-		"another dataset":   {"off", func(s *dataset.Step) { s.Dataset.ID = idOf(99) }, "", dataset.ErrNotFound},
-		"no such snapshot":  {"off", func(s *dataset.Step) { s.To.ID = idOf(99) }, "", dataset.ErrNotFound},
-		"no such base":      {"off", func(s *dataset.Step) { s.From.ID = idOf(99) }, "", dataset.ErrBaseMissing},
-		"to a bookmark":     {"off", func(s *dataset.Step) { s.To.ID = idOf(9) }, "", dataset.ErrNotFound},
+		"another dataset":   {"off", func(s *dataset.Step) { s.Dataset.ID = naming.IDOf(99) }, "", dataset.ErrNotFound},
+		"no such snapshot":  {"off", func(s *dataset.Step) { s.To.ID = naming.IDOf(99) }, "", dataset.ErrNotFound},
+		"no such base":      {"off", func(s *dataset.Step) { s.From.ID = naming.IDOf(99) }, "", dataset.ErrBaseMissing},
+		"to a bookmark":     {"off", func(s *dataset.Step) { s.To.ID = naming.IDOf(9) }, "", dataset.ErrNotFound},
 		"a path from Btrfs": {"off", func(s *dataset.Step) { s.Dataset.Path = "/data/db" }, "", dataset.ErrNotFound},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -296,26 +326,6 @@ func TestACommandThatHangsIsGivenUp(t *testing.T) {
 	src := NewSource(Options{Binary: s.Binary(), GiveUp: 200 * time.Millisecond})
 	if err := src.Fence(t.Context(), "tank/db"); !errors.Is(err, dataset.ErrStuck) {
 		t.Errorf("got %v, want stuck", err)
-	}
-}
-
-func TestNothingIsStartedBesideWhatHangs(t *testing.T) {
-	s := zfstest.New(t, zfstest.Rule{Args: "set"})
-	z := newTool(s.Binary(), 0)
-	set := func(name string) error {
-		_, err := z.run(t.Context(), name, "set", "readonly=on", name)
-		return err
-	}
-	z.hung["tank"] = identify(os.Getpid()) // this process lives
-	if err := set("tank/db"); !errors.Is(err, dataset.ErrStuck) || len(s.Calls()) != 0 {
-		t.Errorf("got %v after %q, want stuck and no call", err, s.Calls())
-	}
-	if err := set("other/db"); err != nil {
-		t.Errorf("on another pool: %v", err)
-	}
-	z.hung["tank"] = process{pid: os.Getpid(), start: "1"} // its number is another's now
-	if err := set("tank/db"); err != nil {
-		t.Errorf("after it ended: %v", err)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/cli"
+	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/prop"
 )
 
@@ -84,18 +86,18 @@ func (t *Target) sweepLineage(ctx context.Context, l *lineage) error {
 // adopt writes the times of a point that was complete when the daemon died.
 func (t *Target) adopt(ctx context.Context, l *lineage) error {
 	in := l.incoming()
-	if l.isPartial() || l.token() != "" || ownName(in.Name) != nil {
+	if l.isPartial() || l.token() != "" || naming.Own(in.Name) != nil {
 		return nil
 	}
 	full := l.name + "@" + in.Name
-	f, err := t.zfs.get(ctx, prop.List("guid", prop.Received), []string{full})
+	f, err := t.zfs.Get(ctx, prop.List("guid", prop.Received), []string{full})
 	if err != nil {
-		return unless(err, dataset.ErrNotFound)
+		return cli.Unless(err, dataset.ErrNotFound)
 	}
-	if idOf(f.number(full, "guid")) != in.To || f[full][prop.Received] != "" {
+	if naming.IDOf(f.Number(full, "guid")) != in.To || f[full][prop.Received] != "" {
 		return nil
 	}
-	return t.zfs.set(ctx, full, prop.Created, prop.TextOf(in.Created), prop.Received, prop.TextOf(in.Begun), prop.Retain, prop.TextOf(in.Retain))
+	return t.zfs.Set(ctx, full, prop.Created, prop.TextOf(in.Created), prop.Received, prop.TextOf(in.Begun), prop.Retain, prop.TextOf(in.Retain))
 }
 
 // settle moves the lineage name of d to its place, if that is free or only a
@@ -112,10 +114,10 @@ func (t *Target) settle(ctx context.Context, d dataset.Path, name string, claime
 	if free, err := t.clear(ctx, home, name); !free || err != nil {
 		return name, err
 	}
-	if err := t.zfs.makeParents(ctx, t.opts.Into, home, holderProps("-o", prop.Placeholder+"="+prop.On)); err != nil {
+	if err := t.zfs.MakeParents(ctx, t.opts.Into, home, holderProps("-o", prop.Placeholder+"="+prop.On)); err != nil {
 		return name, err
 	}
-	if err := t.zfs.rename(ctx, name, home); err != nil {
+	if err := t.zfs.Rename(ctx, name, home); err != nil {
 		return name, err
 	}
 	return home, nil
@@ -138,42 +140,25 @@ func (t *Target) settleAny(ctx context.Context, r *replica) error {
 // clear makes sure that nothing is at home: what is in a placeholder there moves
 // to below to, and it is removed. It reports false where something else is there.
 func (t *Target) clear(ctx context.Context, home, to string) (free bool, err error) {
-	f, err := t.zfs.get(ctx, prop.List("guid", prop.Placeholder), []string{home}, "-d", "1", "-t", "filesystem,volume")
+	f, err := t.zfs.Get(ctx, prop.List("guid", prop.Placeholder), []string{home}, "-d", "1", "-t", "filesystem,volume")
 	if err != nil {
-		err = unless(err, dataset.ErrNotFound)
+		err = cli.Unless(err, dataset.ErrNotFound)
 		return err == nil, err
 	}
-	if !f.isPlaceholder(home) {
+	if !f.IsPlaceholder(home) {
 		return false, nil
 	}
 	for name := range f {
 		if !below(home, name) {
 			continue
 		}
-		if err := t.zfs.rename(ctx, name, to+"/"+leafOf(name)); err != nil {
+		if err := t.zfs.Rename(ctx, name, to+"/"+naming.LeafOf(name)); err != nil {
 			return false, err
 		}
 	}
 	// Without -r: it fails if anything is left in it.
-	if _, err := t.zfs.run(ctx, home, "destroy", home); unless(err, dataset.ErrNotFound) != nil {
+	if _, err := t.zfs.Run(ctx, home, "destroy", home); cli.Unless(err, dataset.ErrNotFound) != nil {
 		return false, fmt.Errorf("remove the placeholder %s: %w", home, err)
 	}
 	return true, nil
-}
-
-// rename renames without mounting anything anew; to volumes that does not apply, and
-// zfs refuses the option.
-func (t *tool) rename(ctx context.Context, from, to string) error {
-	f, err := t.get(ctx, "type", []string{from})
-	if err != nil {
-		return err
-	}
-	args := []string{"rename", "-u", from, to}
-	if f[from]["type"] == "volume" {
-		args = []string{"rename", from, to}
-	}
-	if _, err := t.run(ctx, from, args...); err != nil {
-		return fmt.Errorf("rename %s to %s: %w", from, to, err)
-	}
-	return nil
 }

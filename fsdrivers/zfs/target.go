@@ -16,6 +16,10 @@ import (
 
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/cli"
+	"antipode/fsdrivers/zfs/listing"
+	"antipode/fsdrivers/zfs/naming"
+	"antipode/fsdrivers/zfs/pool"
 	"antipode/fsdrivers/zfs/prop"
 )
 
@@ -57,7 +61,7 @@ const patientLook = 10 * time.Second
 // fsdrivers.Target; its methods may be called concurrently.
 type Target struct {
 	opts TargetOptions
-	zfs  *tool
+	zfs  *pool.Host
 	live string
 
 	marks sync.Mutex // held from reading a mark to writing it
@@ -73,7 +77,7 @@ type Target struct {
 	busy map[dataset.Path]bool
 
 	shelf shelf
-	lists *lists
+	lists *listing.Lists
 }
 
 var _ fsdrivers.Target = (*Target)(nil)
@@ -85,16 +89,16 @@ func NewTarget(o TargetOptions) (*Target, error) {
 		return nil, errors.New("zfs target: no clock")
 	}
 	for _, name := range []string{o.Into, o.Live} {
-		if what := checkName(name); what != "" && (name != "" || o.Into == "") {
+		if what := naming.Check(name); what != "" && (name != "" || o.Into == "") {
 			return nil, fmt.Errorf("zfs target: %q is not the name of a ZFS dataset (such as tank/standby): %s", name, what)
 		}
 	}
-	t := &Target{opts: o, zfs: newHost(o.Binary, o.GiveUp), live: o.Live, busy: make(map[dataset.Path]bool), lists: newLists()}
+	t := &Target{opts: o, zfs: pool.NewHost(o.Binary, o.GiveUp), live: o.Live, busy: make(map[dataset.Path]bool), lists: listing.NewLists()}
 	t.shelf.changes = make(map[dataset.Path]int)
 	if t.live == "" {
-		t.live = o.Into + "/" + LiveName
+		t.live = o.Into + "/" + naming.Live
 	}
-	if poolOf(t.live) != poolOf(o.Into) {
+	if naming.PoolOf(t.live) != naming.PoolOf(o.Into) {
 		return nil, fmt.Errorf("zfs target %s: live data go below %s, which is on another pool; a clone cannot leave its pool", o.Into, t.live)
 	}
 	if t.opts.Locks == "" {
@@ -103,11 +107,11 @@ func NewTarget(o TargetOptions) (*Target, error) {
 	if err := os.MkdirAll(t.opts.Locks, 0o700); err != nil {
 		return nil, fmt.Errorf("zfs target %s: %w", o.Into, err)
 	}
-	look := t.zfs.patience()
+	look := t.zfs.Patience()
 	if o.Patient {
 		look = min(look, patientLook)
 	}
-	ctx, stop := context.WithTimeoutCause(context.Background(), look, errSlow)
+	ctx, stop := context.WithTimeoutCause(context.Background(), look, cli.ErrSlow)
 	defer stop()
 	if err := t.ensurePrepared(ctx); err != nil && !o.Patient {
 		return nil, err
@@ -139,10 +143,10 @@ func holderProps(more ...string) []string {
 // prepare makes Into and the places in it, or makes sure that it is ours.
 func (t *Target) prepare(ctx context.Context) error {
 	own := t.own()
-	f, err := t.zfs.get(ctx, prop.List("type", prop.Into), []string{t.opts.Into}, "-d", "1", "-t", "filesystem,volume")
+	f, err := t.zfs.Get(ctx, prop.List("type", prop.Into), []string{t.opts.Into}, "-d", "1", "-t", "filesystem,volume")
 	switch {
 	case errors.Is(err, dataset.ErrNotFound):
-		if err := t.zfs.create(ctx, t.opts.Into, holderProps("-p", "-o", prop.Into+"="+prop.On)...); err != nil {
+		if err := t.zfs.Create(ctx, t.opts.Into, holderProps("-p", "-o", prop.Into+"="+prop.On)...); err != nil {
 			return err
 		}
 	case err != nil:
@@ -152,51 +156,18 @@ func (t *Target) prepare(ctx context.Context) error {
 	case f[t.opts.Into][prop.Into] != prop.On && len(f) > 1:
 		return fmt.Errorf("it holds datasets that are not Antipode's; name one of its own, which is made: %w", dataset.ErrNotDataset)
 	case f[t.opts.Into][prop.Into] != prop.On:
-		if err := t.zfs.set(ctx, t.opts.Into, prop.Into, prop.On, "canmount", "off", "readonly", prop.On); err != nil {
+		if err := t.zfs.Set(ctx, t.opts.Into, prop.Into, prop.On, "canmount", "off", "readonly", prop.On); err != nil {
 			return err
 		}
 	}
 	if _, there := f[own]; there {
 		return nil
 	}
-	return t.zfs.create(ctx, own, holderProps("-o", prop.Placeholder+"="+prop.On)...)
+	return t.zfs.Create(ctx, own, holderProps("-o", prop.Placeholder+"="+prop.On)...)
 }
 
 // own is where lineages are that have no place of their own.
 func (t *Target) own() string { return t.opts.Into + "/" + dataset.Dir }
-
-// create makes a filesystem; one that is there is success.
-func (t *tool) create(ctx context.Context, name string, args ...string) error {
-	_, err := t.run(ctx, name, append(append([]string{"create"}, args...), name)...)
-	if unless(err, dataset.ErrExists) != nil {
-		return fmt.Errorf("create %s: %w", name, err)
-	}
-	return nil
-}
-
-// makeParents makes placeholders for all that lies between root and name.
-func (t *tool) makeParents(ctx context.Context, root, name string, args []string) error {
-	rest, below := strings.CutPrefix(parentOf(name), root+"/")
-	if !below {
-		return nil
-	}
-	var chain []string
-	for here := root + "/" + rest; here != root; here = parentOf(here) {
-		chain = append([]string{here}, chain...)
-	}
-	there, err := t.get(ctx, "guid", chain)
-	if unless(err, dataset.ErrNotFound) != nil {
-		return err
-	}
-	for _, name := range chain {
-		if there[name] == nil {
-			if err := t.create(ctx, name, args...); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
 
 // targetName is where the replica of d goes. Nothing that a peer can name leads
 // out of Into or to what is Antipode's own in it.
@@ -205,10 +176,10 @@ func (t *Target) targetName(d dataset.Path) (string, error) {
 		return "", fmt.Errorf("%w: %w", dataset.ErrRefused, err)
 	}
 	name := t.opts.Into + "/" + string(d)
-	if what := checkName(string(d)); what != "" {
+	if what := naming.Check(string(d)); what != "" {
 		return "", fmt.Errorf("%q cannot be received into ZFS: %s: %w", d, what, dataset.ErrRefused)
 	}
-	if what := checkName(name); what != "" {
+	if what := naming.Check(name); what != "" {
 		return "", fmt.Errorf("%q cannot be received into %s: %s: %w", d, t.opts.Into, what, dataset.ErrRefused)
 	}
 	if name == t.live || strings.HasPrefix(name, t.live+"/") {
@@ -306,7 +277,7 @@ func (r *replica) mark() (*lineage, dataset.Mark, error) {
 		if l.isPartial() {
 			continue
 		}
-		m, err := l.facts.mark(l.name)
+		m, err := l.facts.Mark(l.name)
 		if err != nil {
 			return nil, best, err
 		}
@@ -336,7 +307,7 @@ func (t *Target) SwapMark(ctx context.Context, d dataset.Path, old, next dataset
 	if where == nil {
 		return fmt.Errorf("mark of %s: nothing was received of it: %w", d, dataset.ErrNotFound)
 	}
-	return t.zfs.swapMark(ctx, where.name, old, next)
+	return t.zfs.SwapMark(ctx, where.name, old, next)
 }
 
 // Hold implements fsdrivers.Holder.
@@ -346,7 +317,7 @@ func (t *Target) Hold(ctx context.Context, d dataset.Path, snap dataset.Snapshot
 	defer t.changed(d)()
 	l, err := t.lineageOf(ctx, d, snap)
 	if err == nil {
-		err = t.zfs.hold(ctx, l.name, snap, tag)
+		err = t.zfs.Hold(ctx, l.name, snap, tag)
 	}
 	if err != nil {
 		return fmt.Errorf("hold %s of %s with %s: %w", snap.Name, d, tag, err)
@@ -364,7 +335,7 @@ func (t *Target) Release(ctx context.Context, d dataset.Path, tag dataset.Tag, k
 		return fmt.Errorf("release: %w", err)
 	}
 	for _, l := range r.lineages {
-		if err := t.zfs.release(ctx, l.name, tag, keep); err != nil {
+		if err := t.zfs.Release(ctx, l.name, tag, keep); err != nil {
 			return fmt.Errorf("release %s of %s: %w", tag, d, err)
 		}
 	}
@@ -376,13 +347,13 @@ func (t *Target) Space(ctx context.Context, _ dataset.Path) (fsdrivers.Usage, er
 	if err := t.ensurePrepared(ctx); err != nil {
 		return fsdrivers.Usage{}, err
 	}
-	return t.zfs.space(ctx, t.opts.Into)
+	return t.zfs.Space(ctx, t.opts.Into)
 }
 
 // Probe implements fsdrivers.Prober: zfs, its module, the pool, and Into.
 func (t *Target) Probe(ctx context.Context) []fsdrivers.Finding {
-	found := append(t.zfs.probe(ctx), t.zfs.probePools(ctx, []string{poolOf(t.opts.Into)})...)
-	f, err := t.zfs.get(ctx, prop.Into, []string{t.opts.Into})
+	found := append(t.zfs.Probe(ctx), t.zfs.ProbePools(ctx, []string{naming.PoolOf(t.opts.Into)})...)
+	f, err := t.zfs.Get(ctx, prop.Into, []string{t.opts.Into})
 	switch {
 	case err != nil:
 		return append(found, fsdrivers.Finding{

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/stream"
 )
@@ -78,11 +79,11 @@ func TestATargetTakesNobodyElsesDataset(t *testing.T) {
 // streamOf is a full or incremental stream of the step.
 func streamOf(t *testing.T, s dataset.Step, change func(o *stream.Opening)) []byte {
 	t.Helper()
-	to, err := guidOf(s.To.ID)
+	to, err := naming.GUIDOf(s.To.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	from, _ := guidOf(s.From.ID)
+	from, _ := naming.GUIDOf(s.From.ID)
 	o := stream.Opening{
 		Kind: stream.Filesystem, ToGUID: to, FromGUID: from, ToName: "src/db@x", Created: theTime(),
 		Features: stream.SASpill | stream.LZ4 | stream.Compressed, Flags: stream.FlagSpillBlock,
@@ -99,8 +100,8 @@ func streamOf(t *testing.T, s dataset.Step, change func(o *stream.Opening)) []by
 
 func fullStep() dataset.Step {
 	return dataset.Step{
-		Job: "j", Dataset: dataset.Dataset{Path: "src/db", ID: idOf(1)},
-		To: dataset.Snapshot{Name: "antipode_b", ID: idOf(11), Created: theTime()},
+		Job: "j", Dataset: dataset.Dataset{Path: "src/db", ID: naming.IDOf(1)},
+		To: dataset.Snapshot{Name: "antipode_b", ID: naming.IDOf(11), Created: theTime()},
 	}
 }
 
@@ -108,7 +109,7 @@ func fullStep() dataset.Step {
 func lineageOut(more ...string) string {
 	return props(append([]string{
 		"dst/into/src/db", "guid", "70", "dst/into/src/db", "type", "filesystem", "dst/into/src/db", prop.Path, "src/db",
-		"dst/into/src/db", prop.Source, string(idOf(1)), "dst/into/src/db", "inconsistent", "0",
+		"dst/into/src/db", prop.Source, string(naming.IDOf(1)), "dst/into/src/db", "inconsistent", "0",
 	}, more...)...)
 }
 
@@ -155,7 +156,7 @@ func TestAFirstReceiveIsInertAndExact(t *testing.T) {
 func TestWhatTheGateRefusesIsNotBegun(t *testing.T) {
 	st := fullStep()
 	inc := st
-	inc.From = dataset.Snapshot{Name: "antipode_a", ID: idOf(10)}
+	inc.From = dataset.Snapshot{Name: "antipode_a", ID: naming.IDOf(10)}
 	onBase := []rule{
 		{Args: getLineages, Out: lineageOut()},
 		{Args: "list", Out: "dst/into/src/db@antipode_a\t10\t5\n"},
@@ -200,7 +201,7 @@ func TestWhatTheGateRefusesIsNotBegun(t *testing.T) {
 
 func TestASnapshotOfSomebodyElseIsToldAndNotRolledBack(t *testing.T) {
 	inc := fullStep()
-	inc.From = dataset.Snapshot{Name: "antipode_a", ID: idOf(10)}
+	inc.From = dataset.Snapshot{Name: "antipode_a", ID: naming.IDOf(10)}
 	_, tg := target(t,
 		rule{Args: getLineages, Out: lineageOut()},
 		rule{Args: "list", Out: "dst/into/src/db@antipode_a\t10\t5\ndst/into/src/db@daily\t12\t9\n"},
@@ -215,7 +216,7 @@ func TestASnapshotOfSomebodyElseIsToldAndNotRolledBack(t *testing.T) {
 func TestPathsStayInInto(t *testing.T) {
 	_, tg := target(t, rule{Args: getLineages, Out: props("dst/into/.antipode", "guid", "5")})
 	for _, path := range []dataset.Path{
-		"", "/", "..", "../x", "/data/db", "a/../b", ".antipode", "a/.antipode/b", "a//b", "a@b", "a#b", "a%b", LiveName, LiveName + "/x",
+		"", "/", "..", "../x", "/data/db", "a/../b", ".antipode", "a/.antipode/b", "a//b", "a@b", "a#b", "a%b", naming.Live, naming.Live + "/x",
 		"a/b ", dataset.Path(strings.Repeat("a", 242)), "-r", "a\nb",
 	} {
 		st := fullStep()
@@ -291,7 +292,7 @@ func TestAbortOfNothingIsSuccess(t *testing.T) {
 
 func TestSweepDropsOnlyWhatNothingGoesOnFrom(t *testing.T) {
 	st := fullStep()
-	record := incoming{Step: st.ID(), To: idOf(11), From: idOf(10), Name: "antipode_b"}.text()
+	record := incoming{Step: st.ID(), To: naming.IDOf(11), From: naming.IDOf(10), Name: "antipode_b"}.text()
 	token := func(to uint64) string { return stream.Token{ToGUID: to, FromGUID: 10, ToName: "a@b"}.String() }
 	for name, c := range map[string]struct {
 		token string

@@ -10,6 +10,9 @@ import (
 
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/cli"
+	"antipode/fsdrivers/zfs/listing"
+	"antipode/fsdrivers/zfs/pool"
 	"antipode/fsdrivers/zfs/prop"
 )
 
@@ -47,7 +50,7 @@ func (s *Source) Versions(ctx context.Context, ds []dataset.Path) ([]string, err
 	all := make([]string, len(ds))
 	for i, d := range ds {
 		name := string(d)
-		if f[name] == nil || f.isPlaceholder(name) {
+		if f[name] == nil || f.IsPlaceholder(name) {
 			continue
 		}
 		list, err := s.snapshotsBy(ctx, name, f, seen)
@@ -64,8 +67,8 @@ func (s *Source) Versions(ctx context.Context, ds []dataset.Path) ([]string, err
 
 // readMany reads facts of datasets: all of a root that many of them are below at once,
 // and the others together. Those that do not exist are left out.
-func (s *Source) readMany(ctx context.Context, names []string, props string) (facts, time.Time, error) {
-	roots, all := make(map[string][]string), make(facts)
+func (s *Source) readMany(ctx context.Context, names []string, props string) (pool.Facts, time.Time, error) {
+	roots, all := make(map[string][]string), make(pool.Facts)
 	for _, name := range names {
 		root, deep := s.sights.root(name)
 		if !deep {
@@ -82,8 +85,8 @@ func (s *Source) readMany(ctx context.Context, names []string, props string) (fa
 		if root != "" {
 			some, args = []string{root}, append(args, "-r")
 		}
-		f, err := s.zfs.get(ctx, props, some, args...)
-		if unless(err, dataset.ErrNotFound) != nil {
+		f, err := s.zfs.Get(ctx, props, some, args...)
+		if cli.Unless(err, dataset.ErrNotFound) != nil {
 			return nil, at, err
 		}
 		for name, p := range f {
@@ -97,15 +100,15 @@ func (s *Source) readMany(ctx context.Context, names []string, props string) (fa
 }
 
 // snapshotsBy lists the snapshots of a dataset of which the facts were read.
-func (s *Source) snapshotsBy(ctx context.Context, name string, f facts, seen time.Time) ([]dataset.Snapshot, error) {
+func (s *Source) snapshotsBy(ctx context.Context, name string, f pool.Facts, seen time.Time) ([]dataset.Snapshot, error) {
 	if s.now == nil {
-		all, err := s.zfs.list(ctx, name)
+		all, err := s.zfs.List(ctx, name)
 		if err != nil {
 			return nil, err
 		}
-		return describe(ctx, s.zfs, s.listed(all), nil)
+		return listing.Describe(ctx, s.zfs, s.listed(all), nil)
 	}
-	return s.lists.snapshots(ctx, s.zfs, s.now, dataset.Path(name), name, guardOf(f, name, seen), s.listed)
+	return s.lists.Snapshots(ctx, s.zfs, s.now, dataset.Path(name), name, listing.GuardOf(f, name, seen), s.listed)
 }
 
 // Versions implements fsdrivers.Versioner. A dataset of which nothing was received has

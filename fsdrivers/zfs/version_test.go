@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/prop"
 )
 
@@ -86,13 +87,13 @@ func TestVersionsOfReplicasChangeWithWhatIsListed(t *testing.T) {
 	ask("a mark", func(p *simPool) { p.Props[home][prop.Mark] = "x" }, true)
 	ask("a partial state", func(p *simPool) { p.Props[home]["inconsistent"] = "1" }, true)
 	ask("its end", func(p *simPool) { p.Props[home]["inconsistent"] = "0" }, true)
-	ask("another dataset", func(p *simPool) { p.Props[home][prop.Source] = string(idOf(77)) }, true)
+	ask("another dataset", func(p *simPool) { p.Props[home][prop.Source] = string(naming.IDOf(77)) }, true)
 	ask("a retention time", func(p *simPool) { p.Props[home+"@antipode_a"][prop.Retain] = prop.TextOf(theTime().Add(1)) }, true)
 	ask("a point less", func(p *simPool) { delete(p.Props, home+"@antipode_a") }, true)
 }
 
 func TestManyAreComparedWithAFewProcesses(t *testing.T) {
-	x, y := dataset.Snapshot{Name: "antipode_x", ID: idOf(10)}, dataset.Snapshot{Name: "antipode_y", ID: idOf(11)}
+	x, y := dataset.Snapshot{Name: "antipode_x", ID: naming.IDOf(10)}, dataset.Snapshot{Name: "antipode_y", ID: naming.IDOf(11)}
 	// The script counts what Find has asked, too.
 	written := func(of string, times int) rule {
 		return rule{Args: "get -Hp -o name,property,source,value -t filesystem,volume -r", Times: times, Out: props("tank/a", "guid", "2",
@@ -112,7 +113,7 @@ func TestManyAreComparedWithAFewProcesses(t *testing.T) {
 		"in the open group":          {[]rule{written("0", 2), written("512", 0)}, []dataset.Path{"tank/a"}, []dataset.Snapshot{x}, []bool{false}, 3, nil},
 		"who may not flush":          {[]rule{denied}, []dataset.Path{"tank/a"}, []dataset.Snapshot{x}, []bool{false}, 2, nil},
 		"one that is not the newest": {[]rule{{Args: "get -Hp -o value written@antipode_y tank/b", Out: "9\n"}}, []dataset.Path{"tank/a", "tank/b"}, []dataset.Snapshot{x, y}, []bool{true, false}, 4, nil},
-		"of another identity":        {[]rule{{Args: "get -Hp -o value written@antipode_x tank/a", Out: "-\n"}}, []dataset.Path{"tank/a"}, []dataset.Snapshot{{Name: "antipode_x", ID: idOf(9)}}, []bool{false}, 2, nil},
+		"of another identity":        {[]rule{{Args: "get -Hp -o value written@antipode_x tank/a", Out: "-\n"}}, []dataset.Path{"tank/a"}, []dataset.Snapshot{{Name: "antipode_x", ID: naming.IDOf(9)}}, []bool{false}, 2, nil},
 		"no dataset":                 {[]rule{{Args: "get -Hp -o value", Code: 1, Err: "cannot open 'tank/none': dataset does not exist\n"}}, []dataset.Path{"tank/none", "tank/a"}, []dataset.Snapshot{x, x}, []bool{false, true}, 4, dataset.ErrNotFound},
 		"a suspended pool":           {[]rule{{Args: "zpool sync", Code: 1, Err: "cannot sync 'tank': pool I/O is currently suspended\n"}}, []dataset.Path{"tank/a"}, []dataset.Snapshot{x}, []bool{false}, 2, dataset.ErrStuck},
 	} {

@@ -6,14 +6,30 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/internal/command"
+	"antipode/fsdrivers/zfs/cli"
+	"antipode/fsdrivers/zfs/naming"
+	"antipode/fsdrivers/zfs/pool"
 	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/stream"
 )
+
+// counter counts what goes through it.
+type counter struct {
+	w io.Writer
+	n atomic.Int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n.Add(int64(n))
+	return n, err
+}
 
 // work is one receive.
 type work struct {
@@ -53,13 +69,13 @@ func (w *work) choose() error {
 	}
 	for _, l := range w.rep.lineages {
 		all := l.snapshots()
-		at := slices.IndexFunc(all, func(e entry) bool { return e.id() == s.From.ID })
+		at := slices.IndexFunc(all, func(e pool.Entry) bool { return e.ID() == s.From.ID })
 		if at < 0 {
 			continue
 		}
 		if at < len(all)-1 {
 			return fmt.Errorf("%s is newer than the base %s, and nothing is rolled back; if it is an auto-snapshotter's, keep that away from %s: %w",
-				all[len(all)-1].name, s.From.Name, l.name, dataset.ErrDiverged)
+				all[len(all)-1].Name, s.From.Name, l.name, dataset.ErrDiverged)
 		}
 		w.on, w.name = l, l.name
 		return nil
@@ -118,8 +134,8 @@ func pause(ctx context.Context, d time.Duration) error {
 // judge compares what the stream announces with the step and the lineage, before
 // anything is done for it.
 func (w *work) judge(head stream.Opening) error {
-	to, _ := guidOf(w.in.Step.To.ID) // checkStep parsed them
-	from, _ := guidOf(w.in.Step.From.ID)
+	to, _ := naming.GUIDOf(w.in.Step.To.ID) // checkStep parsed them
+	from, _ := naming.GUIDOf(w.in.Step.From.ID)
 	w.plan = stream.Plan{ToGUID: to, FromGUID: from, Raw: w.in.Step.Flags == FlagsRaw, MaxBytes: w.in.MaxBytes}
 	if w.in.Step.Flags == FlagsAuto {
 		w.plan.Raw = head.IsRaw()
@@ -148,7 +164,7 @@ func (w *work) judge(head stream.Opening) error {
 		return err
 	}
 	if head.IsRaw() {
-		return w.t.zfs.mustCrypt(w.ctx)
+		return w.t.zfs.MustCrypt(w.ctx)
 	}
 	return nil
 }
@@ -211,7 +227,7 @@ func (w *work) prepare() error {
 	if !w.key.IsZero() && w.on.prop(prop.Key) == prop.AnyKey {
 		set = append(set, prop.Key, w.key.String())
 	}
-	return w.t.zfs.set(w.ctx, w.on.name, set...)
+	return w.t.zfs.Set(w.ctx, w.on.name, set...)
 }
 
 func (w *work) record() incoming {
@@ -225,7 +241,7 @@ func (w *work) record() incoming {
 // args are those of zfs receive. Later receives set no properties: the operator's
 // changes stay (FIELD-NOTES A.2).
 func (w *work) args() ([]string, error) {
-	full, err := snapshotName(w.name, w.in.Step.To.Name)
+	full, err := naming.Snapshot(w.name, w.in.Step.To.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -256,9 +272,9 @@ func (w *work) pass(input *stream.Reader) error {
 		return err
 	}
 	var out counter
-	ctx, stop := w.t.zfs.watch(w.ctx, w.name, out.n.Load)
+	ctx, stop := w.t.zfs.Watch(w.ctx, w.name, out.n.Load)
 	defer stop()
-	c, err := w.t.zfs.start(ctx, w.name, command.Spec{Args: args, Feed: true, Lock: w.lock})
+	c, err := w.t.zfs.Start(ctx, w.name, command.Spec{Args: args, Feed: true, Lock: w.lock})
 	if err != nil {
 		return err
 	}
@@ -270,14 +286,14 @@ func (w *work) pass(input *stream.Reader) error {
 	closeErr := c.Stdin().Close()
 	if ours {
 		letSave(ctx, c)
-		if stuck := w.t.zfs.end(c, w.name, nil); stuck != nil {
+		if stuck := w.t.zfs.End(c, w.name, nil); stuck != nil {
 			return stuck
 		}
 		return err
 	}
 	waited := c.Wait()
 	said := c.Stderr()
-	if stuck := w.t.zfs.end(c, w.name, nil); stuck != nil {
+	if stuck := w.t.zfs.End(c, w.name, nil); stuck != nil {
 		return stuck
 	}
 	if waited == nil && broken {
@@ -286,11 +302,11 @@ func (w *work) pass(input *stream.Reader) error {
 	if waited == nil {
 		return closeErr
 	}
-	return w.outcome(explain(w.name, waited, said))
+	return w.outcome(cli.Explain(w.name, waited, said))
 }
 
 // letSave waits a while for a child whose input has ended.
-func letSave(ctx context.Context, c *child) {
+func letSave(ctx context.Context, c *cli.Child) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -310,7 +326,7 @@ func (w *work) outcome(err error) error {
 	var space *dataset.SpaceError
 	switch {
 	case errors.As(err, &space):
-		if u, uerr := w.t.zfs.space(w.ctx, w.t.opts.Into); uerr == nil {
+		if u, uerr := w.t.zfs.Space(w.ctx, w.t.opts.Into); uerr == nil {
 			space.Where, space.Free = u.Where, u.Free
 		}
 	case errors.Is(err, dataset.ErrExists):
@@ -324,7 +340,7 @@ func (w *work) outcome(err error) error {
 func (w *work) publish() (dataset.Snapshot, error) {
 	to := w.in.Step.To
 	full, received := w.name+"@"+to.Name, w.t.opts.Now()
-	err := w.t.zfs.set(w.ctx, full, prop.Created, prop.TextOf(to.Created), prop.Received, prop.TextOf(received), prop.Retain, prop.TextOf(w.in.Retain))
+	err := w.t.zfs.Set(w.ctx, full, prop.Created, prop.TextOf(to.Created), prop.Received, prop.TextOf(received), prop.Retain, prop.TextOf(w.in.Retain))
 	if err != nil {
 		return dataset.Snapshot{}, fmt.Errorf("publish: %w", err)
 	}
@@ -335,14 +351,14 @@ func (w *work) publish() (dataset.Snapshot, error) {
 		}
 		w.name = moved
 	}
-	all, err := w.t.zfs.list(w.ctx, w.name)
+	all, err := w.t.zfs.List(w.ctx, w.name)
 	if err != nil {
 		return dataset.Snapshot{}, fmt.Errorf("read back: %w", err)
 	}
 	for _, e := range all {
-		if e.isSnapshot() && e.id() == to.ID && e.short() == to.Name {
+		if e.IsSnapshot() && e.ID() == to.ID && e.Short() == to.Name {
 			return dataset.Snapshot{
-				Name: to.Name, ID: to.ID, Order: e.txg,
+				Name: to.Name, ID: to.ID, Order: e.TXG,
 				Created: to.Created.UTC(), Received: received.UTC(), Retain: w.in.Retain.UTC(),
 			}, nil
 		}

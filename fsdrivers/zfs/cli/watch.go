@@ -1,32 +1,20 @@
-package zfs
+package cli
 
 import (
 	"context"
-	"io"
 	"sync"
-	"sync/atomic"
 	"time"
+
+	"antipode/fsdrivers/zfs/naming"
 )
 
 // stallTick is how long a receive may take nothing in before its pool is looked at.
 const stallTick = 30 * time.Second
 
-// counter counts what goes through it.
-type counter struct {
-	w io.Writer
-	n atomic.Int64
-}
-
-func (c *counter) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.n.Add(int64(n))
-	return n, err
-}
-
-// watch ends ctx when its pool is suspended while nothing moves: a receive waits
+// Watch ends ctx when its pool is suspended while nothing moves: a receive waits
 // there for ever, and nothing tells it apart from one with a slow source. stop
 // waits for the watch to end.
-func (t *tool) watch(ctx context.Context, on string, moved func() int64) (watched context.Context, stop func()) {
+func (t *Tool) Watch(ctx context.Context, on string, moved func() int64) (watched context.Context, stop func()) {
 	watched, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -54,8 +42,8 @@ func (t *tool) watch(ctx context.Context, on string, moved func() int64) (watche
 
 // isSuspended reports whether the pool says so. One that does not answer is not
 // known to be.
-func (t *tool) isSuspended(ctx context.Context, on string) bool {
-	pool, err := t.pool(ctx, poolOf(on))
+func (t *Tool) isSuspended(ctx context.Context, on string) bool {
+	pool, err := t.pool(ctx, naming.PoolOf(on))
 	return err == nil && pool.Health == suspended
 }
 

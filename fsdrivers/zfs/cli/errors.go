@@ -1,4 +1,4 @@
-package zfs
+package cli
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/internal/command"
+	"antipode/fsdrivers/zfs/naming"
 )
 
 // diagnosis says what a text on the standard error of zfs means.
@@ -19,11 +20,11 @@ type diagnosis struct {
 
 // What a driver answers differently from place to place.
 var (
-	errNothing   = errors.New("it was so already")
+	ErrNothing   = errors.New("it was so already")
 	errDevice    = errors.New("the pool reports an error")
-	errKey       = fmt.Errorf("the encryption key is not loaded: %w", dataset.ErrRefused)
+	ErrKey       = fmt.Errorf("the encryption key is not loaded: %w", dataset.ErrRefused)
 	errSuspended = fmt.Errorf("the pool is suspended: %w", dataset.ErrStuck)
-	errSlow      = fmt.Errorf("it takes too long: %w", dataset.ErrStuck)
+	ErrSlow      = fmt.Errorf("it takes too long: %w", dataset.ErrStuck)
 )
 
 // diagnoses is the one place that reads text (OpenZFS 2.2 to 2.4: libzfs_util.c,
@@ -38,12 +39,12 @@ var diagnoses = [...]diagnosis{
 	{"resume token is corrupt", dataset.ErrStaleCheckpoint, "it is planned again"},
 	{"cannot resume send", dataset.ErrStaleCheckpoint, "it is planned again"},
 	{"No such file or directory", dataset.ErrStaleCheckpoint, "nothing is at the position in the resume token; the step starts again"},
-	{"resumable receive state to abort", errNothing, ""},
-	{"tag already exists on this dataset", errNothing, ""},
-	{"no such tag on this dataset", errNothing, ""},
-	{"could not find any snapshots to destroy", errNothing, ""},
-	{"filesystem already mounted", errNothing, ""},
-	{"not currently mounted", errNothing, ""},
+	{"resumable receive state to abort", ErrNothing, ""},
+	{"tag already exists on this dataset", ErrNothing, ""},
+	{"no such tag on this dataset", ErrNothing, ""},
+	{"could not find any snapshots to destroy", ErrNothing, ""},
+	{"filesystem already mounted", ErrNothing, ""},
+	{"not currently mounted", ErrNothing, ""},
 	{"match incremental source", dataset.ErrBaseMissing, "it is planned again; an auto-snapshotter on the standby must leave the replica alone"},
 	{"not an earlier snapshot from the same fs", dataset.ErrBaseMissing, "it is planned again"},
 	{"incremental source", dataset.ErrBaseMissing, "it is planned again"},
@@ -58,9 +59,9 @@ var diagnoses = [...]diagnosis{
 	{"out of space", syscall.ENOSPC, "make room; the transfer then goes on"},
 	{"No space left on device", syscall.ENOSPC, "make room; the transfer then goes on"},
 	{"requires -L", dataset.ErrRefused, "the first copy was made with large blocks and this step without; the source must not change the flags"},
-	{"key must be loaded", errKey, "`zfs load-key -r`"},
-	{"key not loaded", errKey, "`zfs load-key -r`"},
-	{"Key must be loaded", errKey, "`zfs load-key -r`"},
+	{"key must be loaded", ErrKey, "`zfs load-key -r`"},
+	{"key not loaded", ErrKey, "`zfs load-key -r`"},
+	{"Key must be loaded", ErrKey, "`zfs load-key -r`"},
 	{"does not match existing key", dataset.ErrRefused, "the source changed its key; approve the new one here first"},
 	{"must be upgraded", dataset.ErrRefused, "upgrade the pool or the ZFS modules of this host"},
 	{"stream has unsupported feature", dataset.ErrRefused, "upgrade the pool or the ZFS modules of this host"},
@@ -104,9 +105,9 @@ func diagnose(on, stderr string) (diagnosis, bool) {
 	return diagnosis{}, false
 }
 
-// explain turns what a child of zfs ended with into a domain error about on, with
+// Explain turns what a child of zfs ended with into a domain error about on, with
 // what to do next.
-func explain(on string, err error, stderr string) error {
+func Explain(on string, err error, stderr string) error {
 	var exit *command.ExitError
 	switch {
 	case err == nil:
@@ -114,7 +115,7 @@ func explain(on string, err error, stderr string) error {
 	case errors.Is(err, command.ErrMissing):
 		return fmt.Errorf("%w: install zfsutils-linux (2.2 or later): %w", dataset.ErrToolMissing, err)
 	case errors.Is(err, command.ErrStuck):
-		return fmt.Errorf("%s: %w; look at `zpool status %s`: %w", on, dataset.ErrStuck, poolOf(on), err)
+		return fmt.Errorf("%s: %w; look at `zpool status %s`: %w", on, dataset.ErrStuck, naming.PoolOf(on), err)
 	case stderr == "" && errors.As(err, &exit):
 		stderr = exit.Stderr
 	}
@@ -140,8 +141,8 @@ func about(on string, err error) error {
 	return fmt.Errorf("%s: %w", on, err)
 }
 
-// unless is nil for an err that is one of the harmless.
-func unless(err error, harmless ...error) error {
+// Unless is nil for an err that is one of the harmless.
+func Unless(err error, harmless ...error) error {
 	for _, h := range harmless {
 		if errors.Is(err, h) {
 			return nil

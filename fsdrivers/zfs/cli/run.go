@@ -1,4 +1,7 @@
-package zfs
+// Package cli runs `zfs` and tells what became of it: who hangs, which error of the domain its
+// text means and what to do then, of which version it is, how its pools are. It does not know
+// what the commands are about.
+package cli
 
 import (
 	"bytes"
@@ -14,6 +17,7 @@ import (
 
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/internal/command"
+	"antipode/fsdrivers/zfs/naming"
 )
 
 const (
@@ -24,14 +28,17 @@ const (
 	// waiting for it as long as for other children.
 	killGrace    = 2 * time.Second
 	killPatience = 5 * time.Second
-	maxArgBytes  = 64 << 10 // of one command line; Linux takes 128 KiB for one argument and 2 MiB for all
-	// maxAtomicBytes is the same where all that one command does counts as one.
+	// maxAtomicBytes is MaxArgBytes where all that one command does counts as one.
 	maxAtomicBytes = 1 << 20
 )
 
-// tool runs zfs. A command that hangs is given up on, and while it hangs no other
+// MaxArgBytes is how long one command line gets; Linux takes 128 KiB for one argument and 2 MiB
+// for all.
+const MaxArgBytes = 64 << 10
+
+// Tool runs zfs. A command that hangs is given up on, and while it hangs no other
 // is started on its pool.
-type tool struct {
+type Tool struct {
 	binary string
 	giveUp time.Duration
 
@@ -46,51 +53,53 @@ type process struct {
 	start string // field 22 of /proc/PID/stat
 }
 
-func newTool(binary string, giveUp time.Duration) *tool {
+// New makes one, with the zfs of that path, or "" for the one in PATH. A short command may take
+// so long, 0 is 3 minutes. It touches nothing.
+func New(binary string, giveUp time.Duration) *Tool {
 	if binary == "" {
 		binary = "zfs"
 	}
 	if giveUp <= 0 {
 		giveUp = defaultGiveUp
 	}
-	return &tool{binary: binary, giveUp: giveUp, hung: make(map[string]process), asking: make(map[string]bool)}
+	return &Tool{binary: binary, giveUp: giveUp, hung: make(map[string]process), asking: make(map[string]bool)}
 }
 
-// patience is how long a short command may take.
-func (t *tool) patience() time.Duration { return t.giveUp }
+// Patience is how long a short command may take.
+func (t *Tool) Patience() time.Duration { return t.giveUp }
 
-// run runs `zfs args` to its end. on is the dataset it is about. What it printed
+// Run runs `zfs args` to its end. on is the dataset it is about. What it printed
 // before it failed comes with the error.
-func (t *tool) run(ctx context.Context, on string, args ...string) (string, error) {
-	ctx, stop := context.WithTimeoutCause(ctx, t.giveUp, errSlow)
+func (t *Tool) Run(ctx context.Context, on string, args ...string) (string, error) {
+	ctx, stop := context.WithTimeoutCause(ctx, t.giveUp, ErrSlow)
 	defer stop()
-	c, err := t.start(ctx, on, command.Spec{Args: args})
+	c, err := t.Start(ctx, on, command.Spec{Args: args})
 	if err != nil {
 		return "", err
 	}
 	var out bytes.Buffer
-	n, err := io.Copy(&out, io.LimitReader(c.output(), command.MaxOutput+1))
+	n, err := io.Copy(&out, io.LimitReader(c.Output(), command.MaxOutput+1))
 	if err == nil && n > command.MaxOutput {
 		err = fmt.Errorf("zfs %s: %w", args[0], command.ErrTooLong)
 	}
-	return out.String(), t.end(c, on, err)
+	return out.String(), t.End(c, on, err)
 }
 
 // plain hides everything of a reader but Read.
 type plain struct{ io.Reader }
 
-// child is a zfs that runs.
-type child struct {
+// Child is a zfs that runs.
+type Child struct {
 	*command.Child
 	self process
 }
 
-// output is what the child prints.
-func (c *child) output() io.Reader { return plain{c.Stdout()} }
+// Output is what the child prints.
+func (c *Child) Output() io.Reader { return plain{c.Stdout()} }
 
-// start starts `zfs spec.Args`. Errors: ErrStuck where another hangs on the pool,
+// Start starts `zfs spec.Args`. Errors: ErrStuck where another hangs on the pool,
 // ErrToolMissing.
-func (t *tool) start(ctx context.Context, on string, spec command.Spec) (*child, error) {
+func (t *Tool) Start(ctx context.Context, on string, spec command.Spec) (*Child, error) {
 	if err := t.mayStart(on); err != nil {
 		return nil, err
 	}
@@ -98,30 +107,30 @@ func (t *tool) start(ctx context.Context, on string, spec command.Spec) (*child,
 	spec.Grace, spec.Patience = killGrace, killPatience
 	c, err := command.Start(ctx, spec)
 	if err != nil {
-		return nil, explain(on, err, "")
+		return nil, Explain(on, err, "")
 	}
-	return &child{Child: c, self: identify(c.Pid())}, nil
+	return &Child{Child: c, self: identify(c.Pid())}, nil
 }
 
-// end ends the child and says what its end, or err before it, means. It remembers
+// End ends the child and says what its end, or err before it, means. It remembers
 // a child that does not end.
-func (t *tool) end(c *child, on string, err error) error {
+func (t *Tool) End(c *Child, on string, err error) error {
 	if cerr := c.Close(); cerr != nil {
 		err = cerr
 	}
 	if errors.Is(err, command.ErrStuck) {
 		t.mu.Lock()
-		t.hung[poolOf(on)] = c.self
+		t.hung[naming.PoolOf(on)] = c.self
 		t.mu.Unlock()
 	}
-	return explain(on, err, "")
+	return Explain(on, err, "")
 }
 
 // mayStart refuses while a child hangs on the pool.
-func (t *tool) mayStart(on string) error {
+func (t *Tool) mayStart(on string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	pool := poolOf(on)
+	pool := naming.PoolOf(on)
 	p, hangs := t.hung[pool]
 	if !hangs {
 		return nil
@@ -148,13 +157,13 @@ func identify(pid int) process {
 	return p
 }
 
-// inBatches calls do with as many names at a time as a command line takes.
-func inBatches(names []string, do func(some []string) error) error {
-	return inBatchesOf(maxArgBytes, names, do)
+// InBatches calls do with as many names at a time as a command line takes.
+func InBatches(names []string, do func(some []string) error) error {
+	return inBatchesOf(MaxArgBytes, names, do)
 }
 
-// atOnce calls do with all names, unless they are more than a command line takes.
-func atOnce(names []string, do func(some []string) error) error {
+// AtOnce calls do with all names, unless they are more than a command line takes.
+func AtOnce(names []string, do func(some []string) error) error {
 	return inBatchesOf(maxAtomicBytes, names, do)
 }
 
