@@ -13,7 +13,6 @@ import (
 	"antipode/daemon/cure"
 	"antipode/daemon/ledger"
 	"antipode/daemon/plan"
-	"antipode/daemon/policy"
 	"antipode/daemon/prune"
 	"antipode/daemon/replicate"
 	"antipode/daemon/status"
@@ -87,7 +86,10 @@ func (s sending) facts(ctx context.Context) (replicate.Facts, error) {
 		return replicate.Facts{}, err
 	}
 	far, err := p.ask(ctx, s.peer, side)
-	return replicate.Facts{Job: s.w.job, Dataset: side.dataset, Mark: side.mark, Snapshots: side.snapshots, Far: far}, err
+	return replicate.Facts{
+		Job: s.w.job, Dataset: side.dataset, Mark: side.mark, Snapshots: side.snapshots, Far: far,
+		Asked: toPeer{s.d.firstCopies, s.w.job.ID, s.peer}.Asked(side.dataset),
+	}, err
 }
 
 // conflicts asks every peer that the dataset is sent to.
@@ -145,7 +147,7 @@ func (s sending) firstCopy(ctx context.Context, r control.ResolveRequest) ([]str
 		}
 		return nil, &cure.UnfitError{Cure: cure.FirstCopy, Why: why, Then: "see `antipode plan " + s.w.job.ID + "`"}
 	}
-	f.Job.Initial = policy.InitialLatest
+	f.Asked = true
 	p, err := replicate.Decide(ctx, s.w.source, f)
 	if err != nil {
 		return nil, err
@@ -154,7 +156,11 @@ func (s sending) firstCopy(ctx context.Context, r control.ResolveRequest) ([]str
 	if r.Preview {
 		return does, nil
 	}
+	if err := s.d.firstCopies.ask(firstCopy{s.w.job.ID, s.peer, f.Dataset}); err != nil {
+		return nil, err
+	}
 	if err := s.w.couriers[s.peer].Begin(ctx, p); err != nil {
+		s.d.firstCopies.giveUp(s.w.job.ID, s.peer, s.path)
 		return nil, err
 	}
 	s.d.cured(cure.FirstCopy, s.path, does)

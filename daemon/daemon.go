@@ -78,6 +78,7 @@ type Daemon struct {
 	coder       *squeeze.Coder
 	watch       *watch.Watch
 	pairing     *pairingDesk
+	firstCopies *firstCopies   // that were asked for by command
 	lent        *reverse.Pool  // connections of peers that cannot be dialed
 	inlet       *reverse.Inlet // what peers call on of what we dialed
 	rateNews    chan struct{}  // the rates have to be looked at again
@@ -114,6 +115,10 @@ func New(o Options) (*Daemon, error) {
 		rateNews: make(chan struct{}, 1), inlet: reverse.NewInlet(), pulls: map[pullKey]pullNote{}, asked: map[roomKey]pullNote{},
 	}
 	d.lent = reverse.NewPool(d.wantsLent)
+	var err error
+	if d.firstCopies, err = loadFirstCopies(o.Config.StateDir, o.Log); err != nil {
+		return nil, err
+	}
 	if err := errors.Join(d.loadMemory(), d.loadRates()); err != nil {
 		return nil, err
 	}

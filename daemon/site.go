@@ -103,6 +103,7 @@ func (d *Daemon) install(cfg *config.Config) error {
 	d.mu.Lock()
 	d.current = next
 	d.mu.Unlock()
+	d.firstCopies.drop(next)
 	d.hastenRates()
 	for _, l := range next.lenders {
 		if l.done == nil {
@@ -231,6 +232,7 @@ func (d *Daemon) buildWork(next, old *site, j policy.Job) error {
 		w.couriers[name] = &delivery{peer: p, client: c, Courier: replicate.New(replicate.Options{
 			Node: next.cfg.Node, Job: j, Peer: name, Near: w.source, Far: c, Board: d.Board, History: d.ledger,
 			Now: d.Now, Log: d.Log.With().Str("job", j.ID).Str("peer", name).Logger(), Alarm: d.watch.Alarm, Clear: d.watch.Clear,
+			FirstCopies: toPeer{d.firstCopies, j.ID, name},
 		})}
 	}
 	next.jobs[j.ID] = w

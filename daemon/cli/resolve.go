@@ -16,7 +16,8 @@ func (a *app) resolveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "resolve DATASET", Short: "Tell of a dataset's conflicts and the ways out, or take one of them",
 		Long: "Tell of a dataset's conflicts and the ways out, or take one of them. Nothing is done without --yes.\n\n" +
-			"  first-copy  on the source: send one although the job says initial = \"fail\"; after a restart ask again, and it goes on\n" +
+			"  first-copy  on the source: send one although the job says initial = \"fail\"; it goes on by itself, also after a\n" +
+			"              restart, until it is there or is given up (abort, abandon)\n" +
 			"  give-way    on either side: take the other side for the primary; nothing is destroyed\n" +
 			"  drop-newer  on the target: destroy the points after the one that --after names\n" +
 			"  set-aside   on the target: keep the replica under another name, and let a first copy come",

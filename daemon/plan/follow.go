@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"reflect"
 
-	"antipode/daemon/policy"
 	"antipode/fsdrivers/dataset"
 )
 
@@ -41,9 +40,7 @@ type Followed struct {
 // carried out as it is, step by step, or not at all. That something newer came in the
 // meantime changes nothing. Errors: Stale, and the conflicts of Decide.
 func Follow(in Input, p Plan) (Followed, error) {
-	if in.Initial == policy.InitialFail {
-		in.Initial = policy.InitialLatest // somebody asks for what the job does not do by itself
-	}
+	in.Asked = true // for what the job may not do by itself
 	d := new(Decider)
 	now, err := d.Decide(in)
 	if err != nil {

@@ -32,6 +32,8 @@ type Input struct {
 	MayPromote bool
 	// Initial says what a first copy sends; "" is policy.InitialLatest.
 	Initial policy.Initial
+	// Asked sends a first copy although Initial forbids it: somebody asked for that one.
+	Asked bool
 	// NewestOnly leaves out what lies between the base and the source's newest.
 	NewestOnly bool
 	// Include names which snapshots of others are sent. The rest of them may be the

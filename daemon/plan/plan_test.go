@@ -105,9 +105,11 @@ func TestStepsFollowTheSourceFromTheCommonBase(t *testing.T) {
 		name           string
 		source, target string
 		initial        policy.Initial
+		asked          bool
 		want           string
 	}{
 		{name: "nothing anywhere"},
+		{name: "a forbidden first copy that was asked for", source: "@a,1 @b,2", initial: policy.InitialFail, asked: true, want: "->b"},
 		{name: "first copy of the newest", source: "@a,1 @b,2", want: "->b"},
 		{name: "first copy by default is the newest", source: "@a,1 @b,2", initial: " ", want: "->b"},
 		{name: "first copy of all", source: "@a,1 @b,2 @c,3", initial: policy.InitialAll, want: "->a a->b b->c"},
@@ -132,6 +134,7 @@ func TestStepsFollowTheSourceFromTheCommonBase(t *testing.T) {
 			if tt.initial != "" {
 				in.Initial = policy.Initial(strings.TrimSpace(string(tt.initial)))
 			}
+			in.Asked = tt.asked
 			p, err := Decide(in)
 			if err != nil {
 				t.Fatalf("Decide: %v", err)

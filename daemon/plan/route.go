@@ -53,7 +53,7 @@ func sorted(list []dataset.Snapshot, x *index) []dataset.Snapshot {
 // the target holds beyond it, no incremental may silently build below.
 func (j judgement) base(e Evidence) (dataset.Snapshot, error) {
 	if len(e.Target) == 0 {
-		if j.Initial == policy.InitialFail && len(e.Source) > 0 {
+		if j.Initial == policy.InitialFail && !j.Asked && len(e.Source) > 0 {
 			return dataset.Snapshot{}, &NotSeeded{Evidence: e}
 		}
 		return dataset.Snapshot{}, nil
@@ -197,6 +197,8 @@ func (j judgement) whyStep(p *Plan, i, held int) string {
 		return fmt.Sprintf("was begun: %d bytes are durable on the target, so it is finished before anything newer", p.Resume.Done)
 	case s.IsFull() && j.Initial == policy.InitialAll:
 		return "first copy: the target holds nothing and initial = all starts with the oldest snapshot"
+	case s.IsFull() && j.Initial == policy.InitialFail:
+		return fmt.Sprintf("first copy: the target holds nothing, and somebody asked for the newest of %s although initial = fail", count(held, "snapshot"))
 	case s.IsFull():
 		return fmt.Sprintf("first copy: the target holds nothing and initial = latest sends the newest of %s", count(held, "snapshot"))
 	case j.NewestOnly:

@@ -73,6 +73,15 @@ type Options struct {
 	Alarm func(kind, object, text string)
 	// Clear ends the alarms about a dataset: both sides agree.
 	Clear func(object string)
+	// FirstCopies are those to this peer that were asked for by command.
+	FirstCopies FirstCopies
+}
+
+// FirstCopies knows where a first copy is wanted although the job forbids it.
+type FirstCopies interface {
+	Asked(d dataset.Dataset) bool
+	// Seeded tells that the peer has a point of the dataset. It is told often.
+	Seeded(path dataset.Path)
 }
 
 // Courier replicates one job to one peer.

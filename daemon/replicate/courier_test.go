@@ -116,6 +116,13 @@ type discard struct{}
 
 func (discard) Record(ledger.Batch) {}
 
+// unasked are no wishes for first copies.
+type unasked struct{}
+
+func (unasked) Asked(dataset.Dataset) bool { return false }
+
+func (unasked) Seeded(dataset.Path) {}
+
 // scene is a courier on a fake source with one snapshot of each dataset.
 type scene struct {
 	t       *testing.T
@@ -142,7 +149,7 @@ func play(t *testing.T, paths []dataset.Path, act func(s *scene), change ...func
 		o := replicate.Options{
 			Node: "fra1", Job: policy.Job{ID: "db", Driver: policy.Btrfs, RPO: time.Hour, MayPromote: true}, Peer: "sin1",
 			Near: s.source, Far: s.far, Board: s.board, History: discard{}, Now: time.Now, Log: zerolog.Nop(),
-			Clear: func(string) {},
+			Clear: func(string) {}, FirstCopies: unasked{},
 			Alarm: func(kind, object, _ string) { s.alarms = append(s.alarms, kind+" "+object) },
 		}
 		for _, f := range change {

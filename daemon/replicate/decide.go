@@ -20,6 +20,7 @@ type Facts struct {
 	Mark      dataset.Mark
 	Snapshots []dataset.Snapshot
 	Far       wire.Replica // as the peer tells it
+	Asked     bool         // somebody asked for a first copy; see plan.Input
 }
 
 // Decide plans one dataset. It is what a round executes and what `plan` prints.
@@ -64,7 +65,7 @@ func (f Facts) decide() (plan.Plan, error) { return plan.Decide(f.input()) }
 func (f Facts) input() plan.Input {
 	return plan.Input{
 		Job: f.Job.ID, Dataset: f.Dataset, Source: f.Snapshots, Target: f.Far.Snapshots, TargetID: f.Far.ID, Checkpoint: f.Far.Checkpoint,
-		SourceMark: f.Mark, TargetMark: f.Far.Mark, MayPromote: f.Job.MayPromote, Initial: f.Job.Initial,
+		SourceMark: f.Mark, TargetMark: f.Far.Mark, MayPromote: f.Job.MayPromote, Initial: f.Job.Initial, Asked: f.Asked,
 		Flags: f.Job.Flags(), NewestOnly: f.Job.NewestOnly, Include: f.Job.Include,
 	}
 }

@@ -177,6 +177,7 @@ func (c *Courier) landed(path dataset.Path, s dataset.Snapshot) {
 		c.Board.Pair(c.key(path), func(p *status.Pair) { p.LastError = nil })
 		return
 	}
+	c.FirstCopies.Seeded(path)
 	point := status.Point{Name: s.Name, Time: s.Created}
 	c.Board.Pair(c.key(path), func(p *status.Pair) {
 		if p.LastPoint.Name == s.Name {

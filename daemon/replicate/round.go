@@ -138,7 +138,7 @@ func (c *Courier) facts(ctx context.Context, job policy.Job, s side, r wire.Repl
 	if err != nil {
 		return Facts{}, fmt.Errorf("list snapshots of %s: %w", path, err)
 	}
-	return Facts{Job: job, Dataset: s.dataset, Mark: s.mark, Snapshots: snapshots, Far: r}, nil
+	return Facts{Job: job, Dataset: s.dataset, Mark: s.mark, Snapshots: snapshots, Far: r, Asked: c.FirstCopies.Asked(s.dataset)}, nil
 }
 
 func (c *Courier) planOne(ctx context.Context, job policy.Job, s side, r wire.Replica) (plan.Plan, error) {
