@@ -35,7 +35,8 @@ type Lending struct {
 	// Inlet takes what is to be served on.
 	Inlet *Inlet
 	// Report is told when the number of connections that can be called on has
-	// changed, or why the last one could not be made. It must not block.
+	// changed, or why the last one could not be made. It is called by one at a time,
+	// and must not block.
 	Report func(open int, problem error)
 }
 
@@ -52,6 +53,8 @@ type Lender struct {
 	fresh                int       // of idle, those that have not settled
 	failures             int       // in a row, until one has settled or was taken
 	wait                 time.Time // nothing is dialed before
+
+	telling sync.Mutex // held from reading the counts to having reported them
 }
 
 // NewLender makes one that does nothing yet.
@@ -103,16 +106,25 @@ func (l *Lender) pause(now time.Time) time.Duration {
 }
 
 // change changes the counts and tells who has to know.
-func (l *Lender) change(f func()) (open int) {
+func (l *Lender) change(f func()) {
 	l.mu.Lock()
 	f()
-	open = l.idle + l.taken
 	l.mu.Unlock()
 	select {
 	case l.news <- struct{}{}:
 	default:
 	}
-	return open
+}
+
+// report tells the number as it is now: of two that report at once, the one that
+// comes last must not tell an older one.
+func (l *Lender) report(problem error) {
+	l.telling.Lock()
+	defer l.telling.Unlock()
+	l.mu.Lock()
+	open := l.idle + l.taken
+	l.mu.Unlock()
+	l.o.Report(open, problem)
 }
 
 // failed puts the next dial off; mu is held. Of those that were dialed together
@@ -130,23 +142,24 @@ func (l *Lender) failed() {
 func (l *Lender) lend(ctx context.Context) {
 	c, err := l.connect(ctx)
 	if err != nil {
-		open := l.change(func() { l.dialing--; l.failed() })
+		l.change(func() { l.dialing--; l.failed() })
 		if ctx.Err() == nil {
-			l.o.Report(open, err)
+			l.report(err)
 		}
 		return
 	}
-	l.o.Report(l.change(func() { l.dialing--; l.idle++; l.fresh++ }), nil)
+	l.change(func() { l.dialing--; l.idle++; l.fresh++ })
+	l.report(nil)
 	settling := time.AfterFunc(settled, func() { l.change(func() { l.fresh--; l.failures = 0 }) })
 	taken := c.isTaken(ctx)
 	isFresh := settling.Stop()
-	open := l.change(func() { l.left(taken, isFresh) })
+	l.change(func() { l.left(taken, isFresh) })
 	if !taken {
 		_ = c.Conn.Close()
-		l.o.Report(open, nil)
+		l.report(nil)
 		return
 	}
-	c.ended = func() { l.o.Report(l.change(func() { l.taken-- }), nil) }
+	c.ended = func() { l.change(func() { l.taken-- }); l.report(nil) }
 	l.o.Inlet.put(c)
 }
 

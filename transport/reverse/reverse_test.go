@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -104,6 +105,7 @@ func run(t *testing.T, test func(t *testing.T, p *pair)) {
 				return server.Eager(c), nil
 			},
 			Report: func(open int, problem error) {
+				runtime.Gosched() // a report that another one may overtake
 				p.open.Store(int64(open))
 				p.problem.Store(&problem)
 			},
