@@ -31,6 +31,8 @@ var floor = map[string]int{
 	"fsdrivers/zfs/cli":          2,
 	"fsdrivers/zfs/pool":         3,
 	"fsdrivers/zfs/listing":      4,
+	"fsdrivers/zfs/source":       5,
+	"fsdrivers/zfs/target":       7,
 	"fsdrivers/zfs":              8,
 	"fsdrivers/fake":             2,
 	"fsdrivers/drivertest":       2,

@@ -76,6 +76,9 @@ func PoolOf(name string) string {
 // ParentOf is the dataset above; "" above a pool.
 func ParentOf(name string) string { return name[:max(strings.LastIndexByte(name, '/'), 0)] }
 
+// IsBelow reports whether name is below root.
+func IsBelow(root, name string) bool { return strings.HasPrefix(name, root+"/") }
+
 // LeafOf is the last part.
 func LeafOf(name string) string { return name[strings.LastIndexByte(name, '/')+1:] }
 

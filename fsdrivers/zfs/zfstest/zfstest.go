@@ -152,6 +152,16 @@ func (s *Script) Calls() (lines []string) {
 	return lines
 }
 
+// Ran are those that begin with a verb.
+func (s *Script) Ran(verb string) (lines []string) {
+	for _, line := range s.Calls() {
+		if strings.HasPrefix(line, verb) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
 // Props is what zfs get prints: object, property and value in turn; ours are local.
 func Props(fields ...string) string {
 	var b strings.Builder

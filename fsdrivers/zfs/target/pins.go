@@ -1,0 +1,52 @@
+package target
+
+import (
+	"context"
+	"fmt"
+
+	"antipode/fsdrivers"
+	"antipode/fsdrivers/dataset"
+)
+
+// Pin implements fsdrivers.Pinner.
+func (t *Target) Pin(ctx context.Context, d dataset.Path, snap dataset.Snapshot, p dataset.Pin) error {
+	return t.setPin(ctx, d, snap, &p)
+}
+
+// Unpin implements fsdrivers.Pinner.
+func (t *Target) Unpin(ctx context.Context, d dataset.Path, snap dataset.Snapshot) error {
+	return t.setPin(ctx, d, snap, nil)
+}
+
+func (t *Target) setPin(ctx context.Context, d dataset.Path, snap dataset.Snapshot, p *dataset.Pin) error {
+	t.places.RLock()
+	defer t.places.RUnlock()
+	defer t.changed(d)()
+	l, err := t.lineageOf(ctx, d, snap)
+	if err == nil {
+		err = t.zfs.SetPin(ctx, l.name, snap, p)
+	}
+	if err != nil {
+		return fmt.Errorf("pin %s of %s: %w", snap.Name, d, err)
+	}
+	return nil
+}
+
+// Holds implements fsdrivers.HoldLister.
+func (t *Target) Holds(ctx context.Context, d dataset.Path) ([]fsdrivers.Hold, error) {
+	t.places.RLock()
+	defer t.places.RUnlock()
+	r, err := t.replica(ctx, d)
+	if err != nil {
+		return nil, fmt.Errorf("holds of %s: %w", d, err)
+	}
+	var all []fsdrivers.Hold
+	for _, l := range r.lineages {
+		list, err := t.zfs.AllHolds(ctx, l.name)
+		if err != nil {
+			return nil, fmt.Errorf("holds of %s: %w", d, err)
+		}
+		all = append(all, list...)
+	}
+	return all, nil
+}

@@ -1,0 +1,177 @@
+package target
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"antipode/fsdrivers"
+	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/cli"
+	"antipode/fsdrivers/zfs/naming"
+	"antipode/fsdrivers/zfs/pool"
+	"antipode/fsdrivers/zfs/prop"
+)
+
+var (
+	_ fsdrivers.ManyDestroyer = (*Target)(nil)
+	_ fsdrivers.Freer         = (*Target)(nil)
+)
+
+// Destroy implements fsdrivers.Destroyer.
+func (t *Target) Destroy(ctx context.Context, d dataset.Path, snap dataset.Snapshot) error {
+	return t.DestroyAll(ctx, d, []dataset.Snapshot{snap})[0]
+}
+
+// DestroyAll implements fsdrivers.ManyDestroyer, in one lineage after the other.
+func (t *Target) DestroyAll(ctx context.Context, d dataset.Path, list []dataset.Snapshot) []error {
+	release, err := t.claim(d)
+	if errors.Is(err, dataset.ErrBusy) {
+		release = func() {} // a receive runs: its base is kept by the kernel
+	}
+	defer release()
+	t.places.RLock()
+	defer t.places.RUnlock()
+	defer t.changed(d)()
+	r, err := t.replica(ctx, d)
+	if err == nil {
+		err = t.listAll(ctx, r)
+	}
+	if err != nil {
+		return pool.AnswerAll(list, cli.Unless(err, dataset.ErrNotFound))
+	}
+	places, answers := r.places(list)
+	var stop error
+	for _, l := range r.lineages {
+		at := places[l]
+		some := make([]dataset.Snapshot, len(at))
+		for n, i := range at {
+			some[n] = list[i]
+		}
+		got := pool.AnswerAll(some, stop)
+		if stop == nil {
+			got = t.destroyIn(ctx, l, some)
+		}
+		for n, i := range at {
+			if answers[i] = got[n]; got[n] != nil && !pool.ConcernsOne(got[n]) {
+				stop = got[n]
+			}
+		}
+	}
+	return answers
+}
+
+// places tells which of a list each lineage has, and answers for what has another
+// identity. A name that is not ours ends the list.
+func (r *replica) places(list []dataset.Snapshot) (map[*lineage][]int, []error) {
+	ids := make(map[*lineage]map[string]dataset.ID)
+	for _, l := range r.lineages {
+		ids[l] = make(map[string]dataset.ID)
+		for _, e := range l.snapshots() {
+			ids[l][e.Short()] = e.ID()
+		}
+	}
+	places, answers := make(map[*lineage][]int), make([]error, len(list))
+	for i, snap := range list {
+		if err := naming.Own(snap.Name); err != nil {
+			copy(answers[i:], pool.AnswerAll(list[i:], err))
+			break
+		}
+		for _, l := range r.lineages {
+			id, taken := ids[l][snap.Name]
+			if taken && id == snap.ID {
+				places[l], answers[i] = append(places[l], i), nil
+				break
+			}
+			if taken {
+				answers[i] = fmt.Errorf("%s@%s is %s, not the snapshot %s: %w", l.name, snap.Name, id, snap.ID, dataset.ErrChanged)
+			}
+		}
+	}
+	return places, answers
+}
+
+// destroyIn destroys points of one lineage. Its newest goes last, and by itself.
+func (t *Target) destroyIn(ctx context.Context, l *lineage, some []dataset.Snapshot) []error {
+	all := l.snapshots()
+	isNewest := func(s dataset.Snapshot) bool { return s.ID == all[len(all)-1].ID() }
+	at := slices.IndexFunc(some, isNewest)
+	if at < 0 || l.prop("written") != "0" || l.token() != "" || l.prop(prop.Live) != "" {
+		return t.zfs.Raze(ctx, l.name, l.list, some)
+	}
+	newest, older := some[at], slices.Delete(slices.Clone(some), at, at+1)
+	answers := t.zfs.Raze(ctx, l.name, l.list, older)
+	gone := make(map[dataset.ID]bool)
+	for n, err := range answers {
+		if gone[older[n].ID] = err == nil; err != nil && !pool.ConcernsOne(err) {
+			return slices.Insert(answers, at, err)
+		}
+	}
+	all = slices.DeleteFunc(all[:len(all)-1], func(e pool.Entry) bool { return gone[e.ID()] })
+	return slices.Insert(answers, at, t.destroyNewest(ctx, l, newest, all))
+}
+
+// destroyNewest destroys the newest point of a lineage in which nothing was written
+// since. The head goes back to the newest of those that are left, or no increment
+// would fit; without any the lineage goes too, unless something else needs it.
+func (t *Target) destroyNewest(ctx context.Context, l *lineage, newest dataset.Snapshot, left []pool.Entry) error {
+	back := ""
+	if len(left) > 0 {
+		back = string(left[len(left)-1].ID())
+		if err := t.zfs.Set(ctx, l.name, prop.Rewind, back); err != nil {
+			return err
+		}
+	}
+	err := t.zfs.Raze(ctx, l.name, l.list, []dataset.Snapshot{newest})[0]
+	switch {
+	case err != nil && back != "":
+		return errors.Join(err, t.zfs.Unset(ctx, l.name, prop.Rewind))
+	case err != nil:
+		return err
+	case back != "":
+		return t.rewind(ctx, l.name, back)
+	case l.prop(prop.Mark) == "" && l.prop(prop.Activation) == "":
+		// Without -r or -f: what has something below it stays.
+		_, err := t.zfs.Run(ctx, l.name, "destroy", l.name)
+		return cli.Unless(err, dataset.ErrHeld, dataset.ErrBusy, dataset.ErrNotFound)
+	}
+	return nil
+}
+
+// rewind takes the head back to the newest snapshot, if that is the one that was
+// written down. It undoes only what the destroyed point had brought.
+func (t *Target) rewind(ctx context.Context, ds, to string) error {
+	all, err := t.zfs.List(ctx, ds)
+	if err != nil {
+		return err
+	}
+	all = slices.DeleteFunc(all, func(e pool.Entry) bool { return !e.IsSnapshot() })
+	if len(all) > 0 && string(all[len(all)-1].ID()) == to {
+		if _, err := t.zfs.Run(ctx, ds, "rollback", all[len(all)-1].Name); err != nil {
+			return fmt.Errorf("take %s back to its newest point: %w", ds, err)
+		}
+	}
+	return t.zfs.Unset(ctx, ds, prop.Rewind)
+}
+
+// Frees implements fsdrivers.Freer.
+func (t *Target) Frees(ctx context.Context, d dataset.Path, list []dataset.Snapshot) (sum int64, err error) {
+	t.places.RLock()
+	defer t.places.RUnlock()
+	r, err := t.known(ctx, d)
+	if err != nil {
+		return 0, fmt.Errorf("ask what goes with points of %s: %w", d, err)
+	}
+	for _, l := range r.lineages {
+		if l.isPartial() {
+			continue
+		}
+		bytes, err := t.zfs.Frees(ctx, l.name, list)
+		if err != nil {
+			return 0, err
+		}
+		sum += bytes
+	}
+	return sum, nil
+}

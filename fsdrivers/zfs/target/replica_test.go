@@ -1,0 +1,40 @@
+package target
+
+import (
+	"testing"
+
+	"antipode/fsdrivers/zfs/naming"
+	"antipode/fsdrivers/zfs/pool"
+	"antipode/fsdrivers/zfs/prop"
+	"antipode/fsdrivers/zfs/stream"
+)
+
+func TestACheckpointIsOfTheStepThatWasWrittenDown(t *testing.T) {
+	in := incoming{Step: "0123456789abcdef0123456789abcdef", To: naming.IDOf(3), From: naming.IDOf(4), Name: "antipode_x"}
+	token := stream.Token{Position: stream.Position{Object: 1}, Bytes: 99, ToGUID: 3, FromGUID: 4, ToName: "tank@x"}
+	with := func(change func(*stream.Token)) string {
+		tok := token
+		change(&tok)
+		return tok.String()
+	}
+	for name, c := range map[string]struct {
+		token string
+		want  bool
+	}{
+		"its own":            {token.String(), true},
+		"another snapshot's": {with(func(t *stream.Token) { t.ToGUID = 5 }), false},
+		"another base's":     {with(func(t *stream.Token) { t.FromGUID = 5 }), false},
+		"of a full copy":     {with(func(t *stream.Token) { t.FromGUID = 0 }), false},
+		"damaged":            {token.String() + "0", false},
+		"none":               {"", false},
+	} {
+		l := &lineage{name: "dst/a", facts: pool.Facts{"dst/a": {prop.Incoming: in.text(), "receive_resume_token": c.token}}}
+		got := l.checkpoint()
+		if !got.IsZero() != c.want {
+			t.Errorf("%s: got %+v", name, got)
+		}
+		if c.want && (got.Step != in.Step || got.Done != 99 || got.Kind != stream.CheckpointKind) {
+			t.Errorf("%s: got %+v", name, got)
+		}
+	}
+}

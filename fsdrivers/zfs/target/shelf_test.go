@@ -1,0 +1,70 @@
+package target
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/naming"
+	"antipode/fsdrivers/zfs/prop"
+)
+
+// TestAnUnchangedReplicaCostsNothing: Find reads all; what an inventory asks of
+// each replica then costs a process only where something happened.
+func TestAnUnchangedReplicaCostsNothing(t *testing.T) {
+	lineage := lineageOut("dst/into/src/db", "snapshots_changed", "1767225600")
+	s := script(t,
+		rule{Args: "get -Hp -o name,property,source,value -d 1 -t filesystem,volume type,org.antipode:into dst/into", Out: props(
+			"dst/into", "type", "filesystem", "dst/into", prop.Into, "on", "dst/into/.antipode", "type", "filesystem")},
+		rule{Args: "get -Hp -o name,property,source,value -r -t filesystem,volume", Out: props("dst/into", "guid", "5") + lineage},
+		rule{Args: getLineages, Out: lineage},
+		rule{Args: "list -Hp -d 1", Out: "dst/into/src/db@antipode_b\t11\t5\n"},
+		rule{Args: "list -Hp -t snapshot", Out: "dst/into/src/db@antipode_b\t11\t5\n"},
+		rule{Args: "get -Hp -o name,property,source,value creation", Out: props("dst/into/src/db@antipode_b", prop.Received, "2026-01-01T00:00:00Z")},
+		rule{Args: "holds"}, rule{Args: "hold"})
+	clock := time.Unix(1767225600, 0).Add(time.Hour)
+	tg, err := New(Options{
+		Into: "dst/into", Locks: t.TempDir(), Now: theTime, Clock: func() time.Time { return clock }, Log: zerolog.Nop(),
+		Binary: s.Binary(), GiveUp: 20 * time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	round := func() []string {
+		t.Helper()
+		clock = clock.Add(time.Minute)
+		before := len(s.Calls())
+		if found, err := tg.Find(t.Context(), "/", true); err != nil || len(found) != 1 {
+			t.Fatalf("got %v, %v", found, err)
+		}
+		list, err := tg.Snapshots(t.Context(), "src/db")
+		if err != nil || len(list) != 1 || list[0].Received.IsZero() {
+			t.Fatalf("got %v, %v", list, err)
+		}
+		if _, err := tg.Pending(t.Context(), "src/db"); err != nil {
+			t.Error(err)
+		}
+		if _, err := tg.Mark(t.Context(), "src/db"); err != nil {
+			t.Error(err)
+		}
+		return s.Calls()[before:]
+	}
+	if cost := round(); len(cost) != 1+3 {
+		t.Errorf("the first round took %q, want 3 beside the look at all", cost)
+	}
+	if cost := round(); len(cost) != 1 {
+		t.Errorf("a round in which nothing happened took %q, want the look at all", cost)
+	}
+	if err := tg.Hold(t.Context(), "src/db", dataset.Snapshot{Name: "antipode_b", ID: naming.IDOf(11)}, "base.x"); err != nil {
+		t.Fatal(err)
+	}
+	if cost := round(); len(cost) != 1+2 || !strings.HasPrefix(cost[2], "holds") {
+		t.Errorf("after a hold it took %q, want list and holds", cost)
+	}
+	if cost := round(); len(cost) != 1 {
+		t.Errorf("and then %q, want the look at all", cost)
+	}
+}

@@ -1,0 +1,367 @@
+package target
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/internal/command"
+	"antipode/fsdrivers/zfs/cli"
+	"antipode/fsdrivers/zfs/naming"
+	"antipode/fsdrivers/zfs/pool"
+	"antipode/fsdrivers/zfs/prop"
+	"antipode/fsdrivers/zfs/stream"
+)
+
+// counter counts what goes through it.
+type counter struct {
+	w io.Writer
+	n atomic.Int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+// work is one receive.
+type work struct {
+	t    *Target
+	ctx  context.Context // of the call: it lives no longer
+	in   dataset.Incoming
+	rep  *replica
+	lock *command.Lock
+
+	on     *lineage // what is received onto; nil for one that is to be made
+	name   string   // of the dataset that is received into
+	stale  []*lineage
+	plan   stream.Plan
+	kind   stream.Kind // as the stream announces
+	key    stream.Key
+	resume bool
+}
+
+// choose finds the lineage that the step belongs to, and which partial states are
+// in its way. Errors: ErrBaseMissing, ErrDiverged.
+func (w *work) choose() error {
+	s := w.in.Step
+	if l := w.rep.live(); l != nil {
+		return fmt.Errorf("%s was activated in place, and is live: nothing is received into it: %w", l.name, dataset.ErrDiverged)
+	}
+	if s.IsFull() {
+		w.name = w.t.own() + "/" + string(s.ID())
+		for _, l := range w.rep.lineages {
+			switch {
+			case l.isPartial() && l.checkpoint().Step == s.ID():
+				w.on, w.name = l, l.name
+			case l.isPartial():
+				w.stale = append(w.stale, l)
+			}
+		}
+		return nil
+	}
+	for _, l := range w.rep.lineages {
+		all := l.snapshots()
+		at := slices.IndexFunc(all, func(e pool.Entry) bool { return e.ID() == s.From.ID })
+		if at < 0 {
+			continue
+		}
+		if at < len(all)-1 {
+			return fmt.Errorf("%s is newer than the base %s, and nothing is rolled back; if it is an auto-snapshotter's, keep that away from %s: %w",
+				all[len(all)-1].Name, s.From.Name, l.name, dataset.ErrDiverged)
+		}
+		w.on, w.name = l, l.name
+		return nil
+	}
+	return fmt.Errorf("base %s (%s) is not published here: %w", s.From.Name, s.From.ID, dataset.ErrBaseMissing)
+}
+
+// run takes the stream in.
+func (w *work) run(r io.Reader) error {
+	input := stream.NewReader(r)
+	head, err := await(w.ctx, func() (stream.Opening, error) { return stream.Head(input) })
+	if err != nil {
+		return err
+	}
+	w.kind, w.key = head.Kind, head.Key
+	if err := w.judge(head); err != nil {
+		return err
+	}
+	if err := w.prepare(); err != nil {
+		return err
+	}
+	return w.pass(input)
+}
+
+// await does what may hang at a reader that does not know of ctx.
+func await[T any](ctx context.Context, do func() (T, error)) (T, error) {
+	type answer struct {
+		v   T
+		err error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		v, err := do()
+		got <- answer{v, err}
+	}()
+	select {
+	case a := <-got:
+		return a.v, a.err
+	case <-ctx.Done():
+		var none T
+		return none, context.Cause(ctx)
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// judge compares what the stream announces with the step and the lineage, before
+// anything is done for it.
+func (w *work) judge(head stream.Opening) error {
+	to, _ := naming.GUIDOf(w.in.Step.To.ID) // checkStep parsed them
+	from, _ := naming.GUIDOf(w.in.Step.From.ID)
+	w.plan = stream.Plan{ToGUID: to, FromGUID: from, Raw: w.in.Step.Flags == stream.FlagsRaw, MaxBytes: w.in.MaxBytes}
+	if w.in.Step.Flags == stream.FlagsAuto {
+		w.plan.Raw = head.IsRaw()
+	}
+	if w.on != nil {
+		w.plan.Kind = w.on.kind()
+		if err := w.pin(); err != nil {
+			return err
+		}
+	}
+	if c := w.pending(); head.Resume != nil && !c.IsZero() {
+		token, err := stream.ParseToken(string(c.Opaque))
+		if err != nil {
+			return err
+		}
+		w.plan.Resume, w.resume = &token.Position, true
+		w.plan.MaxBytes = max(w.in.MaxBytes-c.Done, min(w.in.MaxBytes, 1))
+	}
+	if err := stream.Judge(head, w.plan); err != nil {
+		if w.on != nil && head.IsRaw() != w.plan.Raw {
+			err = fmt.Errorf("%w; set `encryption` in the source's job back to what it was, or `zfs rename` %s to outside of %s for a new full copy", err, w.on.name, w.t.opts.Into)
+		}
+		if w.on != nil && head.Key != w.plan.Key && !w.plan.Key.IsZero() {
+			err = fmt.Errorf("%w; if the key was changed on purpose: `zfs set %s=%s '%s'`, once", err, prop.Key, prop.AnyKey, w.on.name)
+		}
+		return err
+	}
+	if head.IsRaw() {
+		return w.t.zfs.MustCrypt(w.ctx)
+	}
+	return nil
+}
+
+// pin holds an existing lineage to what it was begun with.
+func (w *work) pin() error {
+	key := w.on.prop(prop.Key)
+	w.plan.Raw = key != ""
+	if key == "" || key == prop.AnyKey {
+		return nil
+	}
+	pinned, err := stream.ParseKey(key)
+	if err != nil {
+		return fmt.Errorf("%s of %s: %w", prop.Key, w.on.name, err)
+	}
+	w.plan.Key = pinned
+	return nil
+}
+
+// pending is what an unfinished receive of this very step left.
+func (w *work) pending() dataset.Checkpoint {
+	if w.on == nil {
+		return dataset.Checkpoint{}
+	}
+	if c := w.on.checkpoint(); c.Step == w.in.Step.ID() {
+		return c
+	}
+	return dataset.Checkpoint{}
+}
+
+// prepare removes partial state that the stream does not go on from, and writes
+// down what comes, so that a crash leaves nothing that nobody can name.
+func (w *work) prepare() error {
+	for _, l := range w.stale {
+		if err := w.t.abort(w.ctx, l.name); err != nil {
+			return err
+		}
+	}
+	if w.on == nil {
+		return nil // it is written down as it is made
+	}
+	if w.resume {
+		return nil
+	}
+	if w.on.token() != "" || w.on.isPartial() {
+		if err := w.t.abort(w.ctx, w.on.name); err != nil {
+			return err
+		}
+	}
+	if w.in.Step.IsFull() { // the partial one is gone, dataset and all
+		w.on = nil
+		return nil
+	}
+	if to := w.on.prop(prop.Rewind); to != "" {
+		if err := w.t.rewind(w.ctx, w.on.name, to); err != nil {
+			return err
+		}
+	}
+	set := []string{prop.Incoming, w.record().text()}
+	if !w.key.IsZero() && w.on.prop(prop.Key) == prop.AnyKey {
+		set = append(set, prop.Key, w.key.String())
+	}
+	return w.t.zfs.Set(w.ctx, w.on.name, set...)
+}
+
+func (w *work) record() incoming {
+	s := w.in.Step
+	return incoming{
+		Step: s.ID(), To: s.To.ID, From: s.From.ID, Name: s.To.Name,
+		Created: s.To.Created.UTC(), Begun: w.t.opts.Now().UTC(), Retain: w.in.Retain.UTC(),
+	}
+}
+
+// args are those of zfs receive. Later receives set no properties: the operator's
+// changes stay (FIELD-NOTES A.2).
+func (w *work) args() ([]string, error) {
+	full, err := naming.Snapshot(w.name, w.in.Step.To.Name)
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"receive", "-s", "-u"}
+	if w.on == nil {
+		for _, p := range w.firstProps() {
+			args = append(args, "-o", p)
+		}
+	}
+	return append(args, full), nil
+}
+
+// firstProps make a new lineage inert and say whose it is.
+func (w *work) firstProps() []string {
+	props := inert(w.kind)
+	props = append(props,
+		prop.Path+"="+string(w.in.Step.Dataset.Path), prop.Source+"="+string(w.in.Step.Dataset.ID), prop.Incoming+"="+w.record().text())
+	if !w.key.IsZero() {
+		props = append(props, prop.Key+"="+w.key.String())
+	}
+	return props
+}
+
+// pass passes the stream to `zfs receive`.
+func (w *work) pass(input *stream.Reader) error {
+	args, err := w.args()
+	if err != nil {
+		return err
+	}
+	var out counter
+	ctx, stop := w.t.zfs.Watch(w.ctx, w.name, out.n.Load)
+	defer stop()
+	c, err := w.t.zfs.Start(ctx, w.name, command.Spec{Args: args, Feed: true, Lock: w.lock})
+	if err != nil {
+		return err
+	}
+	out.w = c.Stdin()
+	_, err = await(ctx, func() (stream.Stats, error) { return stream.Copy(&out, input, w.plan) })
+	broken := errors.Is(err, syscall.EPIPE)
+	ours := err != nil && !broken // the gate, the source or ctx
+	// The end of its input lets zfs receive finish, or save what it has.
+	closeErr := c.Stdin().Close()
+	if ours {
+		letSave(ctx, c)
+		if stuck := w.t.zfs.End(c, w.name, nil); stuck != nil {
+			return stuck
+		}
+		return err
+	}
+	waited := c.Wait()
+	said := c.Stderr()
+	if stuck := w.t.zfs.End(c, w.name, nil); stuck != nil {
+		return stuck
+	}
+	if waited == nil && broken {
+		return fmt.Errorf("zfs receive ended with success before the stream did: %w", dataset.ErrCut)
+	}
+	if waited == nil {
+		return closeErr
+	}
+	return w.outcome(cli.Explain(w.name, waited, said))
+}
+
+// letSave waits a while for a child whose input has ended.
+func letSave(ctx context.Context, c *cli.Child) {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = c.Wait()
+	}()
+	timer := time.NewTimer(saveGrace)
+	defer timer.Stop()
+	select {
+	case <-ended:
+	case <-timer.C:
+	case <-ctx.Done(): // the child is ended with it
+	}
+}
+
+// outcome says more about the error of a zfs receive.
+func (w *work) outcome(err error) error {
+	var space *dataset.SpaceError
+	switch {
+	case errors.As(err, &space):
+		if u, uerr := w.t.zfs.Space(w.ctx, w.t.opts.Into); uerr == nil {
+			space.Where, space.Free = u.Where, u.Free
+		}
+	case errors.Is(err, dataset.ErrExists):
+		return fmt.Errorf("%s was made by somebody else meanwhile: %w", w.name, err)
+	}
+	return err
+}
+
+// publish writes the times of what was received, gives a new lineage its place,
+// and reads the point back from the disk.
+func (w *work) publish() (dataset.Snapshot, error) {
+	to := w.in.Step.To
+	full, received := w.name+"@"+to.Name, w.t.opts.Now()
+	err := w.t.zfs.Set(w.ctx, full, prop.Created, prop.TextOf(to.Created), prop.Received, prop.TextOf(received), prop.Retain, prop.TextOf(w.in.Retain))
+	if err != nil {
+		return dataset.Snapshot{}, fmt.Errorf("publish: %w", err)
+	}
+	if w.name != w.rep.home {
+		moved, err := w.t.settle(w.ctx, w.rep.path, w.name)
+		if err != nil { // it is found where it is; the next sweep tries again
+			w.t.opts.Log.Warn().Err(err).Str("dataset", w.name).Msg("a replica is not at its place yet")
+		}
+		w.name = moved
+	}
+	all, err := w.t.zfs.List(w.ctx, w.name)
+	if err != nil {
+		return dataset.Snapshot{}, fmt.Errorf("read back: %w", err)
+	}
+	for _, e := range all {
+		if e.IsSnapshot() && e.ID() == to.ID && e.Short() == to.Name {
+			return dataset.Snapshot{
+				Name: to.Name, ID: to.ID, Order: e.TXG,
+				Created: to.Created.UTC(), Received: received.UTC(), Retain: w.in.Retain.UTC(),
+			}, nil
+		}
+	}
+	return dataset.Snapshot{}, fmt.Errorf("read back %s: no such snapshot has the identity %s: %w", full, to.ID, dataset.ErrCut)
+}
