@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 
+	"antipode/daemon/activate"
 	"antipode/daemon/board"
 	"antipode/daemon/ledger"
 	"antipode/daemon/status"
@@ -94,8 +95,7 @@ func relocations(asks []wire.InventoryAsk, ids map[dataset.Path]dataset.ID) []re
 var errStays = errors.New("the replica stays where it is")
 
 // mayMove reports whether a replica may go, and whether it has anything to take
-// with it. One that was promoted is somebody's primary: what becomes of it is for
-// the operator.
+// with it. What becomes of one that this node is primary of is for the operator.
 func (r *room) mayMove(ctx context.Context, l relocation) (hasPoints bool, err error) {
 	if _, can := r.driver.(fsdrivers.Mover); !can {
 		return false, fmt.Errorf("%w: this driver cannot move one", errStays)
@@ -104,7 +104,7 @@ func (r *room) mayMove(ctx context.Context, l relocation) (hasPoints bool, err e
 	if err != nil {
 		return false, err
 	}
-	if !mark.IsZero() {
+	if activate.MayReceive(mark, r.Node) != nil {
 		return false, fmt.Errorf("%w: it was promoted", errStays)
 	}
 	points, err := r.driver.Snapshots(ctx, l.Path)

@@ -285,8 +285,9 @@ func (d *Daemon) setAside(ctx context.Context, r control.ResolveRequest) ([]stri
 	switch {
 	case !can:
 		return nil, unfit("its driver cannot", "rename the replica by hand to outside of `into`")
-	case !p.mark.IsZero():
-		return nil, unfit("it was promoted, and is somebody's primary", "see `antipode status`")
+	case p.role == activate.Primary:
+		return nil, unfit("this node is primary of it: its mark keeps it from being received into, and without it nobody would tell "+p.key.From+" to stop",
+			fmt.Sprintf("leave it, and send what is live the other way by a job of its own; if %s was promoted too, let this side give way first (`antipode resolve %s --with give-way`): a standby can be set aside", p.key.From, r.Dataset))
 	case len(p.points) == 0:
 		return nil, unfit("it has no points", "nothing keeps a first copy back")
 	}
@@ -297,6 +298,9 @@ func (d *Daemon) setAside(ctx context.Context, r control.ResolveRequest) ([]stri
 	does := []string{
 		fmt.Sprintf("keeps the replica with its %d points for nobody, under retention; with the source's next run it is called %s.was-...", len(p.points), r.Dataset),
 		"has the dataset sent in whole by that run, where its job says so",
+	}
+	if !p.mark.IsZero() {
+		does = append(does, "keeps what was live of a former promotion as it is; on Btrfs, without `live`, it lies in the replica's directory and is called as that")
 	}
 	if r.Preview {
 		return does, nil

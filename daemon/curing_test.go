@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"antipode/daemon/control"
 	"antipode/daemon/ledger"
 	"antipode/daemon/policy"
@@ -232,6 +234,54 @@ func TestAReplicaWithoutABaseIsSetAsideWhenAskedFor(t *testing.T) {
 			}
 		}
 		p.promote(control.PromoteRequest{Dataset: db, Force: true})
-		p.sin1.refuses(p.t, control.ResolveRequest{With: "set-aside"}, "was promoted")
+		p.sin1.refuses(p.t, control.ResolveRequest{With: "set-aside"}, "this node is primary of it")
+	})
+}
+
+// A target that is primary keeps its replica where the fence is. Once it gave way that is
+// a standby as any other, and what was live is left alone.
+func TestAPromotedReplicaIsSetAsideOnceItGaveWay(t *testing.T) {
+	runPair(t, func(p *pair) {
+		p.level = zerolog.Disabled
+		p.fra1.config.Jobs[0].MayPromote = false
+		p.startBoth()
+		p.hours(3)
+		was := p.points(db)
+		live := p.promote(control.PromoteRequest{Dataset: db, Force: true}).Live
+		if err := p.sin1.disk.Write(dataset.Path(live), "mine", []byte("written on sin1")); err != nil {
+			p.t.Fatal(err)
+		}
+		set := control.ResolveRequest{With: "set-aside"}
+		p.sin1.refuses(p.t, set, "nobody would tell fra1 to stop")
+		mark := dataset.Mark{Activation: dataset.Activation{Generation: 1, ID: dataset.NewActivationID(), Node: "fra1"}}
+		if err := p.fra1.disk.Source().SwapMark(p.t.Context(), db, dataset.Mark{}, mark); err != nil {
+			p.t.Fatal(err)
+		}
+		p.hours(1)
+		p.sin1.refuses(p.t, set, "this node is primary of it")
+		p.sin1.resolve(p.t, control.ResolveRequest{With: "give-way"})
+		for _, s := range p.own() { // as a person would
+			p.fra1.disk.RemoveSnapshot("", db, s.Name)
+		}
+		p.hours(1)
+		if got := p.conflict(); !strings.Contains(got, "no common base") || !strings.Contains(got, "--with set-aside") {
+			p.t.Fatalf("%s; want the conflict with its cure", got)
+		}
+		p.sin1.resolve(p.t, set)
+		p.hours(2)
+		if got := p.conflict(); got != "" {
+			t.Errorf("%s; want no conflict any more", got)
+		}
+		p.wantSame(db)
+		aside := db + ".was-"
+		held, err := p.sin1.disk.Target(into, time.Now).Find(p.t.Context(), "/", true)
+		if err != nil || !slices.ContainsFunc(held, func(h dataset.Dataset) bool {
+			return strings.HasPrefix(string(h.Path), string(aside)) && has(p.points(h.Path), was[0].Name)
+		}) {
+			t.Errorf("sin1 holds %v, %v; want the former replica under a name", held, err)
+		}
+		if files, err := p.sin1.disk.Files(dataset.Path(live)); err != nil || string(files["mine"]) != "written on sin1" {
+			t.Errorf("what was live: %v, %v; want it as it was", files, err)
+		}
 	})
 }

@@ -189,8 +189,12 @@ func TestExplainAndHolds(t *testing.T) {
 			{
 				Kept: kept, Verdict: prune.Verdict{Reasons: []prune.Reason{{Kind: prune.Hourly, N: 3, Of: 48}, {Kind: prune.Within, Length: time.Hour}}},
 				Until: noon.Add(46 * time.Hour), Holds: lines[:1],
-				Targets: []control.Presence{{Peer: "sin1", State: "has it"}, {Peer: "syd1", State: "not known", Why: "it does not answer"},
-					{Peer: "ams1", State: "has it not", Pulls: true, When: "every 1h"}, {Peer: "fra2", State: "has it not", Pulls: true}},
+				Targets: []control.Presence{
+					{Peer: "sin1", State: "has it"},
+					{Peer: "syd1", State: "not known", Why: "it does not answer"},
+					{Peer: "ams1", State: "has it not", Pulls: true, When: "every 1h"},
+					{Peer: "fra2", State: "has it not", Pulls: true},
+				},
 			},
 			{Kept: kept, Verdict: prune.Verdict{Reasons: []prune.Reason{{Kind: prune.Base, Ref: "sin1"}}}, Open: "until it is no longer base of sin1"},
 			{Kept: kept, Verdict: prune.Verdict{Destroy: true, Reasons: []prune.Reason{{Kind: prune.Expired}}}, Brake: "the brake holds"},
