@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strings"
 
+	"antipode/daemon/status"
 	"antipode/fsdrivers/dataset"
 )
 
@@ -57,7 +57,7 @@ func ErrorOf(err error) *Error {
 		Next() string
 	}](err); ok {
 		out.Kind, out.Next = KindConflict, n.Next()
-		out.Text = strings.TrimSuffix(out.Text, "; next: "+out.Next)
+		out.Text = status.WithoutNext(out.Text, out.Next)
 	}
 	for _, k := range kindOf {
 		if errors.Is(err, k.err) {

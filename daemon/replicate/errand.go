@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"antipode/daemon/board"
@@ -227,9 +226,7 @@ func Problem(err error, now time.Time) *status.Problem {
 	case errors.As(err, &answer):
 		p.Next = answer.Next
 	}
-	if p.Next != "" { // once is enough
-		p.Text = strings.TrimSuffix(strings.TrimSuffix(p.Text, "; next: "+p.Next), " ("+p.Next+")")
-	}
+	p.Text = status.WithoutNext(p.Text, p.Next)
 	return p
 }
 

@@ -5,6 +5,7 @@
 package status
 
 import (
+	"strings"
 	"time"
 
 	"antipode/fsdrivers/dataset"
@@ -187,6 +188,15 @@ type Problem struct {
 	Text string    `json:"text"`
 	Next string    `json:"next,omitempty"` // what to do about it
 	At   time.Time `json:"at"`
+}
+
+// WithoutNext cuts the next step off a sentence that ends with it, for who shows it
+// beside the sentence: once is enough.
+func WithoutNext(text, next string) string {
+	if next == "" {
+		return text
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(text, "; next: "+next), " ("+next+")")
 }
 
 // Alert is something that somebody was told.

@@ -85,3 +85,20 @@ func TestTextShowsWhoPullsFromWhom(t *testing.T) {
 		t.Errorf("a pulled job is said to have no next run:\n%s", out.String())
 	}
 }
+
+func TestTheNextStepIsSaidOnce(t *testing.T) {
+	const next = "run `antipode check`"
+	for text, want := range map[string]string{
+		"it broke; next: " + next:        "it broke",
+		"it broke (" + next + ")":        "it broke",
+		"it broke":                       "it broke",
+		"it broke; next: something else": "it broke; next: something else",
+	} {
+		if got := status.WithoutNext(text, next); got != want {
+			t.Errorf("%q without the next step is %q, want %q", text, got, want)
+		}
+	}
+	if got := status.WithoutNext("it broke ()", ""); got != "it broke ()" {
+		t.Errorf("without a next step the text became %q", got)
+	}
+}
