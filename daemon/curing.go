@@ -218,8 +218,8 @@ func (d *Daemon) targetGivesWay(ctx context.Context, r control.ResolveRequest) (
 	if r.Preview {
 		return does, nil
 	}
-	if err := p.room.tending.take(ctx); err != nil {
-		return nil, fmt.Errorf("wait for retention of %s: %w", r.Dataset, err)
+	if err := p.waitForRetention(ctx); err != nil {
+		return nil, err
 	}
 	defer p.room.tending.give()
 	if err := p.room.driver.SwapMark(ctx, r.Dataset, p.mark, theirs); err != nil {
@@ -241,8 +241,8 @@ func (d *Daemon) dropNewer(ctx context.Context, r control.ResolveRequest) ([]str
 		return nil, err
 	}
 	if !r.Preview {
-		if err := p.room.tending.take(ctx); err != nil {
-			return nil, fmt.Errorf("wait for retention of %s: %w", r.Dataset, err)
+		if err := p.waitForRetention(ctx); err != nil {
+			return nil, err
 		}
 		defer p.room.tending.give()
 		if p, err = d.readReplica(ctx, p.key, p.room); err != nil {
@@ -305,8 +305,8 @@ func (d *Daemon) setAside(ctx context.Context, r control.ResolveRequest) ([]stri
 	if r.Preview {
 		return does, nil
 	}
-	if err := p.room.tending.take(ctx); err != nil {
-		return nil, fmt.Errorf("wait for retention of %s: %w", r.Dataset, err)
+	if err := p.waitForRetention(ctx); err != nil {
+		return nil, err
 	}
 	defer p.room.tending.give()
 	if _, err := driver.Disown(ctx, dataset.Dataset{Path: r.Dataset, ID: ids[r.Dataset]}); err != nil {

@@ -73,6 +73,14 @@ func (d *Daemon) Promote(ctx context.Context, r control.PromoteRequest) (control
 	return answer, nil
 }
 
+// waitForRetention takes the room's turn, for the caller to give back.
+func (p promotion) waitForRetention(ctx context.Context) error {
+	if err := p.room.tending.take(ctx); err != nil {
+		return fmt.Errorf("wait for retention of %s: %w", p.key.Dataset, err)
+	}
+	return nil
+}
+
 // execute runs the promotion while no receive into the replica can begin and no
 // retention runs that does not know of it.
 func (d *Daemon) execute(ctx context.Context, p promotion, lister activate.Lister, force bool) (activate.Facts, error) {
@@ -80,8 +88,8 @@ func (d *Daemon) execute(ctx context.Context, p promotion, lister activate.Liste
 	defer d.closeReplica(p.key, false)
 	p.room.promoting.Add(1)
 	defer p.room.promoting.Add(-1)
-	if err := p.room.tending.take(ctx); err != nil {
-		return activate.Facts{}, fmt.Errorf("wait for retention of %s: %w", p.key.Dataset, err)
+	if err := p.waitForRetention(ctx); err != nil {
+		return activate.Facts{}, err
 	}
 	defer p.room.tending.give()
 	d.mu.Lock()
