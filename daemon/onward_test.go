@@ -37,6 +37,21 @@ func (p *pair) chain() (syd1 *node) {
 	return syd1
 }
 
+// runChain runs a test on a chain of three, once prepare, nil for nothing, has changed
+// what its nodes are to do.
+func runChain(t *testing.T, prepare func(p *pair), test func(p *pair, syd1 *node)) {
+	runPair(t, func(p *pair) {
+		syd1 := p.chain()
+		if prepare != nil {
+			prepare(p)
+		}
+		p.startBoth()
+		p.start(syd1)
+		defer func() { syd1.stop() }()
+		test(p, syd1)
+	})
+}
+
 func (p *pair) pointsOf(n *node, into string, path dataset.Path) []dataset.Snapshot {
 	p.t.Helper()
 	points, err := n.disk.Target(into, time.Now).Snapshots(p.t.Context(), path)
@@ -93,11 +108,7 @@ func (p *pair) onwardLine() status.Pair {
 }
 
 func TestAChainOfThreeCarriesPointsWithTheirIdentity(t *testing.T) {
-	runPair(t, func(p *pair) {
-		syd1 := p.chain()
-		p.startBoth()
-		p.start(syd1)
-		defer func() { syd1.stop() }()
+	runChain(t, nil, func(p *pair, syd1 *node) {
 		for hour := range 30 {
 			p.write("log", fmt.Sprint("hour ", hour))
 			after(time.Hour)
@@ -124,11 +135,7 @@ func TestAChainOfThreeCarriesPointsWithTheirIdentity(t *testing.T) {
 
 // The lag at the end of a chain is that of the source's snapshot, not of the hop.
 func TestTheLagOfAChainCountsFromTheSource(t *testing.T) {
-	runPair(t, func(p *pair) {
-		syd1 := p.chain()
-		p.startBoth()
-		p.start(syd1)
-		defer func() { syd1.stop() }()
+	runChain(t, nil, func(p *pair, syd1 *node) {
 		after(2 * time.Hour)
 		newest := p.own()[len(p.own())-1].Created
 		p.fra1.crash()
@@ -146,11 +153,7 @@ func TestTheLagOfAChainCountsFromTheSource(t *testing.T) {
 
 // What the end of the chain needs stays in the middle, whatever its retention says.
 func TestTheMiddleKeepsWhatTheEndNeeds(t *testing.T) {
-	runPair(t, func(p *pair) {
-		syd1 := p.chain()
-		p.sin1.config.Accepts[0].Keep = policy.Keep{Last: 1}
-		p.startBoth()
-		p.start(syd1)
+	runChain(t, func(p *pair) { p.sin1.config.Accepts[0].Keep = policy.Keep{Last: 1} }, func(p *pair, syd1 *node) {
 		after(2 * time.Hour)
 		base := p.pointsOf(syd1, "/backup/sin1", db)
 		syd1.stop()
@@ -166,7 +169,6 @@ func TestTheMiddleKeepsWhatTheEndNeeds(t *testing.T) {
 		after(time.Second)
 		p.start(p.sin1)
 		p.start(syd1)
-		defer func() { syd1.stop() }()
 		after(time.Hour)
 		p.wantForwarded(syd1)
 		if got := p.pointsOf(syd1, "/backup/sin1", db); got[0].ID != base[0].ID {
@@ -181,12 +183,7 @@ func TestTheMiddleKeepsWhatTheEndNeeds(t *testing.T) {
 // A source in which nothing is written sends nothing, and the end of the chain knows
 // that its point is as good as new.
 func TestTheEndOfAChainIsToldThatNothingWasWritten(t *testing.T) {
-	runPair(t, func(p *pair) {
-		syd1 := p.chain()
-		p.fra1.config.Jobs[0].Always = false
-		p.startBoth()
-		p.start(syd1)
-		defer func() { syd1.stop() }()
+	runChain(t, func(p *pair) { p.fra1.config.Jobs[0].Always = false }, func(p *pair, syd1 *node) {
 		after(12*time.Hour + time.Minute)
 		if got := len(p.pointsOf(syd1, "/backup/sin1", db)); got != 1 {
 			t.Errorf("%d points at the end of the chain, want the one that there is", got)
@@ -203,11 +200,7 @@ func TestTheEndOfAChainIsToldThatNothingWasWritten(t *testing.T) {
 }
 
 func TestAReloadTakesAChainApartAndPutsItTogether(t *testing.T) {
-	runPair(t, func(p *pair) {
-		syd1 := p.chain()
-		p.startBoth()
-		p.start(syd1)
-		defer func() { syd1.stop() }()
+	runChain(t, nil, func(p *pair, syd1 *node) {
 		after(2 * time.Hour)
 		jobs := p.sin1.config.Jobs
 		p.reload(p.sin1, func(c *config.Config) { c.Jobs = nil })
@@ -230,12 +223,7 @@ func TestAReloadTakesAChainApartAndPutsItTogether(t *testing.T) {
 
 // A renamed dataset is followed to the end of the chain, and not copied again.
 func TestARenamedDatasetIsFollowedThroughAChain(t *testing.T) {
-	runPair(t, func(p *pair) {
-		below(p)
-		syd1 := p.chain()
-		p.startBoth()
-		p.start(syd1)
-		defer func() { syd1.stop() }()
+	runChain(t, below, func(p *pair, syd1 *node) {
 		after(2 * time.Hour)
 		had := p.pointsOf(syd1, "/backup/sin1", db)
 		p.fra1.disk.Rename(db, "/data/renamed")
@@ -256,11 +244,7 @@ func TestARenamedDatasetIsFollowedThroughAChain(t *testing.T) {
 // A dataset that was made anew reaches the end of the chain, and what was held of the
 // one before is set aside there too.
 func TestADatasetThatWasMadeAnewGoesThroughAChain(t *testing.T) {
-	runPair(t, func(p *pair) {
-		syd1 := p.chain()
-		p.startBoth()
-		p.start(syd1)
-		defer func() { syd1.stop() }()
+	runChain(t, nil, func(p *pair, syd1 *node) {
 		after(2 * time.Hour)
 		old := ids(p.pointsOf(syd1, "/backup/sin1", db))
 		p.fra1.disk.Remove(db)
@@ -283,11 +267,7 @@ func TestADatasetThatWasMadeAnewGoesThroughAChain(t *testing.T) {
 // A promotion at the end of a chain ends the chain there, and reaches neither the
 // middle, which is primary of nothing, nor the source.
 func TestAPromotionAtTheEndLeavesTheRestOfAChainAlone(t *testing.T) {
-	runPair(t, func(p *pair) {
-		syd1 := p.chain()
-		p.startBoth()
-		p.start(syd1)
-		defer func() { syd1.stop() }()
+	runChain(t, nil, func(p *pair, syd1 *node) {
 		after(2 * time.Hour)
 		had := p.pointsOf(syd1, "/backup/sin1", db)
 		if _, err := syd1.daemon.Promote(p.t.Context(), control.PromoteRequest{Dataset: db, Force: true}); err != nil {
