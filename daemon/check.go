@@ -175,7 +175,7 @@ func (c *checker) stripped(object, name string, strip dataset.Path, w *work) {
 	}
 	var out []dataset.Path
 	for _, path := range c.d.Board.Datasets(w.job.ID) {
-		if !strip.Contains(path) {
+		if !strip.Contains(path) || path == strip && w.job.Driver == policy.ZFS { // which is into itself there, and that can be no replica
 			out = append(out, path)
 		}
 	}

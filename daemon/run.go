@@ -207,7 +207,7 @@ func (r *realDrivers) Target(a policy.Accept) (fsdrivers.Target, error) {
 	case policy.Btrfs:
 		return btrfs.NewTarget(btrfs.TargetOptions{Into: a.Into, Live: a.Live, Strip: a.Strip, Now: time.Now, Log: r.log, Patient: r.patient})
 	case policy.ZFS:
-		return zfs.NewTarget(zfs.TargetOptions{Into: a.Into, Live: a.Live, Now: time.Now, Clock: time.Now, Log: r.log, Patient: r.patient})
+		return zfs.NewTarget(zfs.TargetOptions{Into: a.Into, Live: a.Live, Strip: a.Strip, Now: time.Now, Clock: time.Now, Log: r.log, Patient: r.patient})
 	}
 	return nil, fmt.Errorf("this build has no driver %q; it has %q and %q", a.Driver, policy.Btrfs, policy.ZFS)
 }

@@ -115,7 +115,7 @@ func TestExample(t *testing.T) {
 			Keep:      policy.Keep{Last: 2, Hourly: 48, Daily: 60, Weekly: 8, Monthly: 24, Yearly: 3, Within: 2 * policy.Day},
 			Retention: policy.Retention{Groups: true, Brake: 30},
 		}, {
-			From: "sin1", Driver: policy.ZFS, Into: "tank/sin1", Location: time.UTC, MinFree: policy.Amount{Percent: 5},
+			From: "sin1", Driver: policy.ZFS, Into: "tank/sin1", Strip: "tank", Location: time.UTC, MinFree: policy.Amount{Percent: 5},
 			Pull: policy.Schedule{Cron: "0 3 * * *", Window: policy.Opening{From: 2 * 60, To: 5 * 60}},
 			Keep: policy.Keep{Daily: 30}, Retention: policy.Retention{Brake: policy.DefaultBrake},
 		}},
@@ -238,7 +238,8 @@ func TestRefused(t *testing.T) {
 		{"forwarding onto what is sent there already", onward + fromSin1 + strings.Replace(job, "keep", "replicate_to = [\"ams1\"]\nkeep", 1), `23: jobs "db" and "onward" (FILE:6) both take`},
 		{"a strip of the whole machine", strings.Replace(fromSin1, "keep", "strip = \"/\"\nkeep", 1), `10: strip: "/" is the whole machine`},
 		{"a strip that climbs", strings.Replace(fromSin1, "keep", "strip = \"/data/../x\"\nkeep", 1), `10: strip:`},
-		{"a strip for ZFS", "[[accept]]\nfrom = \"sin1\"\ndriver = \"zfs\"\ninto = \"tank/b\"\nstrip = \"tank\"\nkeep = { last = 1 }\n", `10: strip is for driver = "btrfs"`},
+		{"a strip for ZFS with a slash in front", "[[accept]]\nfrom = \"sin1\"\ndriver = \"zfs\"\ninto = \"tank/b\"\nstrip = \"/tank\"\nkeep = { last = 1 }\n", `10: strip:`},
+		{"a strip for ZFS that is no name", "[[accept]]\nfrom = \"sin1\"\ndriver = \"zfs\"\ninto = \"tank/b\"\nstrip = \"tank/../b\"\nkeep = { last = 1 }\n", `10: strip:`},
 		{"connections to nowhere", "[[peer]]\nname = \"silent\"\nkey = \"" + key("silent") + "\"\nreverse = true\n", `9: reverse keeps connections open to the peer, which has no address here`},
 		{"an address of who takes no calls", "[listen]\naddress = \"none\"\nadvertise = \"fra1:8771\"\n", `8: advertise tells peers what to call, and address = "none" takes no calls`},
 		{"missing peer of an accept", "[[accept]]\nfrom = \"sin9\"\ndriver = \"btrfs\"\ninto = \"/b\"\nkeep = { last = 1 }\n", `7: accept is from "sin9", which is no [[peer]]; did you mean "sin1"?`},

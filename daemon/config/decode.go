@@ -195,9 +195,6 @@ func decodeAccept(t *table) policy.Accept {
 	a.Into = required(t, "into", "/backup/fra1", parse)
 	a.Live = parsed(t, "live", "/srv/fra1", parse)
 	a.Strip = dataset.Path(parsed(t, "strip", "/data", parse))
-	if a.Strip != "" && a.Driver == policy.ZFS {
-		t.wrong("strip", `strip is for driver = "btrfs"; replicas of ZFS datasets lie under the whole name`)
-	}
 	if a.MinFree.IsZero() {
 		a.MinFree = policy.Amount{Percent: DefaultMinFree}
 	}

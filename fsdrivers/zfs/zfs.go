@@ -15,6 +15,7 @@
 // # What is on a target
 //
 //	INTO                         org.antipode:into           ours; mounted nowhere, read-only
+//	                             org.antipode:strip          what is left out in front of the source's paths
 //	INTO/<source path>           a lineage: org.antipode:path and source say whose it is
 //	INTO/.antipode/<step>        a lineage that is being received for the first time, or
 //	                             whose place is taken; found by the same properties
@@ -36,7 +37,9 @@
 // ZFS builds an incremental only on the newest snapshot of the same dataset, so a
 // second full copy needs a dataset of its own. A replica is the set of lineages
 // with its path; its points are theirs together. A lineage is moved to
-// INTO/<source path> when it is complete and that place is free.
+// INTO/<source path> when it is complete and that place is free. What Strip names is
+// left out in front of <source path>, below INTO and below LIVE, and nowhere else:
+// whose a lineage is follows from its properties, which hold the whole path.
 //
 // # When a snapshot is complete
 //

@@ -19,6 +19,7 @@ const (
 	Mark        = Namespace + "mark"
 	Placeholder = Namespace + "placeholder"
 	Into        = Namespace + "into"
+	Strip       = Namespace + "strip"
 	Path        = Namespace + "path"
 	Source      = Namespace + "source"
 	Incoming    = Namespace + "incoming"

@@ -47,8 +47,9 @@ func (t *Target) activate(ctx context.Context, d dataset.Path, snap dataset.Snap
 	if _, err := t.targetName(d); err != nil {
 		return done, err
 	}
-	if what := naming.Check(t.live + "/" + string(d) + "." + aside); what != "" {
-		return done, fmt.Errorf("%s/%s.%s: %s: %w", t.live, d, aside, what, dataset.ErrRefused)
+	live := t.live + "/" + t.relative(d)
+	if what := naming.Check(live + "." + aside); what != "" {
+		return done, fmt.Errorf("%s.%s: %s: %w", live, aside, what, dataset.ErrRefused)
 	}
 	t.places.Lock()
 	defer t.places.Unlock()
@@ -67,7 +68,7 @@ func (t *Target) activate(ctx context.Context, d dataset.Path, snap dataset.Snap
 	if l := r.live(); l != nil {
 		return done, fmt.Errorf("%s was activated in place; a copy would have its mount point: %w", l.name, dataset.ErrExists)
 	}
-	p := &place{t: t, from: l, replica: r, snap: snap, live: t.live + "/" + string(d)}
+	p := &place{t: t, from: l, replica: r, snap: snap, live: live}
 	p.aside = p.live + "." + aside
 	p.fresh = p.live + "." + freshName
 	if err := p.activate(ctx, activation{Snapshot: snap.ID, Aside: aside}); err != nil {

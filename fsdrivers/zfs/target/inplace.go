@@ -101,7 +101,7 @@ func (t *Target) wake(ctx context.Context, l *lineage) error {
 	if l.kind() == stream.Volume {
 		return t.zfs.Set(ctx, l.name, "volmode", "default")
 	}
-	if err := t.zfs.Set(ctx, l.name, "mountpoint", "/"+t.live+"/"+string(l.path)); err != nil {
+	if err := t.zfs.Set(ctx, l.name, "mountpoint", "/"+t.live+"/"+t.relative(l.path)); err != nil {
 		return err
 	}
 	return t.zfs.Set(ctx, l.name, "canmount", prop.On)

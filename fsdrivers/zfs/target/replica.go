@@ -40,7 +40,7 @@ type replica struct {
 }
 
 // lineageProps is what is known of a lineage.
-var lineageProps = prop.List("guid", "type", "receive_resume_token", "inconsistent", "written", "snapshots_changed",
+var lineageProps = prop.List("guid", "type", "receive_resume_token", "inconsistent", "written", "snapshots_changed", "encryption",
 	prop.Path, prop.Source, prop.Incoming, prop.Key, prop.Rewind, prop.Mark, prop.Activation, prop.Live, prop.Move, prop.Placeholder)
 
 // incoming is the step that a lineage takes in or took in last.
@@ -95,15 +95,21 @@ func (t *Target) lineages(ctx context.Context, home string) ([]*lineage, error) 
 	if err != nil {
 		return nil, err
 	}
+	all := lineagesOf(f)
+	if home != "" {
+		return all, nil
+	}
+	return slices.DeleteFunc(all, (*lineage).isForeign), nil
+}
+
+// lineagesOf makes one of each dataset, sorted by name.
+func lineagesOf(f pool.Facts) []*lineage {
 	all := make([]*lineage, 0, len(f))
 	for name := range f {
 		all = append(all, &lineage{name: name, path: dataset.Path(f[name][prop.Path]), source: dataset.ID(f[name][prop.Source]), facts: f})
 	}
 	slices.SortFunc(all, func(a, b *lineage) int { return cmp.Compare(a.name, b.name) })
-	if home != "" {
-		return all, nil
-	}
-	return slices.DeleteFunc(all, (*lineage).isForeign), nil
+	return all
 }
 
 // isForeign reports whether the dataset is none of a replica's: a placeholder, or

@@ -17,7 +17,7 @@ import (
 func TestAnUnchangedReplicaCostsNothing(t *testing.T) {
 	lineage := lineageOut("dst/into/src/db", "snapshots_changed", "1767225600")
 	s := script(t,
-		rule{Args: "get -Hp -o name,property,source,value -d 1 -t filesystem,volume type,org.antipode:into dst/into", Out: props(
+		rule{Args: "get -Hp -o name,property,source,value -d 1 -t filesystem,volume type,org.antipode:into,org.antipode:strip dst/into", Out: props(
 			"dst/into", "type", "filesystem", "dst/into", prop.Into, "on", "dst/into/.antipode", "type", "filesystem")},
 		rule{Args: "get -Hp -o name,property,source,value -r -t filesystem,volume", Out: props("dst/into", "guid", "5") + lineage},
 		rule{Args: getLineages, Out: lineage},

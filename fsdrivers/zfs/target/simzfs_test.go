@@ -14,6 +14,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/zfstest"
@@ -221,41 +222,52 @@ func simTarget(t *testing.T, paths ...string) (*scripted, *Target) {
 	delete(p.Props["dst"], prop.Into)
 	s.pool(p)
 	tg := s.simTarget()
-	p = s.readPool()
+	s.addReplicas(paths...)
+	return s, tg
+}
+
+// addReplicas puts a replica of each path, that holds one point, below Into.
+func (s *scripted) addReplicas(paths ...string) {
+	s.t.Helper()
+	p := s.readPool()
 	for i, path := range paths {
 		home := "dst/into/" + path
 		for _, up := range []string{naming.ParentOf(naming.ParentOf(home)), naming.ParentOf(home)} {
 			if p.Props[up] == nil && up != "" {
 				if err := p.create(up, []string{prop.Placeholder + "=" + prop.On}); err != nil {
-					t.Fatal(err)
+					s.t.Fatal(err)
 				}
 			}
 		}
 		guid := 1000 + i
 		if err := p.create(home, []string{prop.Path + "=" + path, prop.Source + "=" + string(naming.IDOf(uint64(guid)))}); err != nil {
-			t.Fatal(err)
+			s.t.Fatal(err)
 		}
 		if err := p.create(home+"@antipode_a", nil); err != nil {
-			t.Fatal(err)
+			s.t.Fatal(err)
 		}
 		maps.Copy(p.Props[home+"@antipode_a"], map[string]string{
 			"guid": strconv.Itoa(2000 + i), "userrefs": "0", "creation": "5", prop.Created: prop.TextOf(theTime()), prop.Received: prop.TextOf(theTime()), prop.Retain: prop.TextOf(theTime()),
 		})
 	}
 	s.pool(p)
-	return s, tg
 }
 
 // simTarget makes a new driver on the pool, as a daemon that starts does.
 func (s *scripted) simTarget() *Target {
 	s.t.Helper()
-	tg, err := New(Options{
-		Into: "dst/into", Locks: s.t.TempDir(), Now: theTime, Log: zerolog.Nop(), Binary: s.Binary(), GiveUp: 20 * time.Second,
-	})
+	tg, err := s.stripped("")
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	return tg
+}
+
+// stripped makes one that leaves something out of its source's paths.
+func (s *scripted) stripped(strip dataset.Path) (*Target, error) {
+	return New(Options{
+		Into: "dst/into", Strip: strip, Locks: s.t.TempDir(), Now: theTime, Log: zerolog.Nop(), Binary: s.Binary(), GiveUp: 20 * time.Second,
+	})
 }
 
 func (s *scripted) pool(p *simPool) {

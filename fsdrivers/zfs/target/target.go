@@ -37,6 +37,9 @@ type Options struct {
 	// they have on their source; "" is Into/antipode_live, mounted at its own name.
 	// It must be on the same pool.
 	Live string
+	// Strip is left out in front of the source's paths ("tank"), below Into and below
+	// Live; nothing but what is below it is taken. "" leaves nothing out.
+	Strip dataset.Path
 	// Locks is a directory that does not outlive a boot; "" is DefaultLocks.
 	Locks string
 	// Now is the clock that received points are stamped with.
@@ -90,7 +93,7 @@ func New(o Options) (*Target, error) {
 	if o.Now == nil {
 		return nil, errors.New("zfs target: no clock")
 	}
-	for _, name := range []string{o.Into, o.Live} {
+	for _, name := range []string{o.Into, o.Live, string(o.Strip)} {
 		if what := naming.Check(name); what != "" && (name != "" || o.Into == "") {
 			return nil, fmt.Errorf("zfs target: %q is not the name of a ZFS dataset (such as tank/standby): %s", name, what)
 		}
@@ -145,7 +148,7 @@ func holderProps(more ...string) []string {
 // prepare makes Into and the places in it, or makes sure that it is ours.
 func (t *Target) prepare(ctx context.Context) error {
 	own := t.own()
-	f, err := t.zfs.Get(ctx, prop.List("type", prop.Into), []string{t.opts.Into}, "-d", "1", "-t", "filesystem,volume")
+	f, err := t.zfs.Get(ctx, prop.List("type", prop.Into, prop.Strip), []string{t.opts.Into}, "-d", "1", "-t", "filesystem,volume")
 	switch {
 	case errors.Is(err, dataset.ErrNotFound):
 		if err := t.zfs.Create(ctx, t.opts.Into, holderProps("-p", "-o", prop.Into+"="+prop.On)...); err != nil {
@@ -162,6 +165,9 @@ func (t *Target) prepare(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := t.settleLayout(ctx, f[t.opts.Into][prop.Strip]); err != nil {
+		return err
+	}
 	if _, there := f[own]; there {
 		return nil
 	}
@@ -177,7 +183,10 @@ func (t *Target) targetName(d dataset.Path) (string, error) {
 	if _, err := dataset.ParsePath(string(d)); err != nil {
 		return "", fmt.Errorf("%w: %w", dataset.ErrRefused, err)
 	}
-	name := t.opts.Into + "/" + string(d)
+	if err := t.mustTake(d); err != nil {
+		return "", err
+	}
+	name := t.opts.Into + "/" + t.relative(d)
 	if what := naming.Check(string(d)); what != "" {
 		return "", fmt.Errorf("%q cannot be received into ZFS: %s: %w", d, what, dataset.ErrRefused)
 	}
@@ -235,7 +244,7 @@ func (t *Target) Find(ctx context.Context, _ dataset.Path, _ bool) ([]dataset.Da
 	}
 	ids := make(map[dataset.Path]dataset.ID)
 	for _, l := range all {
-		if _, known := ids[l.path]; !known || l.name == t.opts.Into+"/"+string(l.path) {
+		if _, known := ids[l.path]; !known || l.name == t.opts.Into+"/"+t.relative(l.path) {
 			ids[l.path] = l.source
 		}
 	}

@@ -25,7 +25,7 @@ func theTime() time.Time { return time.Date(2026, 4, 1, 0, 0, 0, 0, time.UTC) }
 func target(t *testing.T, rules ...rule) (*scripted, *Target) {
 	t.Helper()
 	s := script(t, append([]rule{
-		{Args: "get -Hp -o name,property,source,value -d 1 -t filesystem,volume type,org.antipode:into dst/into", Out: props(
+		{Args: "get -Hp -o name,property,source,value -d 1 -t filesystem,volume type,org.antipode:into,org.antipode:strip dst/into", Out: props(
 			"dst/into", "type", "filesystem", "dst/into", prop.Into, "on", "dst/into/.antipode", "type", "filesystem")},
 		{Args: "version", Out: "zfs-2.4.4-1\nzfs-kmod-2.4.4-1\n"},
 	}, rules...)...)
