@@ -12,6 +12,7 @@ import (
 	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/pool"
 	"antipode/fsdrivers/zfs/prop"
+	"antipode/fsdrivers/zfs/standby"
 )
 
 var _ fsdrivers.Disowner = (*Target)(nil)
@@ -20,11 +21,11 @@ var _ fsdrivers.Disowner = (*Target)(nil)
 // received from. Of several lineages a crash leaves some that say so already: the
 // same call goes on with the identity that these have.
 func (t *Target) Disown(ctx context.Context, d dataset.Dataset) (id dataset.ID, err error) {
-	if _, err := t.targetName(d.Path); err != nil {
+	if _, err := t.into.Home(d.Path); err != nil {
 		return "", fmt.Errorf("disown the replica of %s: %w: %w", d.Path, dataset.ErrNotFound, err)
 	}
-	defer t.changed("")()
-	err = t.alone(ctx, d.Path, func() error {
+	defer t.into.Changed("")()
+	err = t.into.Alone(ctx, d.Path, func() error {
 		id, err = t.disown(ctx, d)
 		return err
 	})
@@ -35,23 +36,23 @@ func (t *Target) Disown(ctx context.Context, d dataset.Dataset) (id dataset.ID, 
 }
 
 func (t *Target) disown(ctx context.Context, d dataset.Dataset) (dataset.ID, error) {
-	all, err := t.lineages(ctx, "")
+	all, err := t.into.Lineages(ctx, "")
 	if err != nil {
 		return "", err
 	}
-	there := slices.DeleteFunc(all, func(l *lineage) bool { return l.path != d.Path })
+	there := slices.DeleteFunc(all, func(l *standby.Lineage) bool { return l.Path != d.Path })
 	var id dataset.ID
-	var mine []*lineage
+	var mine []*standby.Lineage
 	for _, l := range there {
 		switch {
-		case l.prop(prop.Live) == prop.On:
-			return "", fmt.Errorf("%s was activated in place, and is live: %w", l.name, dataset.ErrRefused)
-		case l.prop(prop.Move) != "":
-			return "", fmt.Errorf("%s is on its way to another path: %w", l.name, dataset.ErrBusy)
-		case l.source == d.ID:
+		case l.Prop(prop.Live) == prop.On:
+			return "", fmt.Errorf("%s was activated in place, and is live: %w", l.Name, dataset.ErrRefused)
+		case l.Prop(prop.Move) != "":
+			return "", fmt.Errorf("%s is on its way to another path: %w", l.Name, dataset.ErrBusy)
+		case l.Source == d.ID:
 			mine = append(mine, l)
-		case !l.isPartial():
-			id = l.source
+		case !l.IsPartial():
+			id = l.Source
 		}
 	}
 	if mine, err = t.giveUp(ctx, mine); err != nil {
@@ -66,7 +67,7 @@ func (t *Target) disown(ctx context.Context, d dataset.Dataset) (dataset.ID, err
 		}
 	}
 	for _, l := range mine {
-		if err := t.zfs.Set(ctx, l.name, prop.Source, string(id)); err != nil {
+		if err := t.zfs.Set(ctx, l.Name, prop.Source, string(id)); err != nil {
 			return "", err
 		}
 	}
@@ -75,10 +76,10 @@ func (t *Target) disown(ctx context.Context, d dataset.Dataset) (dataset.ID, err
 
 // strangerOf is the identity that the replica gets: one that follows from its own and
 // its newest point, so that no two of one dataset get the same.
-func (t *Target) strangerOf(ctx context.Context, d dataset.Dataset, mine []*lineage) (dataset.ID, error) {
+func (t *Target) strangerOf(ctx context.Context, d dataset.Dataset, mine []*standby.Lineage) (dataset.ID, error) {
 	var newest pool.Entry
 	for _, l := range mine {
-		list, err := t.zfs.List(ctx, l.name)
+		list, err := t.zfs.List(ctx, l.Name)
 		if err != nil {
 			return "", err
 		}

@@ -44,7 +44,7 @@ func TestWhatCannotBeDisownedStays(t *testing.T) {
 		"outside":             {dataset.Dataset{Path: "../up", ID: naming.IDOf(1000)}, nil, dataset.ErrNotFound},
 		"live in place":       {db, func(p *simPool, _ *Target) { p.Props["dst/into/src/db"][prop.Live] = prop.On }, dataset.ErrRefused},
 		"on its way":          {db, func(p *simPool, _ *Target) { p.Props["dst/into/src/db"][prop.Move] = "new" }, dataset.ErrBusy},
-		"being received":      {db, func(_ *simPool, tg *Target) { tg.busy["src/db"] = true }, dataset.ErrBusy},
+		"being received":      {db, func(_ *simPool, tg *Target) { _, _ = tg.into.Claim(dataset.Path("src/db")) }, dataset.ErrBusy},
 	} {
 		s, tg := simTarget(t, "src/db")
 		if c.change != nil {

@@ -10,37 +10,6 @@ import (
 	"antipode/fsdrivers/zfs/prop"
 )
 
-func TestWhatAnAcceptStripsIsInNoName(t *testing.T) {
-	for strip, c := range map[dataset.Path]struct {
-		paths map[dataset.Path]string // places below Into
-		out   []dataset.Path
-	}{
-		"":     {map[dataset.Path]string{"tank": "tank", "tank/db": "tank/db", "other/x": "other/x"}, []dataset.Path{"/tank", "tank//db", ".antipode/x"}},
-		"tank": {map[dataset.Path]string{"tank/db": "db", "tank/db/1": "db/1", "tank/tank": "tank"}, []dataset.Path{"tank", "tank2/db", "other/tank/db", "tank/../x", "tank/.antipode/x", "tank/" + naming.Live, "tank/" + naming.Live + "/x", "/tank/db"}},
-		"tank/data": {map[dataset.Path]string{"tank/data/db": "db", "tank/data/1 2": "1 2", "tank/data/tank/data/db": "tank/data/db"},
-			[]dataset.Path{"tank/data", "tank", "tank/database", "tank/other/db"}},
-	} {
-		tg := &Target{opts: Options{Into: "dst/into", Strip: strip}, live: "dst/into/" + naming.Live}
-		for path, place := range c.paths {
-			if got, err := tg.targetName(path); err != nil || got != "dst/into/"+place {
-				t.Errorf("strip %q: %s goes to %q, %v; want %s", strip, path, got, err, place)
-			}
-		}
-		for _, path := range c.out {
-			if got, err := tg.targetName(path); !errors.Is(err, dataset.ErrRefused) {
-				t.Errorf("strip %q: %s goes to %q, %v; want %v", strip, path, got, err, dataset.ErrRefused)
-			}
-		}
-	}
-}
-
-func TestTheSameNameAsOnItsSourceIsPossible(t *testing.T) {
-	tg := &Target{opts: Options{Into: "tank", Strip: "tank"}, live: "tank/" + naming.Live}
-	if got, err := tg.targetName("tank/db"); err != nil || got != "tank/db" {
-		t.Errorf("got %q, %v; want tank/db", got, err)
-	}
-}
-
 // Points that are there must not be lost from sight.
 func TestAnotherStripIsRefusedWhereThereAreReplicas(t *testing.T) {
 	s, _ := simTarget(t)

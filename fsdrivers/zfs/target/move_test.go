@@ -90,9 +90,9 @@ func TestWhatCannotBeMovedStays(t *testing.T) {
 		"among the live ones": {db, naming.Live + "/x", nil, dataset.ErrRefused},
 		"to the root":         {db, "/", nil, dataset.ErrRefused},
 		"live in place":       {db, "new", func(p *simPool, _ *Target) { p.Props["dst/into/src/db"][prop.Live] = prop.On }, dataset.ErrRefused},
-		"being received":      {db, "new", func(_ *simPool, tg *Target) { tg.busy["src/db"] = true }, dataset.ErrBusy},
-		"to what is received": {db, "new", func(_ *simPool, tg *Target) { tg.busy["new"] = true }, dataset.ErrBusy},
-		"above a receive":     {db, "new", func(_ *simPool, tg *Target) { tg.busy["src/db/x"] = true }, dataset.ErrBusy},
+		"being received":      {db, "new", func(_ *simPool, tg *Target) { _, _ = tg.into.Claim(dataset.Path("src/db")) }, dataset.ErrBusy},
+		"to what is received": {db, "new", func(_ *simPool, tg *Target) { _, _ = tg.into.Claim(dataset.Path("new")) }, dataset.ErrBusy},
+		"above a receive":     {db, "new", func(_ *simPool, tg *Target) { _, _ = tg.into.Claim(dataset.Path("src/db/x")) }, dataset.ErrBusy},
 	} {
 		s, tg := simTarget(t, "src/db", "src/www")
 		if c.change != nil {

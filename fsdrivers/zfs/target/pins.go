@@ -19,12 +19,12 @@ func (t *Target) Unpin(ctx context.Context, d dataset.Path, snap dataset.Snapsho
 }
 
 func (t *Target) setPin(ctx context.Context, d dataset.Path, snap dataset.Snapshot, p *dataset.Pin) error {
-	t.places.RLock()
-	defer t.places.RUnlock()
-	defer t.changed(d)()
-	l, err := t.lineageOf(ctx, d, snap)
+	t.into.Places.RLock()
+	defer t.into.Places.RUnlock()
+	defer t.into.Changed(d)()
+	l, err := t.into.LineageOf(ctx, d, snap)
 	if err == nil {
-		err = t.zfs.SetPin(ctx, l.name, snap, p)
+		err = t.zfs.SetPin(ctx, l.Name, snap, p)
 	}
 	if err != nil {
 		return fmt.Errorf("pin %s of %s: %w", snap.Name, d, err)
@@ -34,15 +34,15 @@ func (t *Target) setPin(ctx context.Context, d dataset.Path, snap dataset.Snapsh
 
 // Holds implements fsdrivers.HoldLister.
 func (t *Target) Holds(ctx context.Context, d dataset.Path) ([]fsdrivers.Hold, error) {
-	t.places.RLock()
-	defer t.places.RUnlock()
-	r, err := t.replica(ctx, d)
+	t.into.Places.RLock()
+	defer t.into.Places.RUnlock()
+	r, err := t.into.Replica(ctx, d)
 	if err != nil {
 		return nil, fmt.Errorf("holds of %s: %w", d, err)
 	}
 	var all []fsdrivers.Hold
-	for _, l := range r.lineages {
-		list, err := t.zfs.AllHolds(ctx, l.name)
+	for _, l := range r.Lineages {
+		list, err := t.zfs.AllHolds(ctx, l.Name)
 		if err != nil {
 			return nil, fmt.Errorf("holds of %s: %w", d, err)
 		}

@@ -12,6 +12,7 @@ import (
 	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/pool"
 	"antipode/fsdrivers/zfs/prop"
+	"antipode/fsdrivers/zfs/standby"
 )
 
 var (
@@ -26,24 +27,24 @@ func (t *Target) Destroy(ctx context.Context, d dataset.Path, snap dataset.Snaps
 
 // DestroyAll implements fsdrivers.ManyDestroyer, in one lineage after the other.
 func (t *Target) DestroyAll(ctx context.Context, d dataset.Path, list []dataset.Snapshot) []error {
-	release, err := t.claim(d)
+	release, err := t.into.Claim(d)
 	if errors.Is(err, dataset.ErrBusy) {
 		release = func() {} // a receive runs: its base is kept by the kernel
 	}
 	defer release()
-	t.places.RLock()
-	defer t.places.RUnlock()
-	defer t.changed(d)()
-	r, err := t.replica(ctx, d)
+	t.into.Places.RLock()
+	defer t.into.Places.RUnlock()
+	defer t.into.Changed(d)()
+	r, err := t.into.Replica(ctx, d)
 	if err == nil {
-		err = t.listAll(ctx, r)
+		err = t.into.ListAll(ctx, r)
 	}
 	if err != nil {
 		return pool.AnswerAll(list, cli.Unless(err, dataset.ErrNotFound))
 	}
-	places, answers := r.places(list)
+	places, answers := placesOf(r, list)
 	var stop error
-	for _, l := range r.lineages {
+	for _, l := range r.Lineages {
 		at := places[l]
 		some := make([]dataset.Snapshot, len(at))
 		for n, i := range at {
@@ -62,30 +63,30 @@ func (t *Target) DestroyAll(ctx context.Context, d dataset.Path, list []dataset.
 	return answers
 }
 
-// places tells which of a list each lineage has, and answers for what has another
+// placesOf tells which of a list each lineage has, and answers for what has another
 // identity. A name that is not ours ends the list.
-func (r *replica) places(list []dataset.Snapshot) (map[*lineage][]int, []error) {
-	ids := make(map[*lineage]map[string]dataset.ID)
-	for _, l := range r.lineages {
+func placesOf(r *standby.Replica, list []dataset.Snapshot) (map[*standby.Lineage][]int, []error) {
+	ids := make(map[*standby.Lineage]map[string]dataset.ID)
+	for _, l := range r.Lineages {
 		ids[l] = make(map[string]dataset.ID)
-		for _, e := range l.snapshots() {
+		for _, e := range l.Snapshots() {
 			ids[l][e.Short()] = e.ID()
 		}
 	}
-	places, answers := make(map[*lineage][]int), make([]error, len(list))
+	places, answers := make(map[*standby.Lineage][]int), make([]error, len(list))
 	for i, snap := range list {
 		if err := naming.Own(snap.Name); err != nil {
 			copy(answers[i:], pool.AnswerAll(list[i:], err))
 			break
 		}
-		for _, l := range r.lineages {
+		for _, l := range r.Lineages {
 			id, taken := ids[l][snap.Name]
 			if taken && id == snap.ID {
 				places[l], answers[i] = append(places[l], i), nil
 				break
 			}
 			if taken {
-				answers[i] = fmt.Errorf("%s@%s is %s, not the snapshot %s: %w", l.name, snap.Name, id, snap.ID, dataset.ErrChanged)
+				answers[i] = fmt.Errorf("%s@%s is %s, not the snapshot %s: %w", l.Name, snap.Name, id, snap.ID, dataset.ErrChanged)
 			}
 		}
 	}
@@ -93,15 +94,15 @@ func (r *replica) places(list []dataset.Snapshot) (map[*lineage][]int, []error) 
 }
 
 // destroyIn destroys points of one lineage. Its newest goes last, and by itself.
-func (t *Target) destroyIn(ctx context.Context, l *lineage, some []dataset.Snapshot) []error {
-	all := l.snapshots()
+func (t *Target) destroyIn(ctx context.Context, l *standby.Lineage, some []dataset.Snapshot) []error {
+	all := l.Snapshots()
 	isNewest := func(s dataset.Snapshot) bool { return s.ID == all[len(all)-1].ID() }
 	at := slices.IndexFunc(some, isNewest)
-	if at < 0 || l.prop("written") != "0" || l.token() != "" || l.prop(prop.Live) != "" {
-		return t.zfs.Raze(ctx, l.name, l.list, some)
+	if at < 0 || l.Prop("written") != "0" || l.Token() != "" || l.Prop(prop.Live) != "" {
+		return t.zfs.Raze(ctx, l.Name, l.List, some)
 	}
 	newest, older := some[at], slices.Delete(slices.Clone(some), at, at+1)
-	answers := t.zfs.Raze(ctx, l.name, l.list, older)
+	answers := t.zfs.Raze(ctx, l.Name, l.List, older)
 	gone := make(map[dataset.ID]bool)
 	for n, err := range answers {
 		if gone[older[n].ID] = err == nil; err != nil && !pool.ConcernsOne(err) {
@@ -115,59 +116,43 @@ func (t *Target) destroyIn(ctx context.Context, l *lineage, some []dataset.Snaps
 // destroyNewest destroys the newest point of a lineage in which nothing was written
 // since. The head goes back to the newest of those that are left, or no increment
 // would fit; without any the lineage goes too, unless something else needs it.
-func (t *Target) destroyNewest(ctx context.Context, l *lineage, newest dataset.Snapshot, left []pool.Entry) error {
+func (t *Target) destroyNewest(ctx context.Context, l *standby.Lineage, newest dataset.Snapshot, left []pool.Entry) error {
 	back := ""
 	if len(left) > 0 {
 		back = string(left[len(left)-1].ID())
-		if err := t.zfs.Set(ctx, l.name, prop.Rewind, back); err != nil {
+		if err := t.zfs.Set(ctx, l.Name, prop.Rewind, back); err != nil {
 			return err
 		}
 	}
-	err := t.zfs.Raze(ctx, l.name, l.list, []dataset.Snapshot{newest})[0]
+	err := t.zfs.Raze(ctx, l.Name, l.List, []dataset.Snapshot{newest})[0]
 	switch {
 	case err != nil && back != "":
-		return errors.Join(err, t.zfs.Unset(ctx, l.name, prop.Rewind))
+		return errors.Join(err, t.zfs.Unset(ctx, l.Name, prop.Rewind))
 	case err != nil:
 		return err
 	case back != "":
-		return t.rewind(ctx, l.name, back)
-	case l.prop(prop.Mark) == "" && l.prop(prop.Activation) == "":
+		return t.zfs.Rewind(ctx, l.Name, back)
+	case l.Prop(prop.Mark) == "" && l.Prop(prop.Activation) == "":
 		// Without -r or -f: what has something below it stays.
-		_, err := t.zfs.Run(ctx, l.name, "destroy", l.name)
+		_, err := t.zfs.Run(ctx, l.Name, "destroy", l.Name)
 		return cli.Unless(err, dataset.ErrHeld, dataset.ErrBusy, dataset.ErrNotFound)
 	}
 	return nil
 }
 
-// rewind takes the head back to the newest snapshot, if that is the one that was
-// written down. It undoes only what the destroyed point had brought.
-func (t *Target) rewind(ctx context.Context, ds, to string) error {
-	all, err := t.zfs.List(ctx, ds)
-	if err != nil {
-		return err
-	}
-	all = slices.DeleteFunc(all, func(e pool.Entry) bool { return !e.IsSnapshot() })
-	if len(all) > 0 && string(all[len(all)-1].ID()) == to {
-		if _, err := t.zfs.Run(ctx, ds, "rollback", all[len(all)-1].Name); err != nil {
-			return fmt.Errorf("take %s back to its newest point: %w", ds, err)
-		}
-	}
-	return t.zfs.Unset(ctx, ds, prop.Rewind)
-}
-
 // Frees implements fsdrivers.Freer.
 func (t *Target) Frees(ctx context.Context, d dataset.Path, list []dataset.Snapshot) (sum int64, err error) {
-	t.places.RLock()
-	defer t.places.RUnlock()
-	r, err := t.known(ctx, d)
+	t.into.Places.RLock()
+	defer t.into.Places.RUnlock()
+	r, err := t.into.Known(ctx, d)
 	if err != nil {
 		return 0, fmt.Errorf("ask what goes with points of %s: %w", d, err)
 	}
-	for _, l := range r.lineages {
-		if l.isPartial() {
+	for _, l := range r.Lineages {
+		if l.IsPartial() {
 			continue
 		}
-		bytes, err := t.zfs.Frees(ctx, l.name, list)
+		bytes, err := t.zfs.Frees(ctx, l.Name, list)
 		if err != nil {
 			return 0, err
 		}

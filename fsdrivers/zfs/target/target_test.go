@@ -1,10 +1,7 @@
 package target
 
 import (
-	"bytes"
-	"context"
 	"errors"
-	"io"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +11,7 @@ import (
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/prop"
+	"antipode/fsdrivers/zfs/standby"
 	"antipode/fsdrivers/zfs/stream"
 )
 
@@ -76,28 +74,6 @@ func TestATargetTakesNobodyElsesDataset(t *testing.T) {
 	}
 }
 
-// streamOf is a full or incremental stream of the step.
-func streamOf(t *testing.T, s dataset.Step, change func(o *stream.Opening)) []byte {
-	t.Helper()
-	to, err := naming.GUIDOf(s.To.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	from, _ := naming.GUIDOf(s.From.ID)
-	o := stream.Opening{
-		Kind: stream.Filesystem, ToGUID: to, FromGUID: from, ToName: "src/db@x", Created: theTime(),
-		Features: stream.SASpill | stream.LZ4 | stream.Compressed, Flags: stream.FlagSpillBlock,
-	}
-	if change != nil {
-		change(&o)
-	}
-	var e stream.Encoder
-	e.Begin(o)
-	e.File(to, 7, bytes.Repeat([]byte("data"), 128))
-	e.End(to)
-	return e.Bytes()
-}
-
 func fullStep() dataset.Step {
 	return dataset.Step{
 		Job: "j", Dataset: dataset.Dataset{Path: "src/db", ID: naming.IDOf(1)},
@@ -111,106 +87,6 @@ func lineageOut(more ...string) string {
 		"dst/into/src/db", "guid", "70", "dst/into/src/db", "type", "filesystem", "dst/into/src/db", prop.Path, "src/db",
 		"dst/into/src/db", prop.Source, string(naming.IDOf(1)), "dst/into/src/db", "inconsistent", "0",
 	}, more...)...)
-}
-
-func TestAFirstReceiveIsInertAndExact(t *testing.T) {
-	st := fullStep()
-	s, tg := target(t,
-		rule{Args: getLineages, Times: 1, Out: props("dst/into/.antipode", "guid", "5")},
-		rule{Args: "receive", Sink: true},
-		rule{Args: "set"}, rule{Args: "rename"}, rule{Args: "create"},
-		rule{Args: getLineages, Out: lineageOut()},
-		rule{Args: "get -Hp -o name,property,source,value -d 1 -t filesystem,volume guid,org.antipode:placeholder", Code: 1, Err: "cannot open 'x': dataset does not exist\n"},
-		rule{Args: "get -Hp -o name,property,source,value guid dst", Code: 1, Err: "cannot open 'x': dataset does not exist\n"},
-		rule{Args: "list", Out: "dst/into/src/db@antipode_b\t11\t5\n"},
-		rule{Args: "get", Out: props("dst/into/src/db@antipode_b", prop.Created, "2026-01-01T00:00:00Z")},
-		rule{Args: "holds"},
-	)
-	got, err := tg.Receive(t.Context(), dataset.Incoming{Step: st, Retain: theTime()}, bytes.NewReader(streamOf(t, st, nil)))
-	if err != nil || got.ID != st.To.ID {
-		t.Fatalf("got %v, %v", got, err)
-	}
-	var receive string
-	for _, call := range s.Calls() {
-		if strings.HasPrefix(call, "receive") {
-			receive = call
-		}
-		for _, never := range []string{" -F", " -R", " -d ", " -e ", " -r "} {
-			if strings.Contains(call+" ", never+" ") && !strings.HasPrefix(call, "get") && !strings.HasPrefix(call, "list") {
-				t.Errorf("%q has%s", call, never)
-			}
-		}
-	}
-	for _, want := range []string{
-		"receive -s -u ", "-o readonly=on", "-o canmount=noauto", "-o mountpoint=none", "-o setuid=off", "-o devices=off",
-		"-o org.antipode:path=src/db", " dst/into/.antipode/" + string(st.ID()) + "@antipode_b",
-	} {
-		if !strings.Contains(receive, want) {
-			t.Errorf("got %q, want %q in it", receive, want)
-		}
-	}
-}
-
-// TestWhatTheGateRefusesIsNotBegun: no zfs receive is started, no partial state
-// dropped, nothing written down.
-func TestWhatTheGateRefusesIsNotBegun(t *testing.T) {
-	st := fullStep()
-	inc := st
-	inc.From = dataset.Snapshot{Name: "antipode_a", ID: naming.IDOf(10)}
-	onBase := []rule{
-		{Args: getLineages, Out: lineageOut()},
-		{Args: "list", Out: "dst/into/src/db@antipode_a\t10\t5\n"},
-		{Args: "get", Out: props("dst/into/src/db@antipode_a", prop.Received, "2026-01-01T00:00:00Z")},
-		{Args: "holds"},
-	}
-	empty := []rule{{Args: getLineages, Out: props("dst/into/.antipode", "guid", "5")}}
-	pinned := append([]rule{{Args: getLineages, Out: lineageOut("dst/into/src/db", prop.Key, strings.Repeat("ab", 32))}}, onBase[1:]...)
-	for name, c := range map[string]struct {
-		step  dataset.Step
-		rules []rule
-		in    []byte
-		want  error
-	}{
-		"noise":                      {st, empty, bytes.Repeat([]byte("noise"), 1000), dataset.ErrRefused},
-		"nothing":                    {st, empty, nil, dataset.ErrCut},
-		"a foreign clone":            {st, empty, streamOf(t, st, func(o *stream.Opening) { o.Flags |= stream.FlagClone }), dataset.ErrRefused},
-		"another snapshot":           {st, empty, streamOf(t, st, func(o *stream.Opening) { o.ToGUID = 99 }), dataset.ErrRefused},
-		"a full stream for a step":   {inc, onBase, streamOf(t, inc, func(o *stream.Opening) { o.FromGUID = 0 }), dataset.ErrRefused},
-		"a volume onto a filesystem": {inc, onBase, streamOf(t, inc, func(o *stream.Opening) { o.Kind = stream.Volume }), dataset.ErrRefused},
-		"plain onto raw":             {inc, pinned, streamOf(t, inc, nil), dataset.ErrRefused},
-		"a resumed one, none pending": {inc, onBase, streamOf(t, inc, func(o *stream.Opening) {
-			o.Features |= stream.Resuming
-			o.Resume = &stream.Position{Object: 1}
-		}), dataset.ErrRefused},
-		"without its base": {inc, []rule{{Args: getLineages, Out: props("dst/into/.antipode", "guid", "5")}}, nil, dataset.ErrBaseMissing},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s, tg := target(t, c.rules...)
-			_, err := tg.Receive(t.Context(), dataset.Incoming{Step: c.step}, bytes.NewReader(c.in))
-			if !errors.Is(err, c.want) {
-				t.Errorf("got %v, want %v", err, c.want)
-			}
-			for _, call := range s.Calls() {
-				if word, _, _ := strings.Cut(call, " "); word != "get" && word != "list" && word != "holds" && word != "version" {
-					t.Errorf("it ran %q", call)
-				}
-			}
-		})
-	}
-}
-
-func TestASnapshotOfSomebodyElseIsToldAndNotRolledBack(t *testing.T) {
-	inc := fullStep()
-	inc.From = dataset.Snapshot{Name: "antipode_a", ID: naming.IDOf(10)}
-	_, tg := target(t,
-		rule{Args: getLineages, Out: lineageOut()},
-		rule{Args: "list", Out: "dst/into/src/db@antipode_a\t10\t5\ndst/into/src/db@daily\t12\t9\n"},
-		rule{Args: "get", Out: props("dst/into/src/db@antipode_a", prop.Received, "2026-01-01T00:00:00Z")},
-		rule{Args: "holds"})
-	_, err := tg.Receive(t.Context(), dataset.Incoming{Step: inc}, bytes.NewReader(streamOf(t, inc, nil)))
-	if !errors.Is(err, dataset.ErrDiverged) || !strings.Contains(err.Error(), "@daily") {
-		t.Errorf("got %v, want diverged with the name of the snapshot", err)
-	}
 }
 
 func TestPathsStayInInto(t *testing.T) {
@@ -230,69 +106,9 @@ func TestPathsStayInInto(t *testing.T) {
 	}
 }
 
-func TestAnErrorOfTheReceiverIsItsOwn(t *testing.T) {
-	st := fullStep()
-	for text, want := range map[string]error{
-		"cannot receive new filesystem stream: out of space\n":                                 dataset.ErrNoSpace,
-		"cannot receive new filesystem stream: pool must be upgraded to receive this stream\n": dataset.ErrRefused,
-		"cannot receive: pool I/O is currently suspended\n":                                    dataset.ErrStuck,
-	} {
-		_, tg := target(t,
-			rule{Args: getLineages, Out: props("dst/into/.antipode", "guid", "5")},
-			rule{Args: "receive", Code: 1, Err: text},
-			rule{Args: "get -Hp -o name,property,source,value available,used", Out: props("dst/into", "available", "5", "dst/into", "used", "7")})
-		_, err := tg.Receive(t.Context(), dataset.Incoming{Step: st}, bytes.NewReader(streamOf(t, st, nil)))
-		if !errors.Is(err, want) {
-			t.Errorf("%q: got %v, want %v", text, err, want)
-		}
-		var space *dataset.SpaceError
-		if errors.As(err, &space) && (space.Where != "dst/into" || space.Free != 5) {
-			t.Errorf("%q: got %+v, want what is left in dst/into", text, space)
-		}
-	}
-}
-
-var errOver = errors.New("it is over")
-
-func TestAReaderThatHangsIsNotWaitedFor(t *testing.T) {
-	_, tg := target(t, rule{Args: getLineages, Out: props("dst/into/.antipode", "guid", "5")})
-	ctx, stop := context.WithCancelCause(t.Context())
-	r, w := io.Pipe()
-	defer w.Close()
-	done := make(chan error, 1)
-	go func() {
-		_, err := tg.Receive(ctx, dataset.Incoming{Step: fullStep()}, r)
-		done <- err
-	}()
-	if _, err := w.Write([]byte("x")); err != nil { // it reads
-		t.Fatal(err)
-	}
-	stop(errOver)
-	if err := <-done; !errors.Is(err, errOver) {
-		t.Errorf("got %v, want the cause", err)
-	}
-}
-
-func TestAbortOfNothingIsSuccess(t *testing.T) {
-	token := stream.Token{ToGUID: 3, ToName: "a@b"}.String()
-	s, tg := target(t,
-		rule{Args: getLineages, Times: 1, Out: lineageOut()},
-		rule{Args: getLineages, Out: lineageOut("dst/into/src/db", "receive_resume_token", token)},
-		rule{Args: "receive -A", Times: 1, Code: 1, Err: "cannot abort: dataset is busy\n"},
-		rule{Args: "receive -A", Code: 1, Err: "'dst/into/src/db' does not have any resumable receive state to abort\n"})
-	for range 2 {
-		if err := tg.Abort(t.Context(), "src/db"); err != nil {
-			t.Error(err)
-		}
-	}
-	if n := strings.Count(strings.Join(s.Calls(), "\n"), "receive -A dst/into/src/db"); n != 2 {
-		t.Errorf("it was dropped %d times, want 2: busy at first", n)
-	}
-}
-
 func TestSweepDropsOnlyWhatNothingGoesOnFrom(t *testing.T) {
 	st := fullStep()
-	record := incoming{Step: st.ID(), To: naming.IDOf(11), From: naming.IDOf(10), Name: "antipode_b"}.text()
+	record := standby.Incoming{Step: st.ID(), To: naming.IDOf(11), From: naming.IDOf(10), Name: "antipode_b"}.Text()
 	token := func(to uint64) string { return stream.Token{ToGUID: to, FromGUID: 10, ToName: "a@b"}.String() }
 	for name, c := range map[string]struct {
 		token string

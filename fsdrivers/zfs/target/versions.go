@@ -8,6 +8,7 @@ import (
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/zfs/listing"
 	"antipode/fsdrivers/zfs/prop"
+	"antipode/fsdrivers/zfs/standby"
 )
 
 var _ fsdrivers.Versioner = (*Target)(nil)
@@ -15,40 +16,40 @@ var _ fsdrivers.Versioner = (*Target)(nil)
 // Versions implements fsdrivers.Versioner. A dataset of which nothing was received has
 // one too.
 func (t *Target) Versions(ctx context.Context, ds []dataset.Path) ([]string, error) {
-	t.places.RLock()
-	defer t.places.RUnlock()
-	read, err := t.readAll(ctx)
+	t.into.Places.RLock()
+	defer t.into.Places.RUnlock()
+	read, err := t.into.ReadAll(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("versions: %w", err)
 	}
-	byPath := make(map[dataset.Path][]*lineage)
+	byPath := make(map[dataset.Path][]*standby.Lineage)
 	for _, l := range read {
-		byPath[l.path] = append(byPath[l.path], l)
+		byPath[l.Path] = append(byPath[l.Path], l)
 	}
 	all := make([]string, len(ds))
 	for i, d := range ds {
-		home, err := t.targetName(d)
+		home, err := t.into.Home(d)
 		if err != nil {
 			continue
 		}
-		r := newReplica(d, home, byPath[d])
-		list, err := t.points(ctx, r)
+		r := standby.NewReplica(d, home, byPath[d])
+		list, err := t.into.Points(ctx, r)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 		if err == nil {
-			all[i] = listing.Digest(list, r.facts()...)
+			all[i] = listing.Digest(list, factsOf(r)...)
 		}
 	}
 	return all, nil
 }
 
-// facts are what Find, Mark and Pending answer from.
-func (r *replica) facts() []string {
+// factsOf are what Find, Mark and Pending answer from.
+func factsOf(r *standby.Replica) []string {
 	var all []string
-	for _, l := range r.lineages {
-		c := l.checkpoint()
-		all = append(all, string(l.source), l.prop("inconsistent"), l.prop(prop.Mark), string(c.Step), string(c.Opaque))
+	for _, l := range r.Lineages {
+		c := l.Checkpoint()
+		all = append(all, string(l.Source), l.Prop("inconsistent"), l.Prop(prop.Mark), string(c.Step), string(c.Opaque))
 	}
 	return all
 }

@@ -1,4 +1,4 @@
-package target
+package standby
 
 import (
 	"testing"
@@ -10,7 +10,7 @@ import (
 )
 
 func TestACheckpointIsOfTheStepThatWasWrittenDown(t *testing.T) {
-	in := incoming{Step: "0123456789abcdef0123456789abcdef", To: naming.IDOf(3), From: naming.IDOf(4), Name: "antipode_x"}
+	in := Incoming{Step: "0123456789abcdef0123456789abcdef", To: naming.IDOf(3), From: naming.IDOf(4), Name: "antipode_x"}
 	token := stream.Token{Position: stream.Position{Object: 1}, Bytes: 99, ToGUID: 3, FromGUID: 4, ToName: "tank@x"}
 	with := func(change func(*stream.Token)) string {
 		tok := token
@@ -28,8 +28,8 @@ func TestACheckpointIsOfTheStepThatWasWrittenDown(t *testing.T) {
 		"damaged":            {token.String() + "0", false},
 		"none":               {"", false},
 	} {
-		l := &lineage{name: "dst/a", facts: pool.Facts{"dst/a": {prop.Incoming: in.text(), "receive_resume_token": c.token}}}
-		got := l.checkpoint()
+		l := &Lineage{Name: "dst/a", Facts: pool.Facts{"dst/a": {prop.Incoming: in.Text(), "receive_resume_token": c.token}}}
+		got := l.Checkpoint()
 		if !got.IsZero() != c.want {
 			t.Errorf("%s: got %+v", name, got)
 		}

@@ -1,4 +1,6 @@
-package target
+// Package activate makes a replica live, as a clone or in place, and takes what was live back: an
+// activated one becomes a standby again, a former primary a replica of what took over from it.
+package activate
 
 import (
 	"context"
@@ -6,14 +8,29 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/zfs/cli"
 	"antipode/fsdrivers/zfs/naming"
+	"antipode/fsdrivers/zfs/pool"
 	"antipode/fsdrivers/zfs/prop"
+	"antipode/fsdrivers/zfs/standby"
 	"antipode/fsdrivers/zfs/stream"
 )
+
+// Activator makes replicas live and takes what was live back.
+type Activator struct {
+	into *standby.Into
+	zfs  *pool.Host
+	now  func() time.Time
+}
+
+// New makes one for replicas of in; now is the clock that points are stamped with.
+func New(in *standby.Into, zfs *pool.Host, now func() time.Time) Activator {
+	return Activator{into: in, zfs: zfs, now: now}
+}
 
 // activation is what the newest activation of a replica wants, and how far it
 // came. It makes a repeated call recognise its own work.
@@ -32,43 +49,43 @@ type activation struct {
 //
 // What was live is renamed, with all that is below it: activate an outer dataset
 // before the ones in it.
-func (t *Target) Activate(ctx context.Context, d dataset.Path, snap dataset.Snapshot, aside string) (fsdrivers.Activated, error) {
-	done, err := t.activate(ctx, d, snap, aside)
+func (a *Activator) Activate(ctx context.Context, d dataset.Path, snap dataset.Snapshot, aside string) (fsdrivers.Activated, error) {
+	done, err := a.activate(ctx, d, snap, aside)
 	if err != nil {
 		return fsdrivers.Activated{}, fmt.Errorf("activate %s of %s: %w", snap.Name, d, err)
 	}
 	return done, nil
 }
 
-func (t *Target) activate(ctx context.Context, d dataset.Path, snap dataset.Snapshot, aside string) (done fsdrivers.Activated, err error) {
+func (a *Activator) activate(ctx context.Context, d dataset.Path, snap dataset.Snapshot, aside string) (done fsdrivers.Activated, err error) {
 	if _, err := dataset.ParseName(aside); err != nil || naming.CheckPart(aside) != "" || strings.HasPrefix(aside, naming.Prefix) {
 		return done, fmt.Errorf("cannot set aside as %q: want one part of a ZFS name that does not begin with %q: %w", aside, naming.Prefix, dataset.ErrRefused)
 	}
-	if _, err := t.targetName(d); err != nil {
+	if _, err := a.into.Home(d); err != nil {
 		return done, err
 	}
-	live := t.live + "/" + t.relative(d)
+	live := a.into.Live + "/" + a.into.Relative(d)
 	if what := naming.Check(live + "." + aside); what != "" {
 		return done, fmt.Errorf("%s.%s: %s: %w", live, aside, what, dataset.ErrRefused)
 	}
-	t.places.Lock()
-	defer t.places.Unlock()
-	defer t.changed(d)()
-	l, err := t.lineageOf(ctx, d, snap)
+	a.into.Places.Lock()
+	defer a.into.Places.Unlock()
+	defer a.into.Changed(d)()
+	l, err := a.into.LineageOf(ctx, d, snap)
 	if err != nil {
 		if _, gerr := naming.GUIDOf(snap.ID); gerr != nil {
 			err = errors.Join(dataset.ErrNotFound, err)
 		}
 		return done, err
 	}
-	r, err := t.replica(ctx, d)
+	r, err := a.into.Replica(ctx, d)
 	if err != nil {
 		return done, err
 	}
-	if l := r.live(); l != nil {
-		return done, fmt.Errorf("%s was activated in place; a copy would have its mount point: %w", l.name, dataset.ErrExists)
+	if l := r.Live(); l != nil {
+		return done, fmt.Errorf("%s was activated in place; a copy would have its mount point: %w", l.Name, dataset.ErrExists)
 	}
-	p := &place{t: t, from: l, replica: r, snap: snap, live: live}
+	p := &place{by: a, from: l, replica: r, snap: snap, live: live}
 	p.aside = p.live + "." + aside
 	p.fresh = p.live + "." + freshName
 	if err := p.activate(ctx, activation{Snapshot: snap.ID, Aside: aside}); err != nil {
@@ -82,9 +99,9 @@ const freshName = "antipode_fresh"
 
 // place is where a dataset goes live.
 type place struct {
-	t       *Target
-	from    *lineage
-	replica *replica
+	by      *Activator
+	from    *standby.Lineage
+	replica *standby.Replica
 	snap    dataset.Snapshot
 
 	live, aside, fresh string // names of datasets
@@ -98,7 +115,7 @@ func (p *place) activate(ctx context.Context, want activation) error {
 		if err := p.begin(ctx, want); err != nil {
 			return err
 		}
-		have, on = want, p.from.name
+		have, on = want, p.from.Name
 	}
 	if have.Copy.IsZero() {
 		var err error
@@ -128,9 +145,9 @@ func (p *place) activate(ctx context.Context, want activation) error {
 
 // recorded is the activation that was written down last, and where.
 func (p *place) recorded() (a activation, on string) {
-	for _, l := range p.replica.lineages {
-		if text := l.prop(prop.Activation); text != "" && json.Unmarshal([]byte(text), &a) == nil {
-			return a, l.name
+	for _, l := range p.replica.Lineages {
+		if text := l.Prop(prop.Activation); text != "" && json.Unmarshal([]byte(text), &a) == nil {
+			return a, l.Name
 		}
 	}
 	return activation{}, ""
@@ -142,12 +159,12 @@ func (p *place) write(ctx context.Context, on string, a activation) error {
 	if err != nil {
 		return err
 	}
-	if err := p.t.zfs.Set(ctx, on, prop.Activation, string(text)); err != nil {
+	if err := p.by.zfs.Set(ctx, on, prop.Activation, string(text)); err != nil {
 		return err
 	}
-	for _, l := range p.replica.lineages {
-		if l.name != prop.On && l.prop(prop.Activation) != "" {
-			if err := p.t.zfs.Unset(ctx, l.name, prop.Activation); err != nil {
+	for _, l := range p.replica.Lineages {
+		if l.Name != prop.On && l.Prop(prop.Activation) != "" {
+			if err := p.by.zfs.Unset(ctx, l.Name, prop.Activation); err != nil {
 				return err
 			}
 		}
@@ -166,13 +183,13 @@ func (p *place) begin(ctx context.Context, want activation) error {
 			return fmt.Errorf("%s is there; choose another name to set aside, or rename it: %w", name, dataset.ErrExists)
 		}
 	}
-	return p.write(ctx, p.from.name, want)
+	return p.write(ctx, p.from.Name, want)
 }
 
 // identities tells what is at the three names.
 func (p *place) identities(ctx context.Context) (map[string]dataset.ID, error) {
 	found := make(map[string]dataset.ID)
-	f, err := p.t.zfs.Get(ctx, "guid", []string{p.live, p.aside, p.fresh}, "-t", "filesystem,volume")
+	f, err := p.by.zfs.Get(ctx, "guid", []string{p.live, p.aside, p.fresh}, "-t", "filesystem,volume")
 	for name := range f {
 		found[name] = naming.IDOf(f.Number(name, "guid"))
 	}
@@ -181,46 +198,46 @@ func (p *place) identities(ctx context.Context) (map[string]dataset.ID, error) {
 
 // clone makes the writable copy, with the base for the way back in it.
 func (p *place) clone(ctx context.Context) (dataset.ID, error) {
-	if err := p.t.makeLive(ctx, p.live); err != nil {
+	if err := p.by.makeLive(ctx, p.live); err != nil {
 		return "", err
 	}
-	e, err := p.t.zfs.Find(ctx, p.from.name, p.snap)
+	e, err := p.by.zfs.Find(ctx, p.from.Name, p.snap)
 	if err != nil {
 		return "", err
 	}
 	args := []string{"clone", "-o", "readonly=off"}
-	if p.from.kind() == stream.Filesystem {
+	if p.from.Kind() == stream.Filesystem {
 		args = append(args, "-o", "canmount=noauto")
 	} else {
 		args = append(args, "-o", "volmode=default")
 	}
-	if _, err := p.t.zfs.Run(ctx, p.fresh, append(args, e.Name, p.fresh)...); err != nil && !errors.Is(err, dataset.ErrExists) {
+	if _, err := p.by.zfs.Run(ctx, p.fresh, append(args, e.Name, p.fresh)...); err != nil && !errors.Is(err, dataset.ErrExists) {
 		return "", fmt.Errorf("clone %s: %w", e.Name, err)
 	}
-	f, err := p.t.zfs.Get(ctx, "guid,origin", []string{p.fresh})
+	f, err := p.by.zfs.Get(ctx, "guid,origin", []string{p.fresh})
 	if err != nil {
 		return "", err
 	}
 	if f[p.fresh]["origin"] != e.Name {
 		return "", fmt.Errorf("%s is no clone of %s: %w", p.fresh, e.Name, dataset.ErrExists)
 	}
-	if err := p.t.zfs.Bookmark(ctx, e, p.fresh); err != nil {
+	if err := p.by.zfs.Bookmark(ctx, e, p.fresh); err != nil {
 		return "", fmt.Errorf("keep %s for the way back: %w", e.Name, err)
 	}
 	return naming.IDOf(f.Number(p.fresh, "guid")), nil
 }
 
 // makeLive makes what is above an activated dataset.
-func (t *Target) makeLive(ctx context.Context, live string) error {
-	_, err := t.zfs.Get(ctx, "guid", []string{t.live})
+func (a *Activator) makeLive(ctx context.Context, live string) error {
+	_, err := a.zfs.Get(ctx, "guid", []string{a.into.Live})
 	if errors.Is(err, dataset.ErrNotFound) {
 		// Where Live is Into's own, nothing above it has a mount point to inherit.
-		err = t.zfs.Create(ctx, t.live, "-p", "-o", "canmount=off", "-o", "readonly=off", "-o", "mountpoint=/"+t.live, "-o", prop.Placeholder+"="+prop.On)
+		err = a.zfs.Create(ctx, a.into.Live, "-p", "-o", "canmount=off", "-o", "readonly=off", "-o", "mountpoint=/"+a.into.Live, "-o", prop.Placeholder+"="+prop.On)
 	}
 	if err != nil {
 		return err
 	}
-	return t.zfs.MakeParents(ctx, t.live, live, []string{"-o", "canmount=off", "-o", prop.Placeholder + "=" + prop.On})
+	return a.zfs.MakeParents(ctx, a.into.Live, live, []string{"-o", "canmount=off", "-o", prop.Placeholder + "=" + prop.On})
 }
 
 // exchange sets aside what is live and gives the clone its name. Between the two
@@ -231,22 +248,22 @@ func (p *place) exchange(ctx context.Context, now map[string]dataset.ID) error {
 			return fmt.Errorf("%s is there; rename it: %w", p.aside, dataset.ErrExists)
 		}
 		// Not -u: it goes on being mounted, under its new name.
-		if _, err := p.t.zfs.Run(ctx, p.live, "rename", p.live, p.aside); err != nil {
+		if _, err := p.by.zfs.Run(ctx, p.live, "rename", p.live, p.aside); err != nil {
 			return fmt.Errorf("set aside %s: %w", p.live, err)
 		}
 	}
-	return p.t.zfs.Rename(ctx, p.fresh, p.live)
+	return p.by.zfs.Rename(ctx, p.fresh, p.live)
 }
 
 // mount makes the live dataset appear. A volume appears by itself, once its key is
 // loaded.
 func (p *place) mount(ctx context.Context) error {
-	if p.from.kind() == stream.Filesystem {
-		if err := p.t.zfs.Set(ctx, p.live, "canmount", prop.On); err != nil {
+	if p.from.Kind() == stream.Filesystem {
+		if err := p.by.zfs.Set(ctx, p.live, "canmount", prop.On); err != nil {
 			return err
 		}
 	}
-	return p.t.zfs.Open(ctx, p.from.name, func() error { return p.t.zfs.Appear(ctx, p.live) })
+	return p.by.zfs.Open(ctx, p.from.Name, func() error { return p.by.zfs.Appear(ctx, p.live) })
 }
 
 func (p *place) result(ctx context.Context) (fsdrivers.Activated, error) {

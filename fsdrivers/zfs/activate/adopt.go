@@ -1,4 +1,4 @@
-package target
+package activate
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/pool"
 	"antipode/fsdrivers/zfs/prop"
+	"antipode/fsdrivers/zfs/standby"
 	"antipode/fsdrivers/zfs/stream"
 )
 
@@ -23,15 +24,15 @@ import (
 // Datasets below at are adopted before it. Doing it again is success. Errors:
 // ErrNotFound, ErrBaseMissing, ErrExists (the name to set aside, or a replica of
 // d), ErrHeld (there are datasets below), ErrBusy (it is in use).
-func (t *Target) Adopt(ctx context.Context, d dataset.Dataset, at dataset.Path, base dataset.Snapshot, aside string) error {
-	err := t.alone(ctx, d.Path, func() error { return t.adoptOne(ctx, d, at, base, aside) })
+func (a *Activator) Adopt(ctx context.Context, d dataset.Dataset, at dataset.Path, base dataset.Snapshot, aside string) error {
+	err := a.into.Alone(ctx, d.Path, func() error { return a.adoptOne(ctx, d, at, base, aside) })
 	if err != nil {
 		return fmt.Errorf("adopt %s as the replica of %s: %w", at, d.Path, err)
 	}
 	return nil
 }
 
-func (t *Target) adoptOne(ctx context.Context, d dataset.Dataset, at dataset.Path, base dataset.Snapshot, aside string) error {
+func (a *Activator) adoptOne(ctx context.Context, d dataset.Dataset, at dataset.Path, base dataset.Snapshot, aside string) error {
 	name, err := naming.Dataset(at)
 	if err != nil {
 		return err
@@ -39,27 +40,27 @@ func (t *Target) adoptOne(ctx context.Context, d dataset.Dataset, at dataset.Pat
 	if naming.CheckPart(aside) != "" || strings.HasPrefix(aside, naming.Prefix) {
 		return fmt.Errorf("cannot set aside as %q: want one part of a ZFS name that does not begin with %q: %w", aside, naming.Prefix, dataset.ErrRefused)
 	}
-	if what := naming.Check(name + "." + aside); what != "" || naming.PoolOf(name) != naming.PoolOf(t.opts.Into) {
-		return fmt.Errorf("%s.%s cannot be beside %s: %s (both are on one pool): %w", name, aside, t.opts.Into, what, dataset.ErrRefused)
+	if what := naming.Check(name + "." + aside); what != "" || naming.PoolOf(name) != naming.PoolOf(a.into.Name) {
+		return fmt.Errorf("%s.%s cannot be beside %s: %s (both are on one pool): %w", name, aside, a.into.Name, what, dataset.ErrRefused)
 	}
-	r, err := t.replica(ctx, d.Path)
+	r, err := a.into.Replica(ctx, d.Path)
 	if err != nil {
 		return err
 	}
-	if len(r.lineages) > 0 {
-		if _, err := t.lineageOf(ctx, d.Path, base); err != nil {
+	if len(r.Lineages) > 0 {
+		if _, err := a.into.LineageOf(ctx, d.Path, base); err != nil {
 			return fmt.Errorf("there is another replica of it: %w: %w", dataset.ErrExists, err)
 		}
 		return nil
 	}
-	a := adoption{t: t, d: d, at: name, fresh: name + "." + freshName, aside: name + "." + aside, base: base}
-	if err := a.prepare(ctx); err != nil {
+	one := adoption{by: a, d: d, at: name, fresh: name + "." + freshName, aside: name + "." + aside, base: base}
+	if err := one.prepare(ctx); err != nil {
 		return err
 	}
-	if err := a.register(ctx); err != nil {
+	if err := one.register(ctx); err != nil {
 		return err
 	}
-	if _, err = t.settle(ctx, d.Path, a.fresh); err != nil {
+	if _, err = a.into.Settle(ctx, d.Path, one.fresh); err != nil {
 		return err
 	}
 	return nil
@@ -68,7 +69,7 @@ func (t *Target) adoptOne(ctx context.Context, d dataset.Dataset, at dataset.Pat
 // adoption goes by the names of three datasets, so that it is gone on from after a
 // crash: what was there, what becomes the replica, and what is set aside.
 type adoption struct {
-	t                *Target
+	by               *Activator
 	d                dataset.Dataset
 	at, fresh, aside string
 	base             dataset.Snapshot
@@ -80,7 +81,7 @@ type adoption struct {
 
 // prepare brings about that fresh ends with the base, and is inert.
 func (a *adoption) prepare(ctx context.Context) error {
-	z := a.t.zfs
+	z := a.by.zfs
 	f, err := z.Get(ctx, prop.List("guid", "type", "encryption", "written", prop.Mark), []string{a.at, a.fresh, a.aside}, "-d", "1", "-t", "filesystem,volume")
 	if err != nil {
 		return err
@@ -97,7 +98,7 @@ func (a *adoption) prepare(ctx context.Context) error {
 		}
 	}
 	a.mark, a.raw = f[from][prop.Mark], f[from]["encryption"] != "" && f[from]["encryption"] != "off"
-	a.kind = (&lineage{name: from, facts: f}).kind()
+	a.kind = (&standby.Lineage{Name: from, Facts: f}).Kind()
 	if f[a.at] == nil { // it was renamed before
 		return nil
 	}
@@ -112,24 +113,24 @@ func (a *adoption) prepare(ctx context.Context) error {
 // begin unmounts the dataset and, if it ends with the base, renames it; else it
 // makes the copy that ends there.
 func (a *adoption) begin(ctx context.Context, f pool.Facts) error {
-	z := a.t.zfs
+	z := a.by.zfs
 	if f[a.aside] != nil {
 		return fmt.Errorf("%s is there; choose another name to set aside, or rename it: %w", a.aside, dataset.ErrExists)
 	}
-	l := &lineage{name: a.at, facts: f}
+	l := &standby.Lineage{Name: a.at, Facts: f}
 	var err error
-	if l.list, err = z.List(ctx, a.at); err != nil {
+	if l.List, err = z.List(ctx, a.at); err != nil {
 		return err
 	}
-	all := l.snapshots()
+	all := l.Snapshots()
 	i := slices.IndexFunc(all, func(e pool.Entry) bool { return e.ID() == a.base.ID })
 	if i < 0 {
 		return fmt.Errorf("%s has no snapshot %s (%s): %w", a.at, a.base.Name, a.base.ID, dataset.ErrBaseMissing)
 	}
-	if err := a.t.settleDown(ctx, l); err != nil {
+	if err := a.by.settleDown(ctx, l); err != nil {
 		return err
 	}
-	if l.mustEndAt(a.base.ID) == nil {
+	if mustEndAt(l, a.base.ID) == nil {
 		f[a.fresh] = f[a.at]
 		return z.Rename(ctx, a.at, a.fresh)
 	}
@@ -139,7 +140,7 @@ func (a *adoption) begin(ctx context.Context, f pool.Facts) error {
 		return err
 	}
 	args := []string{"clone"}
-	for _, p := range inert(a.kind) {
+	for _, p := range standby.Inert(a.kind) {
 		args = append(args, "-o", p)
 	}
 	_, err = z.Run(ctx, a.fresh, append(args, all[i].Name, a.fresh)...)
@@ -148,7 +149,7 @@ func (a *adoption) begin(ctx context.Context, f pool.Facts) error {
 
 // split gives the copy all that came before the base, and sets the rest aside.
 func (a *adoption) split(ctx context.Context, f pool.Facts) error {
-	z := a.t.zfs
+	z := a.by.zfs
 	all, err := z.List(ctx, a.fresh)
 	if err != nil {
 		return err
@@ -166,13 +167,13 @@ func (a *adoption) split(ctx context.Context, f pool.Facts) error {
 
 // register writes down whose replica it is, and when its points came.
 func (a *adoption) register(ctx context.Context) error {
-	z := a.t.zfs
+	z := a.by.zfs
 	all, err := z.List(ctx, a.fresh)
 	if err != nil {
 		return err
 	}
 	points := pool.Names(pool.Ours(all, false))
-	received := prop.Received + "=" + prop.TextOf(a.t.opts.Now())
+	received := prop.Received + "=" + prop.TextOf(a.by.now())
 	err = cli.InBatches(points, func(some []string) error {
 		_, err := z.Run(ctx, a.fresh, append([]string{"set", received}, some...)...)
 		return err
@@ -201,10 +202,10 @@ func (a *adoption) key(ctx context.Context, all []pool.Entry) (stream.Key, error
 	if i < 0 {
 		return stream.Key{}, fmt.Errorf("%s has no snapshot %s: %w", a.fresh, a.base.Name, dataset.ErrBaseMissing)
 	}
-	c, err := a.t.zfs.Start(ctx, a.fresh, command.Spec{Args: []string{"send", "-w", all[i].Name}})
+	c, err := a.by.zfs.Start(ctx, a.fresh, command.Spec{Args: []string{"send", "-w", all[i].Name}})
 	if err != nil {
 		return stream.Key{}, err
 	}
 	head, err := stream.Head(stream.NewReader(c.Output()))
-	return head.Key, errors.Join(err, a.t.zfs.End(c, a.fresh, nil))
+	return head.Key, errors.Join(err, a.by.zfs.End(c, a.fresh, nil))
 }

@@ -1,4 +1,4 @@
-package target
+package activate
 
 import (
 	"errors"
@@ -8,7 +8,6 @@ import (
 
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/zfs/naming"
-	"antipode/fsdrivers/zfs/prop"
 )
 
 func adopted() (dataset.Dataset, dataset.Snapshot) {
@@ -16,11 +15,11 @@ func adopted() (dataset.Dataset, dataset.Snapshot) {
 }
 
 // former is a target beside tank-like datasets: dst/db is the former primary.
-func former(t *testing.T, list, written string) (*scripted, *Target) {
+func former(t *testing.T, list, written string) (*scripted, *Activator) {
 	t.Helper()
 	const look = "get -Hp -o name,property,source,value -d 1 -t filesystem,volume guid,type,encryption,written"
 	const missing = "cannot open 'x': dataset does not exist\n"
-	return target(t,
+	return activatorOn(t,
 		rule{Args: look, Out: props("dst/db", "guid", "7", "dst/db", "type", "filesystem", "dst/db", "written", written, "dst/db", "encryption", "off"), Err: missing, Code: 1},
 		rule{Args: getLineages, Out: props("dst/into/.antipode", "guid", "5")},
 		rule{Args: "list -Hp -d 1 -t snapshot,bookmark -o name,guid,createtxg -s createtxg dst/db.antipode_fresh", Out: "dst/db.antipode_fresh@antipode_a\t10\t5\n"},
@@ -98,15 +97,5 @@ func TestOnlyWhatIsMeantIsAdopted(t *testing.T) {
 		if got := changes(s); len(got) != 0 {
 			t.Errorf("%s: ran %q", name, got)
 		}
-	}
-}
-
-func TestNothingIsReceivedIntoWhatIsLive(t *testing.T) {
-	_, tg := target(t, rule{Args: getLineages, Out: lineageOut("dst/into/src/db", prop.Live, prop.On)},
-		rule{Args: "list", Out: "dst/into/src/db@antipode_a\t10\t5\n"})
-	inc := fullStep()
-	inc.From = dataset.Snapshot{Name: "antipode_a", ID: naming.IDOf(10)}
-	if _, err := tg.Receive(t.Context(), dataset.Incoming{Step: inc}, strings.NewReader("")); !errors.Is(err, dataset.ErrDiverged) {
-		t.Errorf("got %v, want diverged", err)
 	}
 }

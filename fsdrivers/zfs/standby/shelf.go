@@ -1,4 +1,4 @@
-package target
+package standby
 
 import (
 	"context"
@@ -13,37 +13,37 @@ import (
 // replicas in which nothing happened costs one process.
 type shelf struct {
 	mu      sync.Mutex // guards what follows
-	byPath  map[dataset.Path][]*lineage
+	byPath  map[dataset.Path][]*Lineage
 	read    time.Time
 	at      int                  // the number of changes when it was read
 	count   int                  // changes so far
 	changes map[dataset.Path]int // the number of the last change; "" is one of all
 }
 
-// clock is that of this host; without one nothing is kept, and all lists are of
+// now is what the clock of this host says; without one nothing is kept, and all lists are of
 // one instant.
-func (t *Target) clock() time.Time {
-	if t.opts.Clock == nil {
+func (i *Into) now() time.Time {
+	if i.clock == nil {
 		return time.Time{}
 	}
-	return t.opts.Clock()
+	return i.clock()
 }
 
-// readAll reads all lineages, and keeps them.
-func (t *Target) readAll(ctx context.Context) ([]*lineage, error) {
-	s := &t.shelf
+// ReadAll reads all lineages, and keeps them.
+func (i *Into) ReadAll(ctx context.Context) ([]*Lineage, error) {
+	s := &i.shelf
 	s.mu.Lock()
 	began := s.count
 	s.mu.Unlock()
-	read := t.clock()
-	all, err := t.lineages(ctx, "")
-	if err != nil || t.opts.Clock == nil {
+	read := i.now()
+	all, err := i.Lineages(ctx, "")
+	if err != nil || i.clock == nil {
 		return all, err
 	}
-	byPath := make(map[dataset.Path][]*lineage)
+	byPath := make(map[dataset.Path][]*Lineage)
 	for _, l := range all {
 		l.seen = read
-		byPath[l.path] = append(byPath[l.path], l)
+		byPath[l.Path] = append(byPath[l.Path], l)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -51,44 +51,44 @@ func (t *Target) readAll(ctx context.Context) ([]*lineage, error) {
 	return all, nil
 }
 
-// known answers a replica from what was read of all, if that was just now and the
+// Known answers a replica from what was read of all, if that was just now and the
 // replica was not changed since.
-func (t *Target) known(ctx context.Context, d dataset.Path) (*replica, error) {
-	home, err := t.targetName(d)
+func (i *Into) Known(ctx context.Context, d dataset.Path) (*Replica, error) {
+	home, err := i.Home(d)
 	if err != nil {
 		return nil, err
 	}
-	s := &t.shelf
+	s := &i.shelf
 	s.mu.Lock()
-	age := t.clock().Sub(s.read)
+	age := i.now().Sub(s.read)
 	fresh := s.byPath != nil && age >= 0 && age <= listing.Believed && s.changes[d] <= s.at && s.changes[""] <= s.at
 	all := s.byPath[d]
 	s.mu.Unlock()
 	if fresh {
-		return newReplica(d, home, all), nil
+		return NewReplica(d, home, all), nil
 	}
-	return t.replica(ctx, d)
+	return i.Replica(ctx, d)
 }
 
-// changed says that a replica is being changed; the answer, called after, that it
+// Changed says that a replica is being changed; the answer, called after, that it
 // was. Nothing that was read in between is kept. The path "" stands for all.
-func (t *Target) changed(d dataset.Path) (done func()) {
+func (i *Into) Changed(d dataset.Path) (done func()) {
 	note := func() {
-		s := &t.shelf
+		s := &i.shelf
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.count++
 		s.changes[d] = s.count
-		t.lists.Drop(d)
+		i.lists.Drop(d)
 	}
 	note()
 	return note
 }
 
 // guard vouches for the list of the lineage, if its facts were read for many.
-func (l *lineage) guard() listing.Guard {
+func (l *Lineage) guard() listing.Guard {
 	if l.seen.IsZero() {
 		return listing.Guard{}
 	}
-	return listing.GuardOf(l.facts, l.name, l.seen)
+	return listing.GuardOf(l.Facts, l.Name, l.seen)
 }

@@ -1,4 +1,4 @@
-package target
+package activate
 
 import (
 	"errors"
@@ -12,10 +12,10 @@ import (
 
 // live is a target with a replica that was activated in place. Its property written is
 // first what is known before it is unmounted, and then what is known after.
-func live(t *testing.T, before, after, diff string, more ...string) (*scripted, *Target) {
+func live(t *testing.T, before, after, diff string, more ...string) (*scripted, *Activator) {
 	t.Helper()
 	more = append([]string{"dst/into/src/db", prop.Live, prop.On, "dst/into/src/db", "written", before}, more...)
-	return target(t,
+	return activatorOn(t,
 		rule{Args: getLineages, Out: lineageOut(more...)},
 		rule{Args: "list", Out: "dst/into/src/db@antipode_a\t10\t5\n"},
 		rule{Args: "get -Hp -o name,property,source,value written", Out: props("dst/into/src/db", "written", after)},

@@ -1,4 +1,4 @@
-package target
+package receive
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/pool"
 	"antipode/fsdrivers/zfs/prop"
+	"antipode/fsdrivers/zfs/standby"
 	"antipode/fsdrivers/zfs/stream"
 )
 
@@ -33,15 +34,15 @@ func (c *counter) Write(p []byte) (int, error) {
 
 // work is one receive.
 type work struct {
-	t    *Target
+	by   *Receiver
 	ctx  context.Context // of the call: it lives no longer
 	in   dataset.Incoming
-	rep  *replica
+	rep  *standby.Replica
 	lock *command.Lock
 
-	on     *lineage // what is received onto; nil for one that is to be made
-	name   string   // of the dataset that is received into
-	stale  []*lineage
+	on     *standby.Lineage // what is received onto; nil for one that is to be made
+	name   string           // of the dataset that is received into
+	stale  []*standby.Lineage
 	plan   stream.Plan
 	kind   stream.Kind // as the stream announces
 	key    stream.Key
@@ -52,32 +53,32 @@ type work struct {
 // in its way. Errors: ErrBaseMissing, ErrDiverged.
 func (w *work) choose() error {
 	s := w.in.Step
-	if l := w.rep.live(); l != nil {
-		return fmt.Errorf("%s was activated in place, and is live: nothing is received into it: %w", l.name, dataset.ErrDiverged)
+	if l := w.rep.Live(); l != nil {
+		return fmt.Errorf("%s was activated in place, and is live: nothing is received into it: %w", l.Name, dataset.ErrDiverged)
 	}
 	if s.IsFull() {
-		w.name = w.t.own() + "/" + string(s.ID())
-		for _, l := range w.rep.lineages {
+		w.name = w.by.into.Own() + "/" + string(s.ID())
+		for _, l := range w.rep.Lineages {
 			switch {
-			case l.isPartial() && l.checkpoint().Step == s.ID():
-				w.on, w.name = l, l.name
-			case l.isPartial():
+			case l.IsPartial() && l.Checkpoint().Step == s.ID():
+				w.on, w.name = l, l.Name
+			case l.IsPartial():
 				w.stale = append(w.stale, l)
 			}
 		}
 		return nil
 	}
-	for _, l := range w.rep.lineages {
-		all := l.snapshots()
+	for _, l := range w.rep.Lineages {
+		all := l.Snapshots()
 		at := slices.IndexFunc(all, func(e pool.Entry) bool { return e.ID() == s.From.ID })
 		if at < 0 {
 			continue
 		}
 		if at < len(all)-1 {
 			return fmt.Errorf("%s is newer than the base %s, and nothing is rolled back; if it is an auto-snapshotter's, keep that away from %s: %w",
-				all[len(all)-1].Name, s.From.Name, l.name, dataset.ErrDiverged)
+				all[len(all)-1].Name, s.From.Name, l.Name, dataset.ErrDiverged)
 		}
-		w.on, w.name = l, l.name
+		w.on, w.name = l, l.Name
 		return nil
 	}
 	return fmt.Errorf("base %s (%s) is not published here: %w", s.From.Name, s.From.ID, dataset.ErrBaseMissing)
@@ -120,17 +121,6 @@ func await[T any](ctx context.Context, do func() (T, error)) (T, error) {
 	}
 }
 
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
 // judge compares what the stream announces with the step and the lineage, before
 // anything is done for it.
 func (w *work) judge(head stream.Opening) error {
@@ -141,7 +131,7 @@ func (w *work) judge(head stream.Opening) error {
 		w.plan.Raw = head.IsRaw()
 	}
 	if w.on != nil {
-		w.plan.Kind = w.on.kind()
+		w.plan.Kind = w.on.Kind()
 		if err := w.pin(); err != nil {
 			return err
 		}
@@ -156,29 +146,29 @@ func (w *work) judge(head stream.Opening) error {
 	}
 	if err := stream.Judge(head, w.plan); err != nil {
 		if w.on != nil && head.IsRaw() != w.plan.Raw {
-			err = fmt.Errorf("%w; set `encryption` in the source's job back to what it was, or `zfs rename` %s to outside of %s for a new full copy", err, w.on.name, w.t.opts.Into)
+			err = fmt.Errorf("%w; set `encryption` in the source's job back to what it was, or `zfs rename` %s to outside of %s for a new full copy", err, w.on.Name, w.by.into.Name)
 		}
 		if w.on != nil && head.Key != w.plan.Key && !w.plan.Key.IsZero() {
-			err = fmt.Errorf("%w; if the key was changed on purpose: `zfs set %s=%s '%s'`, once", err, prop.Key, prop.AnyKey, w.on.name)
+			err = fmt.Errorf("%w; if the key was changed on purpose: `zfs set %s=%s '%s'`, once", err, prop.Key, prop.AnyKey, w.on.Name)
 		}
 		return err
 	}
 	if head.IsRaw() {
-		return w.t.zfs.MustCrypt(w.ctx)
+		return w.by.zfs.MustCrypt(w.ctx)
 	}
 	return nil
 }
 
 // pin holds an existing lineage to what it was begun with.
 func (w *work) pin() error {
-	key := w.on.prop(prop.Key)
+	key := w.on.Prop(prop.Key)
 	w.plan.Raw = key != ""
 	if key == "" || key == prop.AnyKey {
 		return nil
 	}
 	pinned, err := stream.ParseKey(key)
 	if err != nil {
-		return fmt.Errorf("%s of %s: %w", prop.Key, w.on.name, err)
+		return fmt.Errorf("%s of %s: %w", prop.Key, w.on.Name, err)
 	}
 	w.plan.Key = pinned
 	return nil
@@ -189,7 +179,7 @@ func (w *work) pending() dataset.Checkpoint {
 	if w.on == nil {
 		return dataset.Checkpoint{}
 	}
-	if c := w.on.checkpoint(); c.Step == w.in.Step.ID() {
+	if c := w.on.Checkpoint(); c.Step == w.in.Step.ID() {
 		return c
 	}
 	return dataset.Checkpoint{}
@@ -199,7 +189,7 @@ func (w *work) pending() dataset.Checkpoint {
 // down what comes, so that a crash leaves nothing that nobody can name.
 func (w *work) prepare() error {
 	for _, l := range w.stale {
-		if err := w.t.abort(w.ctx, l.name); err != nil {
+		if err := w.by.zfs.Abort(w.ctx, l.Name); err != nil {
 			return err
 		}
 	}
@@ -209,8 +199,8 @@ func (w *work) prepare() error {
 	if w.resume {
 		return nil
 	}
-	if w.on.token() != "" || w.on.isPartial() {
-		if err := w.t.abort(w.ctx, w.on.name); err != nil {
+	if w.on.Token() != "" || w.on.IsPartial() {
+		if err := w.by.zfs.Abort(w.ctx, w.on.Name); err != nil {
 			return err
 		}
 	}
@@ -218,23 +208,23 @@ func (w *work) prepare() error {
 		w.on = nil
 		return nil
 	}
-	if to := w.on.prop(prop.Rewind); to != "" {
-		if err := w.t.rewind(w.ctx, w.on.name, to); err != nil {
+	if to := w.on.Prop(prop.Rewind); to != "" {
+		if err := w.by.zfs.Rewind(w.ctx, w.on.Name, to); err != nil {
 			return err
 		}
 	}
-	set := []string{prop.Incoming, w.record().text()}
-	if !w.key.IsZero() && w.on.prop(prop.Key) == prop.AnyKey {
+	set := []string{prop.Incoming, w.record().Text()}
+	if !w.key.IsZero() && w.on.Prop(prop.Key) == prop.AnyKey {
 		set = append(set, prop.Key, w.key.String())
 	}
-	return w.t.zfs.Set(w.ctx, w.on.name, set...)
+	return w.by.zfs.Set(w.ctx, w.on.Name, set...)
 }
 
-func (w *work) record() incoming {
+func (w *work) record() standby.Incoming {
 	s := w.in.Step
-	return incoming{
+	return standby.Incoming{
 		Step: s.ID(), To: s.To.ID, From: s.From.ID, Name: s.To.Name,
-		Created: s.To.Created.UTC(), Begun: w.t.opts.Now().UTC(), Retain: w.in.Retain.UTC(),
+		Created: s.To.Created.UTC(), Begun: w.by.now().UTC(), Retain: w.in.Retain.UTC(),
 	}
 }
 
@@ -256,9 +246,9 @@ func (w *work) args() ([]string, error) {
 
 // firstProps make a new lineage inert and say whose it is.
 func (w *work) firstProps() []string {
-	props := inert(w.kind)
+	props := standby.Inert(w.kind)
 	props = append(props,
-		prop.Path+"="+string(w.in.Step.Dataset.Path), prop.Source+"="+string(w.in.Step.Dataset.ID), prop.Incoming+"="+w.record().text())
+		prop.Path+"="+string(w.in.Step.Dataset.Path), prop.Source+"="+string(w.in.Step.Dataset.ID), prop.Incoming+"="+w.record().Text())
 	if !w.key.IsZero() {
 		props = append(props, prop.Key+"="+w.key.String())
 	}
@@ -272,9 +262,9 @@ func (w *work) pass(input *stream.Reader) error {
 		return err
 	}
 	var out counter
-	ctx, stop := w.t.zfs.Watch(w.ctx, w.name, out.n.Load)
+	ctx, stop := w.by.zfs.Watch(w.ctx, w.name, out.n.Load)
 	defer stop()
-	c, err := w.t.zfs.Start(ctx, w.name, command.Spec{Args: args, Feed: true, Lock: w.lock})
+	c, err := w.by.zfs.Start(ctx, w.name, command.Spec{Args: args, Feed: true, Lock: w.lock})
 	if err != nil {
 		return err
 	}
@@ -286,14 +276,14 @@ func (w *work) pass(input *stream.Reader) error {
 	closeErr := c.Stdin().Close()
 	if ours {
 		letSave(ctx, c)
-		if stuck := w.t.zfs.End(c, w.name, nil); stuck != nil {
+		if stuck := w.by.zfs.End(c, w.name, nil); stuck != nil {
 			return stuck
 		}
 		return err
 	}
 	waited := c.Wait()
 	said := c.Stderr()
-	if stuck := w.t.zfs.End(c, w.name, nil); stuck != nil {
+	if stuck := w.by.zfs.End(c, w.name, nil); stuck != nil {
 		return stuck
 	}
 	if waited == nil && broken {
@@ -326,7 +316,7 @@ func (w *work) outcome(err error) error {
 	var space *dataset.SpaceError
 	switch {
 	case errors.As(err, &space):
-		if u, uerr := w.t.zfs.Space(w.ctx, w.t.opts.Into); uerr == nil {
+		if u, uerr := w.by.zfs.Space(w.ctx, w.by.into.Name); uerr == nil {
 			space.Where, space.Free = u.Where, u.Free
 		}
 	case errors.Is(err, dataset.ErrExists):
@@ -339,19 +329,19 @@ func (w *work) outcome(err error) error {
 // and reads the point back from the disk.
 func (w *work) publish() (dataset.Snapshot, error) {
 	to := w.in.Step.To
-	full, received := w.name+"@"+to.Name, w.t.opts.Now()
-	err := w.t.zfs.Set(w.ctx, full, prop.Created, prop.TextOf(to.Created), prop.Received, prop.TextOf(received), prop.Retain, prop.TextOf(w.in.Retain))
+	full, received := w.name+"@"+to.Name, w.by.now()
+	err := w.by.zfs.Set(w.ctx, full, prop.Created, prop.TextOf(to.Created), prop.Received, prop.TextOf(received), prop.Retain, prop.TextOf(w.in.Retain))
 	if err != nil {
 		return dataset.Snapshot{}, fmt.Errorf("publish: %w", err)
 	}
-	if w.name != w.rep.home {
-		moved, err := w.t.settle(w.ctx, w.rep.path, w.name)
+	if w.name != w.rep.Home {
+		moved, err := w.by.into.Settle(w.ctx, w.rep.Path, w.name)
 		if err != nil { // it is found where it is; the next sweep tries again
-			w.t.opts.Log.Warn().Err(err).Str("dataset", w.name).Msg("a replica is not at its place yet")
+			w.by.log.Warn().Err(err).Str("dataset", w.name).Msg("a replica is not at its place yet")
 		}
 		w.name = moved
 	}
-	all, err := w.t.zfs.List(w.ctx, w.name)
+	all, err := w.by.zfs.List(w.ctx, w.name)
 	if err != nil {
 		return dataset.Snapshot{}, fmt.Errorf("read back: %w", err)
 	}
