@@ -19,7 +19,9 @@ import (
 	"antipode/daemon/board"
 	"antipode/daemon/config"
 	"antipode/daemon/ledger"
+	"antipode/daemon/pair"
 	"antipode/daemon/policy"
+	"antipode/daemon/quiet"
 	"antipode/daemon/schedule"
 	"antipode/daemon/status"
 	"antipode/daemon/watch"
@@ -77,7 +79,8 @@ type Daemon struct {
 	memory      *stripe.Share       // of what is sent, over all peers
 	coder       *squeeze.Coder
 	watch       *watch.Watch
-	pairing     *pairingDesk
+	pairing     *pair.Desk
+	quiet       *quiet.Keeper
 	firstCopies *firstCopies   // that were asked for by command
 	lent        *reverse.Pool  // connections of peers that cannot be dialed
 	inlet       *reverse.Inlet // what peers call on of what we dialed
@@ -127,7 +130,15 @@ func New(o Options) (*Daemon, error) {
 		Node: o.Config.Node, Now: o.Now, Log: o.Log, Subjects: d.subjects, History: o.Ledger, Tell: o.Tell,
 		Before: func(key ledger.FactKey) ledger.Fact { return d.facts[key] }, Stand: d.Board.SetAlerts,
 	})
-	d.pairing = &pairingDesk{d: d}
+	d.pairing = pair.New(pair.Options{
+		Identity: o.Identity, Listens: o.Listener != nil, Advertised: d.advertised, Config: func() *config.Config { return d.site().cfg },
+		Reload: func() error { _, err := d.ReloadConfig(); return err }, Dial: o.Dial, Record: o.Ledger.Record, Now: o.Now, Log: o.Log,
+	})
+	d.quiet = &quiet.Keeper{
+		StateDir: o.Config.StateDir, Node: d.node, Hook: o.Hook, Record: o.Ledger.Record, Now: o.Now, Log: o.Log,
+		Held:   func(job string, held time.Duration) { d.Board.Job(job, func(j *status.Job) { j.Held = held }) },
+		Failed: func(job string, err error) { d.Board.Job(job, func(j *status.Job) { j.Problem = d.problem(err) }) },
+	}
 	d.schedule = schedule.New(schedule.Options{Now: o.Now, Node: o.Config.Node, Run: d.runJob, Log: o.Log})
 	d.replication = schedule.New(schedule.Options{Now: o.Now, Node: o.Config.Node, Run: d.replicateJob, Log: o.Log})
 	d.asking = schedule.New(schedule.Options{Now: o.Now, Node: o.Config.Node, Run: d.askFor, Log: o.Log, Concurrency: maxAskers})
@@ -145,7 +156,7 @@ func New(o Options) (*Daemon, error) {
 // Serve runs the daemon until ctx ends, then ends what is under way and waits for
 // it: streams stop, children are reaped, history is written.
 func (d *Daemon) Serve(ctx context.Context) error {
-	d.makeLoud(ctx)
+	d.quiet.MakeLoud(ctx)
 	d.sweep(ctx)
 	d.recall()
 	for _, w := range d.site().jobs {
@@ -201,6 +212,19 @@ func (d *Daemon) listens() string {
 		return ""
 	}
 	return d.Listener.Addr().String()
+}
+
+// advertised is the address that peers are told to call; "" if none can be told.
+func (d *Daemon) advertised() string {
+	cfg := d.site().cfg
+	if cfg.Advertise != "" {
+		return cfg.Advertise
+	}
+	host, _, err := net.SplitHostPort(d.listens())
+	if ip := net.ParseIP(host); err != nil || ip == nil || ip.IsUnspecified() {
+		return ""
+	}
+	return d.listens()
 }
 
 // background runs work that nobody waits for, until Serve ends. After that it

@@ -37,11 +37,11 @@ func (d *Daemon) CheckDeep(ctx context.Context) (control.CheckResponse, error) {
 }
 
 // IssueToken is the verb pair.
-func (d *Daemon) IssueToken() (control.PairResponse, error) { return d.pairing.issue() }
+func (d *Daemon) IssueToken() (control.PairResponse, error) { return d.pairing.Issue() }
 
 // RedeemToken is the verb pair-accept.
 func (d *Daemon) RedeemToken(ctx context.Context, token string, reverse bool) (control.PairAcceptResponse, error) {
-	return d.pairing.redeem(ctx, control.PairAcceptRequest{Token: token, Reverse: reverse})
+	return d.pairing.Redeem(ctx, control.PairAcceptRequest{Token: token, Reverse: reverse})
 }
 
 // Rate is the verb rate.

@@ -74,7 +74,7 @@ func (d *Daemon) snapshotJob(ctx context.Context, w *work, cause string) (int, e
 // as they were. A run that an operator asked for looks at nothing and takes all.
 func (d *Daemon) takeSnapshots(ctx context.Context, w *work, live []dataset.Path, cause string) (snapshot.Outcome, time.Duration, error) {
 	run := snapshot.Run{Driver: w.source, Job: w.job.ID, Now: d.Now, Always: w.job.Always || cause == causeTrigger}
-	hooks := &quiet{d: d, job: w.job}
+	hooks := d.quiet.Around(w.job)
 	if !w.job.Hooks.IsZero() {
 		run.Quiet = hooks
 	}
@@ -89,7 +89,7 @@ func (d *Daemon) takeSnapshots(ctx context.Context, w *work, live []dataset.Path
 			c.Unchanged(t.Dataset, t.Snapshot, made.Looked)
 		}
 	}
-	return made, hooks.held, err
+	return made, hooks.Held, err
 }
 
 // catchUp sends what an earlier run of this daemon, or an earlier configuration,

@@ -47,8 +47,8 @@ func (d *Daemon) Register(s *control.Server) {
 	control.Handle(s, control.Names, d.names)
 	control.Handle(s, control.History, d.history)
 	control.Handle(s, control.Promote, d.Promote)
-	control.Handle(s, control.Pair, func(context.Context, control.Nothing) (control.PairResponse, error) { return d.pairing.issue() })
-	control.Handle(s, control.PairAccept, d.pairing.redeem)
+	control.Handle(s, control.Pair, func(context.Context, control.Nothing) (control.PairResponse, error) { return d.pairing.Issue() })
+	control.Handle(s, control.PairAccept, d.pairing.Redeem)
 	control.Handle(s, control.Reload, func(context.Context, control.Nothing) (control.ReloadResponse, error) { return d.ReloadConfig() })
 	control.Handle(s, control.Version, func(context.Context, control.Nothing) (control.VersionResponse, error) {
 		return control.VersionResponse{Version: d.Version, Protocol: wire.Version}, nil

@@ -60,6 +60,8 @@ var floor = map[string]int{
 	"daemon/hook":            1,
 	"daemon/config":          2,
 	"daemon/snapshot":        2,
+	"daemon/quiet":           2,
+	"daemon/pair":            4,
 	"daemon/plan":            2,
 	"daemon/send":            2,
 	"daemon/watch":           3,

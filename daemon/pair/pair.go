@@ -1,4 +1,7 @@
-package daemon
+// Package pair is a node's side of pairing: the one token that may be outstanding, a token
+// that is taken to another node, and what either writes down. What is said on the wire is
+// transport/peer/pairing's.
+package pair
 
 import (
 	"context"
@@ -8,6 +11,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
 
 	"antipode/daemon/config"
 	"antipode/daemon/control"
@@ -20,19 +26,35 @@ import (
 	"antipode/transport/wire"
 )
 
-// pairingDesk holds the one token that may be outstanding (server.Pairing), and
+// Options of a Desk. Every field is needed.
+type Options struct {
+	Identity   peer.Identity
+	Listens    bool                  // peers can dial this node
+	Advertised func() string         // the address that peers are told to call; "" if none can be told
+	Config     func() *config.Config // the one in force
+	Reload     func() error          // puts in force what is written
+	Dial       func(ctx context.Context, address string) (net.Conn, error)
+	Record     func(ledger.Batch)
+	Now        func() time.Time
+	Log        zerolog.Logger
+}
+
+// Desk holds the one token that may be outstanding (server.Pairing), and
 // writes what a pairing came to.
-type pairingDesk struct {
-	d *Daemon
+type Desk struct {
+	o Options
 
 	mu    sync.Mutex // guards offer
 	offer *pairing.Offer
 }
 
-// issue makes a token; one that was outstanding is void from now on.
-func (p *pairingDesk) issue() (control.PairResponse, error) {
-	address := p.d.advertised()
-	if address == "" && p.d.Listener == nil {
+// New makes one with no token outstanding.
+func New(o Options) *Desk { return &Desk{o: o} }
+
+// Issue makes a token; one that was outstanding is void from now on.
+func (p *Desk) Issue() (control.PairResponse, error) {
+	address := p.o.Advertised()
+	if address == "" && !p.o.Listens {
 		return control.PairResponse{}, &control.Error{
 			Kind: control.KindUsage, Object: "listen.address", Text: "no peer can dial this node",
 			Next: "run `antipode pair` on the other node, and `antipode pair TOKEN --reverse` here",
@@ -44,7 +66,7 @@ func (p *pairingDesk) issue() (control.PairResponse, error) {
 			Next: `set advertise = "this-host.example.net:8771" and reload`,
 		}
 	}
-	offer, err := pairing.NewOffer(p.d.Now(), p.d.Identity.Fingerprint(), p.d.node(), address)
+	offer, err := pairing.NewOffer(p.o.Now(), p.o.Identity.Fingerprint(), p.o.Config().Node, address)
 	if err != nil {
 		return control.PairResponse{}, err
 	}
@@ -57,23 +79,23 @@ func (p *pairingDesk) issue() (control.PairResponse, error) {
 }
 
 // Outstanding reports whether the pairing endpoint exists at this moment.
-func (p *pairingDesk) Outstanding() bool {
+func (p *Desk) Outstanding() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.offer != nil && p.offer.Outstanding(p.d.Now())
+	return p.offer != nil && p.offer.Outstanding(p.o.Now())
 }
 
 // Accept judges a caller's proof and pins its key before it is answered.
-func (p *pairingDesk) Accept(exporter []byte, caller peer.Fingerprint, q pairing.Request) (pairing.Response, error) {
+func (p *Desk) Accept(exporter []byte, caller peer.Fingerprint, q pairing.Request) (pairing.Response, error) {
 	p.mu.Lock()
 	offer := p.offer
 	p.mu.Unlock()
 	if offer == nil {
 		return pairing.Response{}, pairing.ErrUsed
 	}
-	answer, err := offer.Accept(p.d.Now(), exporter, caller, q)
+	answer, err := offer.Accept(p.o.Now(), exporter, caller, q)
 	if err != nil {
-		p.d.Log.Warn().Err(err).Str("caller", caller.String()).Msg("a pairing was refused")
+		p.o.Log.Warn().Err(err).Str("caller", caller.String()).Msg("a pairing was refused")
 		return pairing.Response{}, err
 	}
 	if _, err := p.pin(policy.Peer{Name: q.Node, Address: q.Address, Key: caller.String()}); err != nil {
@@ -82,21 +104,21 @@ func (p *pairingDesk) Accept(exporter []byte, caller peer.Fingerprint, q pairing
 	return answer, nil
 }
 
-// redeem takes another node's token to it and pins that node.
-func (p *pairingDesk) redeem(ctx context.Context, r control.PairAcceptRequest) (control.PairAcceptResponse, error) {
+// Redeem takes another node's token to it and pins that node.
+func (p *Desk) Redeem(ctx context.Context, r control.PairAcceptRequest) (control.PairAcceptResponse, error) {
 	token, err := pairing.ParseToken(strings.TrimSpace(r.Token))
 	if err != nil {
 		return control.PairAcceptResponse{}, err
 	}
 	c := client.New(client.Options{
-		Identity: p.d.Identity, Key: token.Issuer, Address: token.Address, Dial: p.d.Dial, Now: p.d.Now, Log: p.d.Log,
+		Identity: p.o.Identity, Key: token.Issuer, Address: token.Address, Dial: p.o.Dial, Now: p.o.Now, Log: p.o.Log,
 	})
 	defer c.Close()
-	own := p.d.advertised()
+	own := p.o.Advertised()
 	if r.Reverse {
 		own = ""
 	}
-	answer, err := c.Pair(ctx, token, p.d.node(), own)
+	answer, err := c.Pair(ctx, token, p.o.Config().Node, own)
 	if errors.Is(err, wire.ErrUnknown) {
 		return control.PairAcceptResponse{}, &control.Error{
 			Kind: control.KindRefused, Object: token.Address, Text: "no token is outstanding there: this one was used, or its time is over",
@@ -113,8 +135,8 @@ func (p *pairingDesk) redeem(ctx context.Context, r control.PairAcceptRequest) (
 
 // pin writes the peer beside the operator's file, never into it, and puts it in
 // force.
-func (p *pairingDesk) pin(n policy.Peer) (string, error) {
-	cfg := p.d.site().cfg
+func (p *Desk) pin(n policy.Peer) (string, error) {
+	cfg := p.o.Config()
 	if known, ok := cfg.Peer(n.Name); ok && known.Key == n.Key {
 		return cfg.Path, nil // the operator has written it already
 	}
@@ -126,8 +148,8 @@ func (p *pairingDesk) pin(n policy.Peer) (string, error) {
 		return "", fmt.Errorf("pin %s: %w", n.Name, err)
 	}
 	file := filepath.Join(dir, n.Name+".toml")
-	p.d.ledger.Record(ledger.Batch{Events: []ledger.Event{{At: p.d.Now(), Kind: "paired", Object: n.Name, Text: n.Key}}})
-	if _, err := p.d.ReloadConfig(); err != nil {
+	p.o.Record(ledger.Batch{Events: []ledger.Event{{At: p.o.Now(), Kind: "paired", Object: n.Name, Text: n.Key}}})
+	if err := p.o.Reload(); err != nil {
 		return file, fmt.Errorf("the peer is written to %s, but the configuration was not put in force: %w", file, err)
 	}
 	return file, nil
@@ -147,17 +169,4 @@ func contradiction(cfg *config.Config, n policy.Peer) error {
 		}
 	}
 	return nil
-}
-
-// advertised is the address that peers are told to call; "" if none can be told.
-func (d *Daemon) advertised() string {
-	cfg := d.site().cfg
-	if cfg.Advertise != "" {
-		return cfg.Advertise
-	}
-	host, _, err := net.SplitHostPort(d.listens())
-	if ip := net.ParseIP(host); err != nil || ip == nil || ip.IsUnspecified() {
-		return ""
-	}
-	return d.listens()
 }
