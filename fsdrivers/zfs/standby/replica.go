@@ -23,8 +23,9 @@ type Lineage struct {
 	Path   dataset.Path
 	Source dataset.ID // of the live dataset on the source
 	Facts  pool.Facts
-	seen   time.Time    // when the facts were read; zero unless for many at once
-	List   []pool.Entry // what listAll read; none of a partial one
+	List   []pool.Entry // what ListAll read; none of a partial one
+
+	seen time.Time // when the facts were read; zero unless for many at once
 }
 
 // Snapshots are all of the lineage's, anybody's, in order.

@@ -16,7 +16,7 @@ import (
 
 var _ fsdrivers.Mover = (*Target)(nil)
 
-// movedName begins the name, in own, of a lineage that left its place; the GUID of
+// movedName begins the name, in Into.Own, of a lineage that left its place; the GUID of
 // its dataset follows.
 const movedName = "moved-"
 
@@ -138,7 +138,7 @@ func (t *Target) changePath(ctx context.Context, mine []*standby.Lineage, from, 
 	return names, t.zfs.Unset(ctx, names[0], prop.Move)
 }
 
-// takeOut moves a lineage that is at the place of its path to own. What is below that
+// takeOut moves a lineage that is at the place of its path to Into.Own. What is below that
 // place, and goes with it, comes back.
 func (t *Target) takeOut(ctx context.Context, l *standby.Lineage, from, to dataset.Path) (string, error) {
 	home, err := t.into.Home(from)
