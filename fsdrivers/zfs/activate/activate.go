@@ -163,7 +163,7 @@ func (p *place) write(ctx context.Context, on string, a activation) error {
 		return err
 	}
 	for _, l := range p.replica.Lineages {
-		if l.Name != prop.On && l.Prop(prop.Activation) != "" {
+		if l.Name != on && l.Prop(prop.Activation) != "" {
 			if err := p.by.zfs.Unset(ctx, l.Name, prop.Activation); err != nil {
 				return err
 			}
