@@ -31,6 +31,7 @@ var floor = map[string]int{
 	"fsdrivers/zfs/cli":          2,
 	"fsdrivers/zfs/pool":         3,
 	"fsdrivers/zfs/listing":      4,
+	"fsdrivers/zfs/send":         4,
 	"fsdrivers/zfs/source":       5,
 	"fsdrivers/zfs/standby":      5,
 	"fsdrivers/zfs/activate":     6,

@@ -97,7 +97,7 @@ func (a *adoption) prepare(ctx context.Context) error {
 			from = name
 		}
 	}
-	a.mark, a.raw = f[from][prop.Mark], f[from]["encryption"] != "" && f[from]["encryption"] != "off"
+	a.mark, a.raw = f[from][prop.Mark], f.IsEncrypted(from)
 	a.kind = (&standby.Lineage{Name: from, Facts: f}).Kind()
 	if f[a.at] == nil { // it was renamed before
 		return nil

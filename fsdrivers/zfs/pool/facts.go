@@ -41,5 +41,10 @@ func (f Facts) Number(name, property string) uint64 {
 	return n
 }
 
+// IsEncrypted reports whether a dataset is, on the disk; encryption was read.
+func (f Facts) IsEncrypted(name string) bool {
+	return f[name]["encryption"] != "" && f[name]["encryption"] != "off"
+}
+
 // IsPlaceholder reports whether a dataset only holds others, and Antipode made it for that.
 func (f Facts) IsPlaceholder(name string) bool { return f[name][prop.Placeholder] == prop.On }

@@ -1,4 +1,4 @@
-package source
+package send
 
 import (
 	"testing"
