@@ -29,6 +29,7 @@ const (
 	Disowns     Ability = "fsdrivers.Disowner"
 	DestroysAll Ability = "fsdrivers.ManyDestroyer"
 	Frees       Ability = "fsdrivers.Freer"
+	Forwards    Ability = "fsdrivers.Forwarder and Chainer"
 	ComparesAll Ability = "fsdrivers.ManyComparer"
 	Bookmarks   Ability = "fsdrivers.Bookmarker"
 )
@@ -53,6 +54,7 @@ var abilities = map[Ability]func(Harness) bool{
 	DestroysAll: func(h Harness) bool { return onEither[fsdrivers.ManyDestroyer](h) },
 	ComparesAll: func(h Harness) bool { return has[fsdrivers.ManyComparer](h.Source()) },
 	Bookmarks:   func(h Harness) bool { return has[fsdrivers.Bookmarker](h.Source()) },
+	Forwards:    func(h Harness) bool { return has[fsdrivers.Forwarder](h.Target()) && is[Chainer](h) },
 	Frees:       func(h Harness) bool { return onEither[fsdrivers.Freer](h) },
 }
 

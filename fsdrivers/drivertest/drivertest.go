@@ -99,6 +99,13 @@ type Returner interface {
 	SourceAtTarget() fsdrivers.Source
 }
 
+// Chainer gives a target on a third file system, for what the target sends on, and
+// reads what is published there as Read does.
+type Chainer interface {
+	Beyond() fsdrivers.Target
+	ReadBeyond(d dataset.Path, snapshot, file string) ([]byte, error)
+}
+
 // Namer lists the hardest names that its file system takes, where these are not
 // those of POSIX.
 type Namer interface {
@@ -194,6 +201,9 @@ func groups() []group {
 		{"move outside", moveOutsideCases(), need(Moves, Guards)},
 		{"disown", disownCases(), need(Disowns)},
 		{"disown and move", disownAndMoveCases(), need(Disowns, Moves)},
+		{"onward", onwardCases(), need(Forwards)},
+		{"onward and resume", onwardResumeCases(), need(Forwards, Resumes)},
+		{"onward and move", onwardMoveCases(), need(Forwards, Moves)},
 		{"include", includeCases(), need(Includes)},
 		{"include and compare", includeCompareCases(), need(Includes, Compares)},
 	}

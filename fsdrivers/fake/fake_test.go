@@ -20,15 +20,17 @@ const into = "/backup/fra1"
 type harness struct {
 	t              *testing.T
 	sent, received *fake.Disk
+	beyond         *fake.Disk
 	resumable      bool
 	source         *fake.Source
 	target         *fake.Target
 }
 
 func newHarness(t *testing.T, resumable bool) *harness {
-	h := &harness{t: t, sent: fake.NewDisk("fra1", 1<<30), received: fake.NewDisk("sin1", 1<<30), resumable: resumable}
+	h := &harness{t: t, sent: fake.NewDisk("fra1", 1<<30), received: fake.NewDisk("sin1", 1<<30), beyond: fake.NewDisk("syd1", 1<<30), resumable: resumable}
 	h.sent.MakeDir("/data")
 	h.received.Resumable(resumable)
+	h.beyond.Resumable(resumable)
 	h.received.Make("/backup/other") // what no driver may touch
 	h.Reopen()
 	return h
@@ -73,6 +75,13 @@ func (h *harness) Delete(d dataset.Path, file string) error {
 
 func (h *harness) Read(d dataset.Path, snapshot, file string) ([]byte, error) {
 	files, err := h.received.SnapshotFiles(into, d, snapshot)
+	return pick(files, file, err)
+}
+
+func (h *harness) Beyond() fsdrivers.Target { return h.beyond.Target(into, h.Now) }
+
+func (h *harness) ReadBeyond(d dataset.Path, snapshot, file string) ([]byte, error) {
+	files, err := h.beyond.SnapshotFiles(into, d, snapshot)
 	return pick(files, file, err)
 }
 

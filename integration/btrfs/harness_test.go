@@ -182,6 +182,21 @@ func (h *harness) Read(d dataset.Path, snapshot, file string) ([]byte, error) {
 	return h.ReadAt(h.received(d, snapshot), file)
 }
 
+// beyond is the third place in a chain. It is on the source's file system, where the
+// snapshots are that what arrives there was received from.
+func (h *harness) beyond() string { return filepath.Join(h.from, "beyond") }
+
+func (h *harness) Beyond() fsdrivers.Target {
+	h.t.Helper()
+	target, err := btrfs.NewTarget(btrfs.TargetOptions{Into: h.beyond(), Now: now, Log: zerolog.Nop(), Segments: limits()})
+	h.must(err)
+	return target
+}
+
+func (h *harness) ReadBeyond(d dataset.Path, snapshot, file string) ([]byte, error) {
+	return h.ReadAt(filepath.Join(h.beyond(), string(d), snapshot), file)
+}
+
 func (h *harness) received(d dataset.Path, snapshot string) string {
 	return filepath.Join(h.into(), string(d), snapshot)
 }
