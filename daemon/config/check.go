@@ -93,9 +93,6 @@ func (d *draft) checkForward(j placed[policy.Job]) {
 	if !slices.ContainsFunc(d.accepts, func(a placed[policy.Accept]) bool { return a.value.From == v.Forward && a.value.Driver == v.Driver }) {
 		t.wrong("forward", "job %q forwards what %q sends, and no [[accept]] takes %s datasets from it", v.ID, v.Forward, v.Driver)
 	}
-	if v.Driver == policy.ZFS {
-		t.wrong("forward", `job %q forwards with driver = "zfs", which cannot do that yet; want "btrfs"`, v.ID)
-	}
 	if i := slices.Index(v.ReplicateTo, v.Forward); i >= 0 {
 		t.wrong(element("replicate_to", i), "job %q would send to %q what came from there", v.ID, v.Forward)
 	}

@@ -230,6 +230,7 @@ func TestRefused(t *testing.T) {
 		{"pulling by two clocks", "[[accept]]\nfrom = \"sin1\"\ndriver = \"btrfs\"\ninto = \"/b\"\nkeep = { last = 1 }\npull_every = \"1h\"\npull_cron = \"0 * * * *\"\n", `12: both every and cron are set`},
 		{"pulling from nowhere", "[[peer]]\nname = \"silent\"\nkey = \"" + key("silent") + "\"\n[[accept]]\nfrom = \"silent\"\ndriver = \"btrfs\"\ninto = \"/b\"\nkeep = { last = 1 }\npull_every = \"1h\"\n", `9: accept pulls from "silent", which has no address`},
 		{"forwarding what nobody accepts", onward + ams1, `10: job "onward" forwards what "sin1" sends, and no [[accept]] takes btrfs datasets from it`},
+		{"forwarding what is accepted for another driver", strings.Replace(strings.Replace(onward, "btrfs", "zfs", 1), "/data/**", "tank/**", 1) + fromSin1, `10: job "onward" forwards what "sin1" sends, and no [[accept]] takes zfs datasets from it`},
 		{"forwarding to where it came from", strings.Replace(onward, `["ams1"]`, `["sin1"]`, 1) + fromSin1, `11: job "onward" would send to "sin1" what came from there`},
 		{"forwarding to nobody", strings.Replace(onward, `replicate_to = ["ams1"]`, ``, 1) + fromSin1, `10: job "onward" forwards to nobody; want replicate_to`},
 		{"forwarding at times of its own", strings.Replace(onward, "forward", "every = \"1h\"\nforward", 1) + fromSin1, `10: job "onward" forwards points that sin1 made: it takes no snapshots and prunes none, so that every says nothing`},
@@ -375,6 +376,8 @@ func TestAllowed(t *testing.T) {
 		{"one into for each driver", "[[accept]]\nfrom = \"sin1\"\ndriver = \"btrfs\"\ninto = \"/b\"\n[[accept]]\nfrom = \"sin1\"\ndriver = \"zfs\"\ninto = \"tank/b\"\n"},
 		{"into left out of a job", strings.Replace(job, `["/data/**"]`, `["/data/**", "!/data/in", "!/data/in/**"]`, 1) + "[[accept]]\nfrom = \"sin1\"\ndriver = \"btrfs\"\ninto = \"/data/in\"\n"},
 		{"a job that leaves to another what it takes", strings.Replace(job, `["/data/**"]`, `["/data/**", "!/data/a"]`, 1) + strings.Replace(strings.Replace(job, `/data/**`, `/data/a`, 1), `"db"`, `"a"`, 1)},
+		{"a chain of ZFS datasets", strings.Replace(strings.Replace(onward, "btrfs", "zfs", 1), "/data/**", "tank/**", 1) +
+			strings.Replace(strings.Replace(fromSin1, "btrfs", "zfs", 1), `"/b"`, `"backup/b"`, 1)},
 		{"every host may be listened to", "[listen]\naddress = \":8771\"\n"},
 		{"an IPv6 peer", "[[peer]]\nname = \"six\"\naddress = \"[2001:db8::1]:8771\"\nkey = \"" + key("six") + "\"\n"},
 		{"a job that replicates back what went live", strings.Replace(job, "/data/**", "/srv/live/db", 1) + "[[accept]]\nfrom = \"sin1\"\ndriver = \"btrfs\"\ninto = \"/b\"\nlive = \"/srv/live\"\n"},

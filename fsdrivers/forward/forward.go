@@ -54,6 +54,14 @@ func (s *Source) Find(ctx context.Context, root dataset.Path, deep bool) ([]data
 	return found, nil
 }
 
+// Snapshots implements fsdrivers.Lister: what the target has published and can send.
+func (s *Source) Snapshots(ctx context.Context, d dataset.Path) ([]dataset.Snapshot, error) {
+	if o, ok := s.onward.(fsdrivers.Offerer); ok {
+		return o.Offered(ctx, d)
+	}
+	return s.Target.Snapshots(ctx, d)
+}
+
 // Send implements fsdrivers.Sender.
 func (s *Source) Send(ctx context.Context, step dataset.Step, from dataset.Checkpoint) (io.ReadCloser, error) {
 	return s.onward.Send(ctx, step, from)

@@ -1,6 +1,7 @@
 package forward_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"testing"
@@ -128,5 +129,33 @@ func TestATargetThatCannotSendIsNoSource(t *testing.T) {
 	target, _, _ := received(t)
 	if _, ok := forward.New(plain{target}); ok {
 		t.Error("a source was made of a target that cannot send")
+	}
+}
+
+// choosy is a target that can send some of its points.
+type choosy struct{ fsdrivers.Target }
+
+func (c choosy) Onward() fsdrivers.Onward { return last{nil, c.Target} }
+
+// last offers the newest point alone.
+type last struct {
+	fsdrivers.Onward
+	of fsdrivers.Target
+}
+
+func (l last) Offered(ctx context.Context, d dataset.Path) ([]dataset.Snapshot, error) {
+	all, err := l.of.Snapshots(ctx, d)
+	return all[max(len(all)-1, 0):], err
+}
+
+func TestWhatATargetDoesNotOfferIsNotListed(t *testing.T) {
+	target, db, points := received(t)
+	s, ok := forward.New(choosy{target})
+	if !ok {
+		t.Fatal("a target that offers some of its points is no source")
+	}
+	list, err := s.Snapshots(t.Context(), db.Path)
+	if err != nil || len(list) != 1 || list[0].ID != points[1].ID {
+		t.Errorf("Snapshots: %v, %v; want the newest of two", list, err)
 	}
 }

@@ -41,6 +41,9 @@
 // left out in front of <source path>, below INTO and below LIVE, and nowhere else:
 // whose a lineage is follows from its properties, which hold the whole path.
 //
+// What was received is sent on from the lineage that the source goes on with: an
+// increment begins and ends in one. A lineage that came raw is sent on raw.
+//
 // # When a snapshot is complete
 //
 // `zfs receive` makes the snapshot in the transaction that ends it: what is there
@@ -54,7 +57,7 @@
 // the dataset above Into: `create,mount,receive,userprop,hold,release,destroy,
 // rollback,rename,clone,bookmark,readonly,canmount,mountpoint,setuid,devices,exec,
 // sharenfs,sharesmb,snapdir,volmode,snapdev` (receive:append in place of receive
-// from 2.3.2 on). Linux lets only root mount, so an activation needs root, and so does
+// from 2.3.2 on), and `send` (send:raw) where a job sends on. Linux lets only root mount, so an activation needs root, and so does
 // the fence of a filesystem that is mounted.
 //
 // Never used: receive -F, send -R, -p, -I, -b, -h, rollback -r, destroy -r, -R, -f.

@@ -194,10 +194,29 @@ func (h *harness) ReadAt(where, file string) ([]byte, error) {
 	return h.lab.files.read(h.t, where, file)
 }
 
+// beyond is the third place in a chain. It is on the source's pool, beside the datasets.
+func (h *harness) beyond() string { return h.from + " beyond" }
+
+func (h *harness) Beyond() fsdrivers.Target {
+	h.t.Helper()
+	target, err := zfs.NewTarget(targetOptions(h.beyond()))
+	h.must(err)
+	return target
+}
+
+func (h *harness) ReadBeyond(d dataset.Path, snapshot, file string) ([]byte, error) {
+	return h.readIn(h.beyond(), d, snapshot, file)
+}
+
 // received finds the dataset that holds a published snapshot, as an operator would.
 func (h *harness) received(d dataset.Path, snapshot string) (string, error) {
 	h.t.Helper()
-	lines := h.zfs("get", "-Hp", "-r", "-s", "local", "-t", "filesystem,volume", "-o", "name,value", "org.antipode:path", h.into())
+	return h.receivedIn(h.into(), d, snapshot)
+}
+
+func (h *harness) receivedIn(into string, d dataset.Path, snapshot string) (string, error) {
+	h.t.Helper()
+	lines := h.zfs("get", "-Hp", "-r", "-s", "local", "-t", "filesystem,volume", "-o", "name,value", "org.antipode:path", into)
 	for line := range strings.Lines(lines) {
 		name, path, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
 		if path != string(d) {
@@ -212,14 +231,18 @@ func (h *harness) received(d dataset.Path, snapshot string) (string, error) {
 
 // Read looks first where it last found the snapshot: each process takes long here.
 func (h *harness) Read(d dataset.Path, snapshot, file string) ([]byte, error) {
-	key := string(d) + "@" + snapshot
+	return h.readIn(h.into(), d, snapshot, file)
+}
+
+func (h *harness) readIn(into string, d dataset.Path, snapshot, file string) ([]byte, error) {
+	key := into + " " + string(d) + "@" + snapshot
 	if name, known := h.found[key]; known {
 		data, err := h.lab.files.readSnapshot(h.t, name+"@"+snapshot, file)
 		if err == nil || errors.Is(err, fs.ErrNotExist) {
 			return data, err
 		}
 	}
-	name, err := h.received(d, snapshot)
+	name, err := h.receivedIn(into, d, snapshot)
 	if err != nil {
 		return nil, err
 	}
