@@ -81,7 +81,7 @@ type Pilot struct {
 	pause  time.Duration // until the next trial
 	shrink bool          // the next trial is one with fewer
 	rushed time.Time     // when the number was last doubled
-	calm   bool          // fewer lanes did as well: no rush until more bring something
+	calm   bool          // fewer lanes did as well: no rush until more bring something twice
 }
 
 // trial is the change that is being judged.
@@ -120,12 +120,16 @@ func (p *Pilot) Decide(s Sample) int {
 	return p.want
 }
 
-// mayRush holds for lanes that losses keep slow on a path that has room.
+// mayRush holds for lanes that losses keep slow on a path that has room. A trial of
+// fewer lanes is judged first: it is all that tells losses by chance from those of a
+// queue that is too short to be seen.
 func (p *Pilot) mayRush(s Sample) bool {
 	wait := max(rushLeast, rushRTTs*s.RTT)
-	return !p.calm && s.LossBound && s.Hungry && !s.isFull() && s.MinRTT >= rushFrom &&
+	return !p.calm && !p.triesFewer() && s.LossBound && s.Hungry && !s.isFull() && s.MinRTT >= rushFrom &&
 		p.want < s.Bound && 2*s.Open >= p.want && s.Now.Sub(p.rushed) >= wait
 }
+
+func (p *Pilot) triesFewer() bool { return p.trial != nil && p.want < p.trial.lanes }
 
 // step moves on to the next phase when its time has come.
 func (p *Pilot) step(s Sample) {
@@ -182,10 +186,11 @@ func (p *Pilot) judge(s Sample) {
 		p.change(min(t.lanes, s.Bound), s)
 		p.rest(min(2*p.pause, restMost), s)
 	case p.want > t.lanes:
-		p.stride, p.pause, p.shrink, p.calm = 2*p.stride, restLeast, false, false
+		p.calm = p.calm && p.stride == 1 // the first of a row may be chance
+		p.stride, p.pause, p.shrink = 2*p.stride, restLeast, false
 		p.try(s)
 	default: // fewer do as well
-		p.shrink, p.calm = p.want > p.least, true
+		p.stride, p.shrink, p.calm = 1, p.want > p.least, true
 		p.rest(restLeast, s)
 	}
 }
@@ -206,7 +211,7 @@ func (p *Pilot) rest(pause time.Duration, s Sample) {
 func (p *Pilot) try(s Sample) {
 	t := &trial{lanes: p.want, rate: p.rate(s)}
 	next := min(p.want+min(max(p.stride, p.want/part), p.want), s.Bound)
-	if p.shrink || s.isFull() {
+	if p.shrink || s.isFull() || next == p.want {
 		next = max(p.want-max(p.want/part, 1), min(p.least, s.Bound))
 	}
 	p.shrink = false

@@ -142,6 +142,32 @@ func TestNumberFindsItsPlace(t *testing.T) {
 	})
 }
 
+// A queue that is too short to be seen looks like loss by chance: the number runs up
+// to the bound. It comes down again, whatever noise makes of single trials.
+func TestQueueThatIsNotSeen(t *testing.T) {
+	for name, tc := range map[string]struct {
+		need int
+		seed uint64
+	}{
+		"no rush cuts a trial of fewer off":       {1, 0},
+		"a lost trial of fewer is made again":     {1, 7},
+		"one lucky trial of more is not believed": {6, 653},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := path{capacity: 25 * mb, source: 1e12, rtt: 20 * time.Millisecond, lossBound: true, noise: 0.1}
+			p.each = p.capacity / float64(tc.need)
+			w := newWorld(p, 1, tc.seed)
+			w.run(t, 30*time.Minute)
+			if w.most < 64 {
+				t.Errorf("never more than %d lanes: the queue was seen", w.most)
+			}
+			if w.s.Open > 2*tc.need+6 {
+				t.Errorf("%d lanes, where %d would fill the path", w.s.Open, tc.need)
+			}
+		})
+	}
+}
+
 // A bound that falls, as it does when other transfers begin, holds at once.
 func TestBoundHoldsAtOnce(t *testing.T) {
 	w := newWorld(path{capacity: 25 * mb, each: 0.5 * mb, rtt: 200 * time.Millisecond, lossBound: true, source: 1e12}, 4, 1)
