@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"antipode/daemon/control"
+	"antipode/daemon/hook"
 	"antipode/daemon/policy"
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
@@ -49,6 +50,7 @@ func (d *Daemon) check(ctx context.Context, r control.CheckRequest) (control.Che
 	if len(c.site.cfg.Alert.Exec) == 0 {
 		c.add(control.Warning, "alert", "nobody is told when an rpo is missed", `set exec = ["/path/to/command"] in [alert]`)
 	}
+	c.program("alert", "exec", c.site.cfg.Alert.Exec)
 	severity := map[control.Severity]int{control.Fatal: 0, control.Warning: 1, control.Good: 2}
 	slices.SortStableFunc(c.found, func(a, b control.Finding) int { return severity[a.Severity] - severity[b.Severity] })
 	return control.CheckResponse{Findings: c.found}, ctx.Err()
@@ -63,6 +65,16 @@ type checker struct {
 
 func (c *checker) add(s control.Severity, object, what, cure string) {
 	c.found = append(c.found, control.Finding{Severity: s, Object: object, What: what, Cure: cure})
+}
+
+// program finds a command of the operator's that could not be started when it counts.
+func (c *checker) program(object, key string, argv []string) {
+	if len(argv) == 0 {
+		return
+	}
+	if err := hook.Startable(argv[0]); err != nil {
+		c.add(control.Fatal, object, fmt.Sprintf("%s cannot be run: %v", key, err), "put the program there, executable by the daemon's user, or correct "+key)
+	}
 }
 
 // peers asks every peer who it is: key, reachability, version, clock.
@@ -136,6 +148,8 @@ func (c *checker) hello(object string, p policy.Peer, h wire.Hello, asked time.T
 // job looks at a job's datasets and at what its targets would refuse.
 func (c *checker) job(ctx context.Context, w *work, hellos map[string]wire.Hello) {
 	object := "job " + w.job.ID
+	c.program(object, "before", w.job.Hooks.Before)
+	c.program(object, "after", w.job.Hooks.After)
 	paths, err := c.d.find(ctx, w)
 	if err != nil {
 		c.add(control.Fatal, object, err.Error(), "correct the patterns, or make the dataset")

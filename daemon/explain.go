@@ -1,11 +1,9 @@
 package daemon
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"antipode/daemon/control"
@@ -13,8 +11,6 @@ import (
 	"antipode/daemon/policy"
 	"antipode/daemon/prune"
 	"antipode/daemon/retain"
-	"antipode/daemon/status"
-	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
 )
 
@@ -100,15 +96,32 @@ func (f found) rhythm() (*time.Location, forecast.Ticks) {
 	if f.job != nil {
 		return f.job.job.Location, ticksOf(f.job.job)
 	}
-	loc := f.room.Accept().Location
-	n := len(f.list)
-	if n < 2 {
+	loc, step := f.room.Accept().Location, pace(f.list)
+	if step == 0 {
 		return loc, func(time.Time) time.Time { return time.Time{} }
 	}
-	some := f.list[max(0, n-10):]
-	step := some[len(some)-1].Retain.Sub(some[0].Retain) / time.Duration(len(some)-1)
-	every := policy.Schedule{Every: max(step.Round(time.Second), time.Second)}
-	return loc, func(after time.Time) time.Time { return every.Next(after, loc) }
+	return loc, ticksEvery(step, loc)
+}
+
+// pace is how often points came lately; 0 where that is not known yet. It is the
+// median of the newest gaps, and the shorter of two: retention has made the older
+// ones wider.
+func pace(points []dataset.Snapshot) time.Duration {
+	some := points[max(0, len(points)-5):]
+	if len(some) < 2 {
+		return 0
+	}
+	var gaps []time.Duration
+	for i, p := range some[1:] {
+		gaps = append(gaps, p.Retain.Sub(some[i].Retain))
+	}
+	slices.Sort(gaps)
+	return max(gaps[(len(gaps)-1)/2].Round(time.Second), time.Second)
+}
+
+func ticksEvery(step time.Duration, loc *time.Location) forecast.Ticks {
+	every := policy.Schedule{Every: step}
+	return func(after time.Time) time.Time { return every.Next(after, loc) }
 }
 
 // ticksOf is the schedule of a job's snapshots.
@@ -159,111 +172,3 @@ func (d *Daemon) ask(ctx context.Context, f found, name string) (bool, error) {
 
 // askPatience bounds the question to a target that may be away.
 const askPatience = 10 * time.Second
-
-// deep tells what the policies lead to.
-func (c *checker) deep(ctx context.Context) {
-	ids := make([]string, 0, len(c.site.jobs))
-	for id := range c.site.jobs {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	for _, id := range ids {
-		w := c.site.jobs[id]
-		paths := c.d.Board.Datasets(id)
-		if w.job.Forward == "" {
-			c.settles(w, len(paths))
-		}
-		for _, name := range w.job.ReplicateTo {
-			c.firstCopies(ctx, w, name, paths)
-		}
-	}
-}
-
-// settles tells how many snapshots each dataset of a job comes to, and what a week
-// without a target does.
-func (c *checker) settles(w *work, datasets int) {
-	j, object := w.job, "job "+w.job.ID
-	switch {
-	case j.Keep.IsZero():
-		c.add(control.Warning, object, "keeps every snapshot: their number grows for ever", "set keep")
-		return
-	case j.Schedule.IsZero():
-		c.add(control.Good, object, "runs only when triggered, so that nothing can be foretold of its snapshots", "")
-		return
-	}
-	ticks := ticksOf(j)
-	s := forecast.Settle(j.Keep, j.Location, c.d.Now(), ticks)
-	bound := ""
-	if s.Bounded {
-		bound = "more than "
-	}
-	c.add(control.Good, object, fmt.Sprintf("each of its %d datasets settles at %s%d snapshots, the oldest %s old, in %s",
-		datasets, bound, s.Snapshots, days(s.Oldest), days(s.Newest.Sub(c.d.Now()))), "")
-	if len(j.ReplicateTo) == 0 {
-		return
-	}
-	n, unsent := s.Away(j.Keep, j.Backlog, j.Location, policy.Week, ticks)
-	pins := "on Btrfs the base keeps what was overwritten since, which status and min_free watch"
-	if _, can := w.source.(fsdrivers.Bookmarker); can {
-		pins = "once no rule keeps it, as a bookmark, which keeps no data"
-	}
-	c.add(control.Good, object, fmt.Sprintf("if a target is away for a week, each dataset has %d snapshots then, %d of them not there yet (backlog %d); the base stays, and %s",
-		n, unsent, j.Backlog, pins), "")
-}
-
-func days(d time.Duration) string {
-	if d < 2*policy.Day {
-		return policy.FormatDuration(d.Round(time.Hour))
-	}
-	return fmt.Sprintf("%d days", d/policy.Day)
-}
-
-// firstCopies tells what is still to be sent in whole to a target.
-func (c *checker) firstCopies(ctx context.Context, w *work, name string, paths []dataset.Path) {
-	var sum int64
-	var unknown []string
-	count, about := 0, "about"
-	for _, path := range paths {
-		list, err := w.source.Snapshots(ctx, path)
-		if err != nil || mayHaveBase(list, w.job.ID, name) {
-			continue
-		}
-		count++
-		size := c.d.sizeOf(ctx, w, path, list)
-		switch size.Kind {
-		case control.Unknown:
-			unknown = append(unknown, string(path))
-		case control.UpperBound:
-			about = "at most"
-		}
-		sum += size.Bytes
-	}
-	if count == 0 {
-		return
-	}
-	what := fmt.Sprintf("first copies of %d datasets to %s send %s %s", count, name, about, status.Bytes(sum))
-	if t := takes(sum, c.d.rateOf(w.job)); t > 0 {
-		what += fmt.Sprintf(", which takes about %s at the configured rate of %s", policy.FormatDuration(t), c.d.rateOf(w.job))
-	} else {
-		what += "; no rate_limit is set, so that the link decides how long"
-	}
-	if len(unknown) > 0 {
-		what += "; not known of " + strings.Join(unknown, ", ")
-	}
-	c.add(control.Good, "job "+w.job.ID, what, "")
-}
-
-// sizeOf is about what a first copy sends: of the newest snapshot, or, before there
-// is one, at most what is used of the file system.
-func (d *Daemon) sizeOf(ctx context.Context, w *work, path dataset.Path, list []dataset.Snapshot) control.Estimate {
-	if len(list) > 0 {
-		newest := slices.MaxFunc(list, func(a, b dataset.Snapshot) int { return cmp.Compare(a.Order, b.Order) })
-		e, _ := d.fullCopy(ctx, w, path, newest)
-		return e
-	}
-	usage, err := w.source.Space(ctx, path)
-	if err != nil {
-		return control.Estimate{Kind: control.Unknown}
-	}
-	return control.Estimate{Bytes: usage.Size - usage.Free, Kind: control.UpperBound}
-}

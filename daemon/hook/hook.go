@@ -83,6 +83,14 @@ func Run(ctx context.Context, c Command, env map[string]string) (Result, error) 
 	return r, nil
 }
 
+// Startable tells why a program cannot be started, as far as the file shows.
+func Startable(program string) error {
+	if _, err := exec.LookPath(program); err != nil {
+		return explainStart(err)
+	}
+	return nil
+}
+
 func (c Command) withDefaults() Command {
 	if c.Timeout <= 0 {
 		c.Timeout = DefaultTimeout
