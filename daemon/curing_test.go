@@ -163,7 +163,7 @@ func TestTheNewerPointsOfADivergedReplicaGoWhenAskedFor(t *testing.T) {
 			t.Fatalf("%s; want the conflict with its cure", got)
 		}
 		r := control.ResolveRequest{With: "drop-newer", After: base.Name}
-		p.fra1.refuses(p.t, r, "no replica of it is held here")
+		p.fra1.refuses(p.t, r, "no replica of it is held here; next: this node holds no replicas at all")
 		p.sin1.refuses(p.t, control.ResolveRequest{With: "drop-newer", After: "x"}, `no point "x"`)
 		if _, err := p.sin1.daemon.Pin(p.t.Context(), control.PinRequest{Snapshot: lost[0].Name, Why: "audit"}); err != nil {
 			t.Fatal(err)

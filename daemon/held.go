@@ -247,6 +247,9 @@ func (d *Daemon) releaseTag(ctx context.Context, text string, used map[string]st
 			return released, fmt.Errorf("release %s of %s: %w", text, s.path, err)
 		}
 	}
+	if released == 0 {
+		return 0, &control.Error{Kind: control.KindNotFound, Object: "hold " + text, Text: "keeps nothing on this node", Next: "`antipode holds` lists the tags"}
+	}
 	return released, nil
 }
 

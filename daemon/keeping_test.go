@@ -219,6 +219,9 @@ func TestABaseIsGivenUpByCommandOnly(t *testing.T) {
 		if !held() {
 			t.Fatal("the preview let the base go")
 		}
+		if r, err := p.fra1.daemon.Holds(p.t.Context(), control.HoldsRequest{Release: "base.db.syd1"}); err == nil || control.ErrorOf(err).Kind != control.KindNotFound {
+			t.Errorf("releasing what nobody holds: %+v, %v; want that there is none", r, err)
+		}
 		if _, err := p.fra1.daemon.Holds(p.t.Context(), control.HoldsRequest{Release: "base.db.sin1"}); err == nil {
 			t.Error("a hold that is in use was released")
 		}

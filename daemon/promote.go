@@ -155,10 +155,11 @@ func (d *Daemon) lookUpReplica(ctx context.Context, r control.PromoteRequest) (p
 	case len(found) == 1:
 		return found[0], nil
 	case len(found) == 0:
-		return promotion{}, &control.Error{
-			Kind: control.KindNotFound, Object: string(r.Dataset), Text: "no replica of it is held here",
-			Next: "the replicas here are: " + strings.Join(held, ", "),
+		next := "this node holds no replicas at all; ask the node that it is sent to"
+		if len(held) > 0 {
+			next = "the replicas here are: " + strings.Join(held, ", ")
 		}
+		return promotion{}, &control.Error{Kind: control.KindNotFound, Object: string(r.Dataset), Text: "no replica of it is held here", Next: next}
 	}
 	return promotion{}, &control.Error{
 		Kind: control.KindUsage, Object: string(r.Dataset), Text: "more than one peer sends a dataset of this name",

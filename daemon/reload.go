@@ -5,6 +5,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 
 	"antipode/daemon/config"
 	"antipode/daemon/control"
@@ -31,7 +32,7 @@ func (d *Daemon) ReloadConfig() (control.ReloadResponse, error) {
 	}
 	answer := control.ReloadResponse{Changes: append(changes(old, cfg), d.heldByCommand()...)}
 	d.Log.Info().Strs("changes", answer.Changes).Msg("configuration is in force")
-	d.ledger.Record(ledger.Batch{Events: []ledger.Event{{At: d.Now(), Kind: "reloaded", Text: fmt.Sprint(answer.Changes)}}})
+	d.ledger.Record(ledger.Batch{Events: []ledger.Event{{At: d.Now(), Kind: "reloaded", Text: strings.Join(answer.Changes, "; ")}}})
 	return answer, nil
 }
 

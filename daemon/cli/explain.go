@@ -161,9 +161,10 @@ func (a *app) historyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "history", Short: "Show what happened: runs, steps, destructions, events, alerts; newest first", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			q.Dataset, q.Kind = dataset.Path(path), ledger.EntryKind(kind)
+			q.Dataset = dataset.Path(path)
 			var err error
-			if since != "" {
+			q.Kind, err = ledger.ParseEntryKind(kind)
+			if since != "" && err == nil {
 				q.Since, err = parseTime(since, a.now(), -1)
 			}
 			if until != "" && err == nil {

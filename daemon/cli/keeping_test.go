@@ -236,4 +236,7 @@ func TestHistory(t *testing.T) {
 	if _, out, _ = h.run(t, "history", "--kind", "destruction", "--json"); !strings.Contains(out, `"snapshot": "w"`) || strings.Contains(out, "schedule") {
 		t.Errorf("as JSON: %s", out)
 	}
+	if code, _, errOut = h.run(t, "history", "--kind", "steps"); code != exitUsage || !strings.Contains(errOut, "want run, step, destruction") {
+		t.Errorf("a kind that there is not: %d, %s", code, errOut)
+	}
 }

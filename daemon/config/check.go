@@ -146,10 +146,17 @@ func warnJob(j placed[policy.Job]) {
 	if v.Pulled && !v.Replicate.IsZero() {
 		t.wrong("pulled", "job %q is pulled, so that its targets say when; leave out replicate_every and replicate_cron", v.ID)
 	}
-	if v.Keep.IsZero() && v.Forward == "" {
+	switch {
+	case !v.Keep.IsZero() || v.Forward != "":
+	case t.has("keep"):
+		t.warn("keep", "job %q %s here", v.ID, keepsAll)
+	default:
 		t.warn("", "job %q has no keep, so that its snapshots are never pruned here", v.ID)
 	}
 }
+
+// keepsAll is said of a keep that is there, and asks for nothing.
+const keepsAll = "has a keep without any count or age above zero, which does not mean to keep nothing: nothing is ever pruned"
 
 func (d *draft) checkAccepts() {
 	for i, a := range d.accepts {
@@ -157,7 +164,11 @@ func (d *draft) checkAccepts() {
 		if name != "" && !slices.Contains(d.peerNames(), name) {
 			a.table.wrong("from", "accept is from %q, which is no [[peer]]; %s (pair with it, or add it)", name, didYouMean(name, d.peerNames()))
 		}
-		if a.value.Keep.IsZero() {
+		switch {
+		case !a.value.Keep.IsZero():
+		case a.table.has("keep"):
+			a.table.warn("keep", "accept from %q %s", name, keepsAll)
+		default:
 			a.table.warn("", "accept from %q has no keep, so that what it receives is never pruned", name)
 		}
 		if at := slices.IndexFunc(d.peers, func(p placed[policy.Peer]) bool { return p.value.Name == name }); at >= 0 && !a.value.Pull.IsZero() && !d.peers[at].table.has("address") {

@@ -227,7 +227,7 @@ func TestRefused(t *testing.T) {
 		{"pulled by nobody", job + "pulled = true\n", `12: job "db" is pulled by nobody; want replicate_to`},
 		{"pulled at times of its own", job + "pulled = true\nreplicate_to = [\"sin1\"]\nreplicate_every = \"2h\"\n", `12: job "db" is pulled, so that its targets say when; leave out replicate_every`},
 		{"pulling too often", "[[accept]]\nfrom = \"sin1\"\ndriver = \"btrfs\"\ninto = \"/b\"\nkeep = { last = 1 }\npull_every = \"10s\"\n", `11: pull_every = "10s" is too often; want at least "1m"`},
-		{"pulling by two clocks", "[[accept]]\nfrom = \"sin1\"\ndriver = \"btrfs\"\ninto = \"/b\"\nkeep = { last = 1 }\npull_every = \"1h\"\npull_cron = \"0 * * * *\"\n", `12: both every and cron are set`},
+		{"pulling by two clocks", "[[accept]]\nfrom = \"sin1\"\ndriver = \"btrfs\"\ninto = \"/b\"\nkeep = { last = 1 }\npull_every = \"1h\"\npull_cron = \"0 * * * *\"\n", `12: both pull_every and pull_cron are set`},
 		{"pulling from nowhere", "[[peer]]\nname = \"silent\"\nkey = \"" + key("silent") + "\"\n[[accept]]\nfrom = \"silent\"\ndriver = \"btrfs\"\ninto = \"/b\"\nkeep = { last = 1 }\npull_every = \"1h\"\n", `9: accept pulls from "silent", which has no address`},
 		{"forwarding what nobody accepts", onward + ams1, `10: job "onward" forwards what "sin1" sends, and no [[accept]] takes btrfs datasets from it`},
 		{"forwarding what is accepted for another driver", strings.Replace(strings.Replace(onward, "btrfs", "zfs", 1), "/data/**", "tank/**", 1) + fromSin1, `10: job "onward" forwards what "sin1" sends, and no [[accept]] takes zfs datasets from it`},
@@ -257,8 +257,8 @@ func TestRefused(t *testing.T) {
 		{"a window at no time", job + "window = { from = \"25:00\" }\n", `12: from: "25:00" is no time of day`},
 		{"a window with more", job + "window = { from = \"22:00\", until = \"06:00\" }\n", `12: unknown key "until" in job.window; known are days, from, to`},
 		{"a window without time", job + "window = { from = \"22:00\", to = \"22:00\" }\n", `10: window begins and ends at 22:00`},
-		{"a window that no run is in", strings.Replace(job, `every = "1h"`, "cron = \"30 12 * * *\"\nwindow = { from = \"22:00\", to = \"06:00\" }", 1), `10: cron 30 12 * * * comes to pass never within the window`},
-		{"replication twice", job + "replicate_every = \"1h\"\nreplicate_cron = \"0 * * * *\"\n", `13: both every and cron are set; keep one`},
+		{"a window that no run is in", strings.Replace(job, `every = "1h"`, "cron = \"30 12 * * *\"\nwindow = { from = \"22:00\", to = \"06:00\" }", 1), `10: cron 30 12 * * * never comes to pass within the window`},
+		{"replication twice", job + "replicate_every = \"1h\"\nreplicate_cron = \"0 * * * *\"\n", `13: both replicate_every and replicate_cron are set; keep one`},
 		{"replication at a bad time", job + "replicate_cron = \"61 * * * *\"\n", `12: cron = "61 * * * *"`},
 		{"a window of no replication", job + "replicate_window = { from = \"22:00\" }\n", `12: jitter and window mean nothing without a schedule`},
 		{"a hook for a shell", job + "[job.hooks]\nbefore = \"/bin/quiet db\"\n", `13: before is text; want an array of texts`},
@@ -401,9 +401,11 @@ func TestWarnings(t *testing.T) {
 		{"rpo shorter than every", job + "replicate_to = [\"sin1\"]\nrpo = \"30m\"\n", `FILE:13: job "db" has rpo = "30m", which every = "1h" cannot keep`},
 		{"rpo without a target", job + "rpo = \"30h\"\n", `FILE:12: job "db" has an rpo and no replicate_to`},
 		{"rate without a target", job + "rate_limit = \"1MB/s\"\n", `FILE:12: job "db" has a rate_limit and no replicate_to`},
-		{"no schedule", strings.Replace(job, "every = \"1h\"\n", "", 1), `FILE:6: job has neither every nor cron`},
+		{"no schedule", strings.Replace(job, "every = \"1h\"\n", "", 1), `FILE:6: job "db" has neither every nor cron`},
 		{"no keep", strings.Replace(job, "keep = { last = 1 }\n", "", 1), `FILE:6: job "db" has no keep`},
 		{"no keep of an accept", "[[accept]]\nfrom = \"sin1\"\ndriver = \"btrfs\"\ninto = \"/b\"\n", `FILE:6: accept from "sin1" has no keep`},
+		{"a keep of zeros", strings.Replace(job, "keep = { last = 1 }", "keep = { last = 0, hourly = 0 }", 1), `FILE:11: job "db" has a keep without any count or age above zero, which does not mean to keep nothing`},
+		{"a keep of zeros of an accept", "[[accept]]\nfrom = \"sin1\"\ndriver = \"btrfs\"\ninto = \"/b\"\nkeep = { daily = 0 }\n", `FILE:10: accept from "sin1" has a keep without any count`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := config.Parse("FILE", with(c.more))

@@ -17,7 +17,8 @@ const maxHook = time.Hour
 func decodeSchedule(t *table, loc *time.Location) policy.Schedule {
 	s := decodeWhen(t, loc, "")
 	if pulled, _ := t.values["pulled"].(bool); !pulled && !t.has("forward") && !t.has("every") && !t.has("cron") {
-		t.warn("", "job has neither every nor cron, so that it runs only when triggered")
+		id, _ := t.values["id"].(string)
+		t.warn("", "job %q has neither every nor cron, so that it runs only when triggered", id)
 	}
 	return s
 }
@@ -62,6 +63,10 @@ func decodeWhen(t *table, loc *time.Location, prefix string) policy.Schedule {
 	}
 	if t.has(cron) && strings.TrimSpace(s.Cron) == "" {
 		t.wrong(cron, `%s is empty; want for example "0 * * * *", or leave it out`, cron)
+		return policy.Schedule{}
+	}
+	if s.Every != 0 && s.Cron != "" {
+		t.wrong(cron, "both %s and %s are set; keep one of them", every, cron)
 		return policy.Schedule{}
 	}
 	if s.IsZero() && (t.has(every) || t.has(cron)) {

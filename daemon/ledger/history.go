@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -18,6 +19,15 @@ const (
 	EntryEvent       EntryKind = "event"
 	EntryAlert       EntryKind = "alert"
 )
+
+// ParseEntryKind reads one; "" is all of them.
+func ParseEntryKind(s string) (EntryKind, error) {
+	switch k := EntryKind(s); k {
+	case "", EntryRun, EntryStep, EntryDestruction, EntryEvent, EntryAlert:
+		return k, nil
+	}
+	return "", fmt.Errorf("%q is no kind; want run, step, destruction, event or alert", s)
+}
 
 // Entry is one line of history, of any kind.
 type Entry struct {

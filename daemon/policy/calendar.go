@@ -95,7 +95,7 @@ func (s Schedule) validateTimes(loc *time.Location) error {
 		t := s.At("", loc)
 		t.Delay = delay
 		if t.Next(time.Unix(0, 0)).IsZero() {
-			return fmt.Errorf("%s comes to pass never within the window %s%s", s, s.Window, late(delay))
+			return fmt.Errorf("%s never comes to pass within the window %s%s", s, s.Window, late(delay))
 		}
 	}
 	return nil

@@ -76,7 +76,7 @@ func TestTimesValidate(t *testing.T) {
 		{"window of nothing", "without a schedule", policy.Schedule{Window: night}},
 		{"window", "", policy.Schedule{Cron: "30 2 * * *", Window: night}},
 		{"window without time", "begins and ends at 22:00", policy.Schedule{Every: time.Hour, Window: policy.Opening{From: 22 * 60, To: 22 * 60}}},
-		{"never in the window", "never within the window mon-sun 22:00-06:00", policy.Schedule{Cron: "30 12 * * *", Window: night}},
+		{"never in the window", "never comes to pass within the window mon-sun 22:00-06:00", policy.Schedule{Cron: "30 12 * * *", Window: night}},
 		{"jitter out of the window", "late by its whole jitter", policy.Schedule{Cron: "50 5 * * *", Window: night, Jitter: 20 * time.Minute}},
 	} {
 		t.Run(c.name, func(t *testing.T) { says(t, c.schedule.Validate(nil), c.says) })

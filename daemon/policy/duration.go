@@ -44,7 +44,7 @@ func ParseDuration(s string) (time.Duration, error) {
 		rest = after
 	}
 	if total == 0 {
-		return 0, fmt.Errorf("duration %q is zero; leave the key out to have none", s)
+		return 0, fmt.Errorf("duration %q is zero; %s, or leave the key out", s, durationForm)
 	}
 	return total, nil
 }

@@ -132,7 +132,7 @@ func ParseBytes(s string) (int64, error) {
 	case n >= math.MaxInt64:
 		return 0, fmt.Errorf("size %q is larger than any file system; %s", s, bytesForm)
 	case n < 1:
-		return 0, fmt.Errorf("size %q is zero; leave the key out for none", s)
+		return 0, fmt.Errorf("size %q is zero; %s, or leave the key out", s, bytesForm)
 	}
 	return int64(n), nil
 }
