@@ -20,7 +20,7 @@ base=trixie                                    # kernel, tools, QEMU
 declare -A suite=([2.3]=trixie [2.4]=trixie-backports) # where each OpenZFS series lives
 series=(2.3 2.4)
 
-recipe=$(cat "$here/build.sh" "$here/modules.sh" "$here/init" | sha256sum | cut -c1-12)
+recipe=$(cat "$here/build.sh" "$here/modules.sh" "$here/light.sh" "$here/init" | sha256sum | cut -c1-12)
 die() { echo "machine: $*" >&2; exit 1; }
 step() { echo "machine: [${SECONDS}s] $*" >&2; }
 
@@ -292,6 +292,8 @@ pack() {
 	local guest=$root/guest-$s
 	cp -a "$work/guest" "$guest"
 	for p in "${zfs_programs[@]}"; do copy_program "$p" "$guest" "$work/zfs-$s" "$root"; done
+	cp "$here/light.sh" "$root/light.sh"
+	inroot bash /light.sh "/guest-$s/$triplet"
 	mkdir -p "$guest/usr/lib/modules/$kernel/extra"
 	cp "$work/modules-$s"/*.ko "$guest/usr/lib/modules/$kernel/extra/"
 	inroot depmod -b "/guest-$s" "$kernel" 2>/dev/null # it misses modules.order, which only orders aliases

@@ -101,3 +101,17 @@ func TestVolumesHaveNodes(t *testing.T) {
 		for i in $(seq 100); do [ -e /dev/zd0 ] && break; sleep 0.05; done
 		head -c 1M /dev/urandom | dd of=/dev/zd0 conv=fsync status=none`, src))
 }
+
+// TestPassphrase: what makes a key of one is loaded when zfs first calls it.
+func TestPassphrase(t *testing.T) {
+	src, _ := pools(t)
+	const right = "correct horse"
+	must(t, fmt.Sprintf("echo '%s' | zfs create -o encryption=on -o keyformat=passphrase -o pbkdf2iters=100000 %s/phrase", right, src))
+	t.Cleanup(func() { destroy(t, src+"/phrase") })
+	must(t, fmt.Sprintf("zfs unmount %[1]s; zfs unload-key %[1]s", src+"/phrase"))
+	load := fmt.Sprintf("zfs load-key %s/phrase", src)
+	if out, err := try(t, "echo 'wrong horse' | "+load); err == nil || !strings.Contains(out, "Incorrect key") {
+		t.Errorf("another passphrase: got %q, %v, want that it is incorrect", out, err)
+	}
+	must(t, "echo '"+right+"' | "+load)
+}
