@@ -34,7 +34,7 @@ test-btrfs: deps build ## drivers, daemons and faults on real Btrfs (root)
 	ANTIPODE_BIN=$(CURDIR)/bin/antipode go test -count=1 -timeout 25m ./fsdrivers/btrfs/... ./integration/...
 	go test -count=1 -timeout 15m -tags failpoints ./integration/crash
 
-# Of the driver's own tests and its contract a part is run each day, each on one version and
+# What loses most if it breaks is run each day, of the rest a part, each on one version and
 # one kind of dataset; make test-zfs runs all in all.
 ZFS_TURN ?= $(shell date -u +%-j)
 MACHINE_PACKAGES := ./integration/machine/smoke ./integration/crash ./integration/zfs ./integration/zfs/crossing

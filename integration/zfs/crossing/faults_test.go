@@ -20,9 +20,6 @@ import (
 // dataset and the next step, nothing is rolled back or overwritten, and the cure that
 // it names is one.
 func TestWhatIsWrongWithOneDatasetIsNamedAndTheOthersGoOn(t *testing.T) {
-	if isElsewhere(t, "2.4") {
-		return
-	}
 	p := newPair(t)
 	good, renamed, anew, written, foreign := p.filesystem("good"), p.filesystem("renamed"), p.filesystem("made anew"), p.filesystem("written"), p.filesystem("foreign")
 	for _, ds := range []string{good, renamed, anew, written, foreign} {
@@ -105,9 +102,6 @@ func released(p *pair, ds string) string {
 // TestSnapshotDestroyedDuringItsSendIsPlannedAgain: the target holds part of a step
 // whose snapshot is gone; that is dropped once, and the newest is sent.
 func TestSnapshotDestroyedDuringItsSendIsPlannedAgain(t *testing.T) {
-	if isElsewhere(t, "2.3") {
-		return
-	}
 	p := newPair(t)
 	db := p.filesystem("db")
 	sample.Random(t, dir(db)+"/data", 8*mib)
@@ -136,9 +130,6 @@ func TestSnapshotDestroyedDuringItsSendIsPlannedAgain(t *testing.T) {
 
 // TestFullAndLimitedPoolsAreNamedAndTheCopyGoesOn: a quota, then no space at all.
 func TestFullAndLimitedPoolsAreNamedAndTheCopyGoesOn(t *testing.T) {
-	if isElsewhere(t, "2.3") {
-		return
-	}
 	small := newPool(t, "full", 96<<20)
 	p := newPair(t)
 	into := small.name + "/in"
@@ -182,9 +173,6 @@ func TestFullAndLimitedPoolsAreNamedAndTheCopyGoesOn(t *testing.T) {
 // transfer, and imported under another name; the source's imported under another
 // name. Errors name the pool and the way out, other datasets go on.
 func TestPoolsThatGoAway(t *testing.T) {
-	if isElsewhere(t, "2.4") {
-		return
-	}
 	near, away := newPool(t, "near", 96<<20), newPool(t, "away", 96<<20)
 	p := newPair(t)
 	into := away.name + "/in"

@@ -16,9 +16,6 @@ import (
 // TestJobsOfBothFileSystemsOnOneNode: a job on ZFS and one on Btrfs, to one peer that
 // takes both in.
 func TestJobsOfBothFileSystemsOnOneNode(t *testing.T) {
-	if isElsewhere(t, "2.4") {
-		return
-	}
 	here, there := loopfs.Make(t, 256*mib), loopfs.Make(t, 256*mib)
 	p := newPair(t)
 	db, www := p.filesystem("db"), filepath.Join(here.Dir, "www")

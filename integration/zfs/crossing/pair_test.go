@@ -53,17 +53,6 @@ func pools(t *testing.T) (src, dst string) {
 	return src, dst
 }
 
-// isElsewhere says that a test runs on another version of the machine: the guests of
-// both run side by side, and share what does not depend on the version.
-func isElsewhere(t *testing.T, series string) bool {
-	t.Helper()
-	if os.Getenv("ANTIPODE_MACHINE") == "" || os.Getenv("ANTIPODE_ZFS_SERIES") == series {
-		return false
-	}
-	t.Logf("it runs on OpenZFS %s, in the guest beside this one", series)
-	return true
-}
-
 // newPair makes a pair whose daemons run and that has no job yet.
 func newPair(t *testing.T) *pair {
 	t.Helper()

@@ -88,9 +88,6 @@ func budget(t *testing.T) int {
 // and links that go black, at random moments of one copy. It ends identical without
 // help.
 func TestCopySurvivesKillsAndCutsAtRandomMoments(t *testing.T) {
-	if isElsewhere(t, "2.3") {
-		return
-	}
 	p := newPair(t)
 	db := p.filesystem("db")
 	n := budget(t)

@@ -16,9 +16,6 @@ import (
 // when the standby goes live and when its dataset was renamed; what is not below it stays
 // out, and its source is told why; another strip is refused while there are replicas.
 func TestAnAcceptLeavesOutWhatItStrips(t *testing.T) {
-	if isElsewhere(t, "2.3") {
-		return
-	}
 	own := newPool(t, "own", 128<<20)
 	p := newPair(t)
 	db, other := p.filesystem("db"), p.from+" other"
