@@ -76,6 +76,17 @@ func (n *Node) Status() status.Status {
 	return st
 }
 
+// look is Status past the command line: where a processor is emulated, a process for
+// each look of a wait was more than what is waited for.
+func (n *Node) look() status.Status {
+	n.T.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), toolBound)
+	defer cancel()
+	st, err := control.Call[control.Nothing, status.Status](ctx, n.File("sock"), control.Status, control.Nothing{})
+	Must(n.T, err)
+	return st
+}
+
 // Await polls the status until done says so, and returns that status.
 func (n *Node) Await(what string, done func(status.Status) bool) status.Status {
 	n.T.Helper()
@@ -85,7 +96,7 @@ func (n *Node) Await(what string, done func(status.Status) bool) status.Status {
 // AwaitWithin is Await with a bound of its own.
 func (n *Node) AwaitWithin(most time.Duration, what string, done func(status.Status) bool) (st status.Status) {
 	n.T.Helper()
-	if !within(most, n.Poll, func() bool { st = n.Status(); return done(st) }) {
+	if !within(most, n.Poll, func() bool { st = n.look(); return done(st) }) {
 		text, _ := json.MarshalIndent(st, "", " ")
 		n.T.Fatalf("on %s, not within %s: %s\nlast status: %s", n.Name, most, what, text)
 	}

@@ -1,6 +1,6 @@
 // Package node runs one machine of a crossing in a test: a daemon with its own
 // configuration, state, socket, key and address, spoken to as an operator does,
-// through the command line. Whatever a test does, nothing of it is left behind.
+// through the command line; only waits ask its socket. Whatever a test does, nothing of it is left behind.
 //
 // It must not know file systems, nor what joins two machines.
 package node

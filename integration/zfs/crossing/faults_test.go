@@ -218,7 +218,8 @@ func TestPoolsThatGoAway(t *testing.T) {
 		away.imports(name)
 	}
 	p.fra.AwaitWithin(patience, "the transfer ends well", func(s status.Status) bool {
-		made, there := p.snapshots(db), p.snapshots(into+"/"+db)
+		all := p.points(db, into+"/"+db)
+		made, there := all[db], all[into+"/"+db]
 		return node.Line(s, db).LastError == nil && len(there) > 0 && made[len(made)-1] == there[len(there)-1]
 	})
 

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -147,19 +148,37 @@ func dir(ds string) string { return "/" + ds }
 // snapshots lists the snapshots of a dataset, oldest first; none if it is not there.
 func (p *pair) snapshots(ds string) []string {
 	p.t.Helper()
-	out := node.Tool(p.t, "bash", "-c", `zfs list -H -t snapshot -o name -s createtxg -d 1 "$1" 2>/dev/null || true`, "list", ds)
-	var names []string
-	for line := range strings.Lines(out) {
-		_, name, _ := strings.Cut(strings.TrimSpace(line), "@")
-		names = append(names, name)
+	return p.points(ds)[ds]
+}
+
+// points lists the snapshots of several by one process: waits look often.
+func (p *pair) points(all ...string) map[string][]string {
+	p.t.Helper()
+	list := exec.Command("zfs", append([]string{"list", "-H", "-t", "snapshot", "-o", "name", "-s", "createtxg", "-d", "1"}, all...)...)
+	out, err := list.Output()
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) { // it exits with 1 where one is not there
+		p.t.Fatal(err)
+	}
+	names := make(map[string][]string)
+	for line := range strings.Lines(string(out)) {
+		ds, name, _ := strings.Cut(strings.TrimSpace(line), "@")
+		names[ds] = append(names[ds], name)
 	}
 	return names
 }
 
 // isUpToDate reports whether the newest snapshot is on the target.
 func (p *pair) isUpToDate(ds string) bool {
-	made, there := p.snapshots(ds), p.snapshots(p.replica(ds))
+	p.t.Helper()
+	made, there := p.both(ds)
 	return len(made) > 0 && slices.Contains(there, made[len(made)-1])
+}
+
+// both are the snapshots of a dataset and of its replica.
+func (p *pair) both(ds string) (made, there []string) {
+	p.t.Helper()
+	all := p.points(ds, p.replica(ds))
+	return all[ds], all[p.replica(ds)]
 }
 
 // property reads one.

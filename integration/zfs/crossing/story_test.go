@@ -106,7 +106,8 @@ func (p *pair) retention(all []string) {
 	p.t.Helper()
 	for _, ds := range all {
 		p.fra.Eventually(ds+" is pruned", func() bool {
-			return len(p.snapshots(ds)) == 1 && len(p.snapshots(p.replica(ds))) == 1
+			made, there := p.both(ds)
+			return len(made) == 1 && len(there) == 1
 		})
 		if marks := p.zfs("list", "-H", "-d", "1", "-t", "bookmark", "-o", "name", ds); !strings.Contains(marks, ds+"#") {
 			p.t.Errorf("the base of %s left no bookmark: %q", ds, marks)
