@@ -65,6 +65,9 @@ func New(zfs *pool.Host, o Options) (*Into, error) {
 	if naming.PoolOf(o.Live) != naming.PoolOf(o.Name) {
 		return nil, fmt.Errorf("zfs target %s: live data go below %s, which is on another pool; a clone cannot leave its pool", o.Name, o.Live)
 	}
+	if dataset.Path(o.Live).Contains(dataset.Path(o.Name)) {
+		return nil, fmt.Errorf("zfs target %s: it lies in %s, where live data go; name a live that it is not in, such as %s/data", o.Name, o.Live, naming.PoolOf(o.Name))
+	}
 	if err := os.MkdirAll(o.Locks, 0o700); err != nil {
 		return nil, fmt.Errorf("zfs target %s: %w", o.Name, err)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/zfs/naming"
+	"antipode/fsdrivers/zfs/pool"
 )
 
 func TestWhatAnAcceptStripsIsInNoName(t *testing.T) {
@@ -38,5 +39,13 @@ func TestTheSameNameAsOnItsSourceIsPossible(t *testing.T) {
 	in := &Into{Name: "tank", strip: "tank", Live: "tank/" + naming.Live}
 	if got, err := in.Home("tank/db"); err != nil || got != "tank/db" {
 		t.Errorf("got %q, %v; want tank/db", got, err)
+	}
+}
+
+func TestAnIntoDoesNotLieAmongTheLiveData(t *testing.T) {
+	for live, ok := range map[string]bool{"": true, "tank/live": true, "tank/in/live": true, "tank": false, "tank/in": false, "other/live": false} {
+		if _, err := New(pool.NewHost("", 0), Options{Name: "tank/in", Live: live, Locks: t.TempDir()}); (err == nil) != ok {
+			t.Errorf("live %q: got %v, want it taken: %t", live, err, ok)
+		}
 	}
 }
