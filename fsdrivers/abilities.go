@@ -30,6 +30,24 @@ type Disowner interface {
 	Disown(ctx context.Context, d dataset.Dataset) (dataset.ID, error)
 }
 
+// InPlacer makes a replica itself live, on a target, where an Activator makes a copy.
+// Nothing is received into it, moved or disowned until it rests. What is made on it
+// meanwhile, such as snapshots by a job that names it, is no point of the replica's.
+type InPlacer interface {
+	// MayActivateInPlace reports what stands against ActivateInPlace, and changes
+	// nothing. Errors: those of ActivateInPlace.
+	MayActivateInPlace(ctx context.Context, d dataset.Path, s dataset.Snapshot) error
+	// ActivateInPlace makes the replica of d, whose newest point is s, writable at the
+	// replica's live path. Doing it again is success, whatever was written since.
+	// Errors: ErrNotFound, ErrChanged, ErrDiverged (s is not the newest, or somebody
+	// wrote), ErrExists (a copy is live there), ErrBusy.
+	ActivateInPlace(ctx context.Context, d dataset.Path, s dataset.Snapshot) (Activated, error)
+	// Rest makes it a standby again, inert and ready to receive. One that is no live
+	// one is success. Errors: ErrDiverged (something was written after its newest
+	// snapshot: it stays live), ErrBusy.
+	Rest(ctx context.Context, d dataset.Path) error
+}
+
 // Foreigner knows the snapshots that others made, on a source. One that is told
 // which are wanted lists them in Snapshots too. They are sent and held like ours;
 // Destroy refuses them.

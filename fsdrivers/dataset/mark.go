@@ -34,6 +34,9 @@ type Activation struct {
 	ID         ActivationID `json:"id"`         // two of one generation with different IDs are split brain
 	Node       string       `json:"node"`       // who became primary
 	Base       ID           `json:"base"`       // the recovery point it started from; zero for the first primary
+	// InPlace says that the replica itself went live, and not a copy of Base: nothing can
+	// be received until it is made a standby again.
+	InPlace bool `json:"in_place,omitempty"`
 }
 
 // Mark is the fence of a dataset (ARCHITECTURE decision 9): the newest

@@ -27,6 +27,7 @@ const (
 	Versions    Ability = "fsdrivers.Versioner"
 	Moves       Ability = "fsdrivers.Mover"
 	Disowns     Ability = "fsdrivers.Disowner"
+	InPlaces    Ability = "fsdrivers.InPlacer"
 	DestroysAll Ability = "fsdrivers.ManyDestroyer"
 	Frees       Ability = "fsdrivers.Freer"
 	Forwards    Ability = "fsdrivers.Forwarder and Chainer"
@@ -51,6 +52,7 @@ var abilities = map[Ability]func(Harness) bool{
 	Versions:    func(h Harness) bool { return onEither[fsdrivers.Versioner](h) },
 	Moves:       func(h Harness) bool { return has[fsdrivers.Mover](h.Target()) },
 	Disowns:     func(h Harness) bool { return has[fsdrivers.Disowner](h.Target()) },
+	InPlaces:    func(h Harness) bool { return has[fsdrivers.InPlacer](h.Target()) },
 	DestroysAll: func(h Harness) bool { return onEither[fsdrivers.ManyDestroyer](h) },
 	ComparesAll: func(h Harness) bool { return has[fsdrivers.ManyComparer](h.Source()) },
 	Bookmarks:   func(h Harness) bool { return has[fsdrivers.Bookmarker](h.Source()) },

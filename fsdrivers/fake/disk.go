@@ -35,7 +35,7 @@ type Disk struct {
 
 // volume is a dataset: live ones on a source, activated ones on a target.
 type volume struct {
-	shelf
+	*shelf
 	dataset.Dataset
 	files    content
 	frozen   content // what files were at the last snapshot; nil if they changed since
@@ -43,6 +43,7 @@ type volume struct {
 	foreign  bool   // not ours: somebody's copy of a received snapshot
 	origin   string // the activation that made it, "" for none
 	setAside string // where that activation put what was there
+	inPlace  bool   // a replica's that went live itself: the shelf is the replica's
 }
 
 // replicaKey names a replica: a disk may hold several targets.
@@ -53,9 +54,10 @@ type replicaKey struct {
 
 // replica is what a target holds of one dataset.
 type replica struct {
-	shelf
+	*shelf
 	dataset.Dataset
 	partial *partial // an unfinished receive, nil for none
+	live    *volume  // in place, nil for a standby
 }
 
 // NewDisk makes an empty file system of size bytes. Identities are made from
@@ -137,7 +139,7 @@ func (d *Disk) countBut(but map[*snapshot]bool) (sum int64) {
 			}
 		}
 	}
-	shelve := func(s shelf) {
+	shelve := func(s *shelf) {
 		for _, snap := range s.snaps {
 			if !but[snap] {
 				add(snap.files)

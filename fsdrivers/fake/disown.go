@@ -28,6 +28,8 @@ func (t *Target) Disown(ctx context.Context, d dataset.Dataset) (dataset.ID, err
 	switch {
 	case r == nil || r.ID != d.ID || len(r.snaps) == 0:
 		return "", fmt.Errorf("disown the replica of %s (%s): %w", d.Path, d.ID, dataset.ErrNotFound)
+	case r.live != nil:
+		return "", fmt.Errorf("disown the replica of %s: it is live itself: %w", d.Path, dataset.ErrRefused)
 	case r.running():
 		return "", fmt.Errorf("disown the replica of %s: %w", d.Path, dataset.ErrBusy)
 	}

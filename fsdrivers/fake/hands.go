@@ -20,7 +20,7 @@ func (d *Disk) Make(path dataset.Path) dataset.Dataset {
 	if v := d.live[path]; v != nil {
 		return v.Dataset
 	}
-	v := &volume{Dataset: dataset.Dataset{Path: path, ID: d.newID()}, files: content{}}
+	v := &volume{shelf: &shelf{}, Dataset: dataset.Dataset{Path: path, ID: d.newID()}, files: content{}}
 	d.live[path] = v
 	return v.Dataset
 }
@@ -112,7 +112,7 @@ func (d *Disk) Carry(from *Disk, path dataset.Path, into string, received time.T
 	slices.SortFunc(snaps, func(a, b *snapshot) int { return cmp.Compare(a.Order, b.Order) })
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	r := &replica{Dataset: id}
+	r := &replica{shelf: &shelf{}, Dataset: id}
 	for _, s := range snaps {
 		c := &snapshot{Snapshot: s.Snapshot, files: s.files}
 		c.Order, c.Received = d.next(), received.UTC()
@@ -147,6 +147,23 @@ func (d *Disk) Rename(path, to dataset.Path) {
 	d.next()
 }
 
+// Unfence makes a dataset writable again, as a person would.
+func (d *Disk) Unfence(path dataset.Path) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.live[path].readonly = false
+	d.next()
+}
+
+// Rollback takes a live dataset back to its newest snapshot, as a person would.
+func (d *Disk) Rollback(path dataset.Path) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	v := d.live[path]
+	v.files, v.frozen = v.newest().files.clone(), v.newest().files
+	d.next()
+}
+
 // RemoveSnapshot destroys a snapshot as a person would, past every hold; into
 // is as in SnapshotFiles.
 func (d *Disk) RemoveSnapshot(into string, path dataset.Path, name string) {
@@ -168,8 +185,8 @@ func (d *Disk) ForeignCopy(into string, path dataset.Path, name string, to datas
 		return fmt.Errorf("copy snapshot %s of %s on %s: %w", name, path, d.name, dataset.ErrNotFound)
 	}
 	d.live[to] = &volume{
-		Dataset: dataset.Dataset{Path: to, ID: d.newID()},
-		files:   s.snaps[name].files, readonly: true, foreign: true,
+		shelf: &shelf{}, Dataset: dataset.Dataset{Path: to, ID: d.newID()},
+		files: s.snaps[name].files, readonly: true, foreign: true,
 	}
 	return nil
 }
@@ -285,12 +302,12 @@ func (d *Disk) Litter(into string) (n int) {
 func (d *Disk) shelfOf(into string, path dataset.Path) *shelf {
 	if into == "" {
 		if v := d.live[path]; v != nil {
-			return &v.shelf
+			return v.shelf
 		}
 		return nil
 	}
 	if r := d.replicas[replicaKey{strings.TrimSuffix(into, "/"), path}]; r != nil {
-		return &r.shelf
+		return r.shelf
 	}
 	return nil
 }

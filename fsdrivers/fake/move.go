@@ -41,6 +41,8 @@ func (t *Target) move(d dataset.Dataset, to dataset.Path) error {
 		return nil
 	case r == nil || r.ID != d.ID:
 		return dataset.ErrNotFound
+	case r.live != nil:
+		return fmt.Errorf("it is live itself: %w", dataset.ErrRefused)
 	case r.running() || other != nil && other.running():
 		return dataset.ErrBusy
 	case other != nil && len(other.snaps) > 0:

@@ -55,5 +55,5 @@ func (o onward) open(ctx context.Context, step dataset.Step) (*shelf, func(), er
 		leave()
 		return nil, nil, err
 	}
-	return &r.shelf, leave, nil
+	return r.shelf, leave, nil
 }

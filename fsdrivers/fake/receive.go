@@ -64,7 +64,7 @@ func (t *Target) begin(ctx context.Context, in dataset.Incoming) (dataset.Snapsh
 	}
 	rep := t.disk.replicas[k]
 	if rep == nil || rep.ID != in.Step.Dataset.ID && len(rep.snaps) == 0 && !rep.running() {
-		rep = &replica{Dataset: in.Step.Dataset}
+		rep = &replica{shelf: &shelf{}, Dataset: in.Step.Dataset}
 		t.disk.replicas[k] = rep
 	}
 	to, base := rep.byID(in.Step.To.ID), rep.byID(in.Step.From.ID)
@@ -73,6 +73,8 @@ func (t *Target) begin(ctx context.Context, in dataset.Incoming) (dataset.Snapsh
 		return none, nil, nil, fmt.Errorf("dataset %s has points here, not %s: %w", rep.ID, in.Step.Dataset.ID, dataset.ErrDiverged)
 	case to != nil:
 		return to.view(), nil, nil, nil
+	case rep.live != nil: // case: "nothing is received into what is live itself"
+		return none, nil, nil, fmt.Errorf("it is live itself: %w", dataset.ErrDiverged)
 	case rep.running():
 		return none, nil, nil, dataset.ErrBusy
 	case rep.snaps[in.Step.To.Name] != nil:

@@ -45,7 +45,7 @@ func (d *Disk) volumeShelf(path dataset.Path) (*shelf, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &v.shelf, nil
+	return v.shelf, nil
 }
 
 // volume finds a dataset of ours.
@@ -159,7 +159,7 @@ func (s *Source) Send(ctx context.Context, step dataset.Step, from dataset.Check
 	if err != nil {
 		return nil, fmt.Errorf("send %s of %s: %w", step.To.Name, step.Dataset.Path, err)
 	}
-	return s.disk.send(ctx, &v.shelf, step, from)
+	return s.disk.send(ctx, v.shelf, step, from)
 }
 
 // send opens a stream; the caller is in the disk.

@@ -41,7 +41,7 @@ func (t *Target) replicaShelf(d dataset.Path) (*shelf, error) {
 		return nil, err
 	}
 	if r := t.disk.replicas[k]; r != nil {
-		return &r.shelf, nil
+		return r.shelf, nil
 	}
 	return nil, nil
 }
@@ -164,6 +164,9 @@ func (t *Target) activate(d dataset.Path, s dataset.Snapshot, aside string) (fsd
 	if point == nil {
 		return fsdrivers.Activated{}, fmt.Errorf("snapshot %s: %w", s.ID, dataset.ErrNotFound)
 	}
+	if t.disk.replicas[k].live != nil {
+		return fsdrivers.Activated{}, fmt.Errorf("it is live itself: %w", dataset.ErrExists)
+	}
 	dir := t.into + "/" + strings.TrimPrefix(string(d), "/")
 	live, away := dataset.Path(dir+"/live"), dataset.Path(dir+"/"+aside)
 	origin := fmt.Sprintf("%s %s", s.ID, aside)
@@ -174,7 +177,7 @@ func (t *Target) activate(d dataset.Path, s dataset.Snapshot, aside string) (fsd
 	case was != nil && t.disk.live[away] != nil:
 		return fsdrivers.Activated{}, fmt.Errorf("set aside as %s: %w", away, dataset.ErrExists)
 	}
-	now := &volume{Dataset: dataset.Dataset{Path: live, ID: t.disk.newID()}, files: point.files.clone(), origin: origin}
+	now := &volume{shelf: &shelf{}, Dataset: dataset.Dataset{Path: live, ID: t.disk.newID()}, files: point.files.clone(), origin: origin}
 	now.put(&snapshot{Snapshot: point.Snapshot, files: point.files, holds: map[dataset.Tag]bool{}})
 	if was != nil {
 		was.Path, now.setAside = away, string(away)

@@ -8,5 +8,5 @@ import (
 
 func TestContract(t *testing.T) {
 	l := &lab{t: t}
-	drivertest.Run(t, func(t *testing.T) drivertest.Harness { return newHarness(t, l) }, drivertest.Frees, drivertest.Bookmarks, drivertest.ComparesAll)
+	drivertest.Run(t, func(t *testing.T) drivertest.Harness { return newHarness(t, l) }, drivertest.Frees, drivertest.Bookmarks, drivertest.ComparesAll, drivertest.InPlaces)
 }

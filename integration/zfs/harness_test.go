@@ -154,6 +154,14 @@ func (o operated) Activate(ctx context.Context, d dataset.Path, s dataset.Snapsh
 	return o.Target.Activate(ctx, d, s, aside)
 }
 
+// ActivateInPlace is the same for the replica itself, whose key is that of its points.
+func (o operated) ActivateInPlace(ctx context.Context, d dataset.Path, s dataset.Snapshot) (fsdrivers.Activated, error) {
+	if name, err := o.h.received(d, s.Name); err == nil {
+		o.h.must(o.h.lab.files.unlock(o.h.t, name+"@"+s.Name))
+	}
+	return o.Target.ActivateInPlace(ctx, d, s)
+}
+
 func targetOptions(into string) zfs.TargetOptions {
 	return zfs.TargetOptions{Into: into, Locks: filepath.Join(os.TempDir(), "antipode-locks"), Now: now, Log: zerolog.Nop()}
 }

@@ -16,11 +16,25 @@ import (
 	"antipode/fsdrivers/zfs/stream"
 )
 
-// ActivateInPlace makes a replica itself live: nothing is copied, and what is
-// written goes on from its newest point. Where Activate keeps a standby, this keeps
-// none: nothing is received until Rest makes it one again. snap must be the newest
-// point. Doing it again is success. Errors: ErrNotFound, ErrChanged, ErrDiverged
-// (it is not the newest, or somebody wrote), ErrBusy.
+var _ fsdrivers.InPlacer = (*Activator)(nil)
+
+// MayActivateInPlace implements fsdrivers.InPlacer.
+func (a *Activator) MayActivateInPlace(ctx context.Context, d dataset.Path, snap dataset.Snapshot) error {
+	a.into.Places.RLock()
+	defer a.into.Places.RUnlock()
+	l, err := a.into.LineageOf(ctx, d, snap)
+	if err == nil && l.Prop(prop.Live) != prop.On {
+		err = a.mayGoLive(ctx, l, snap)
+	}
+	if err != nil {
+		return fmt.Errorf("activate %s of %s in place: %w", snap.Name, d, err)
+	}
+	return nil
+}
+
+// ActivateInPlace implements fsdrivers.InPlacer: nothing is copied, and what is
+// written goes on from the newest point. Where Activate keeps a standby, this keeps
+// none. What an unfinished receive left is given up.
 func (a *Activator) ActivateInPlace(ctx context.Context, d dataset.Path, snap dataset.Snapshot) (live fsdrivers.Activated, err error) {
 	err = a.into.Alone(ctx, d, func() error {
 		l, err := a.into.LineageOf(ctx, d, snap)
@@ -29,6 +43,9 @@ func (a *Activator) ActivateInPlace(ctx context.Context, d dataset.Path, snap da
 		}
 		if l.Prop(prop.Live) != prop.On {
 			err = a.mayGoLive(ctx, l, snap)
+		}
+		if err == nil && l.Token() != "" {
+			err = a.zfs.Abort(ctx, l.Name)
 		}
 		if err != nil {
 			return err
@@ -42,8 +59,8 @@ func (a *Activator) ActivateInPlace(ctx context.Context, d dataset.Path, snap da
 	return live, nil
 }
 
-// mayGoLive refuses a lineage that does not end with the snapshot, and drops what an
-// unfinished receive left in it.
+// mayGoLive refuses a lineage that does not end with the snapshot, is not at its
+// place, or would be mounted over a copy that went live.
 func (a *Activator) mayGoLive(ctx context.Context, l *standby.Lineage, snap dataset.Snapshot) error {
 	home, err := a.into.Home(l.Path)
 	if err != nil {
@@ -55,10 +72,15 @@ func (a *Activator) mayGoLive(ctx context.Context, l *standby.Lineage, snap data
 	if err := mustEndAt(l, snap.ID); err != nil {
 		return err
 	}
-	if l.Token() == "" {
-		return nil
+	copied := a.into.Live + "/" + a.into.Relative(l.Path)
+	f, err := a.zfs.Get(ctx, prop.List("guid", prop.Placeholder), []string{copied})
+	if cli.Unless(err, dataset.ErrNotFound) != nil {
+		return err
 	}
-	return a.zfs.Abort(ctx, l.Name)
+	if f[copied] != nil && !f.IsPlaceholder(copied) {
+		return fmt.Errorf("%s went live before as a copy, and would be hidden; rename it: %w", copied, dataset.ErrExists)
+	}
+	return nil
 }
 
 // goLive takes away what keeps a lineage inert, and opens it.
@@ -69,12 +91,28 @@ func (a *Activator) goLive(ctx context.Context, l *standby.Lineage) error {
 	return a.zfs.Open(ctx, l.Name, func() error { return a.zfs.Appear(ctx, l.Name) })
 }
 
+// wake takes away what inert set. What shows that it was done comes last: from then on
+// where it is mounted is the operator's affair, and a restart leaves that alone.
 func (a *Activator) wake(ctx context.Context, l *standby.Lineage) error {
-	if err := a.zfs.Set(ctx, l.Name, prop.Live, prop.On, "readonly", "off"); err != nil {
+	f, err := a.zfs.Get(ctx, "canmount,volmode,readonly", []string{l.Name})
+	if err != nil {
 		return err
 	}
-	if l.Kind() == stream.Volume {
+	isVolume := l.Kind() == stream.Volume
+	if l.Prop(prop.Live) == prop.On && (f[l.Name]["canmount"] == prop.On || isVolume && f[l.Name]["volmode"] != "none") {
+		if f[l.Name]["readonly"] != prop.On {
+			return nil
+		}
+		return a.zfs.Set(ctx, l.Name, "readonly", "off") // a Rest did not come to its end
+	}
+	if isVolume {
+		if err := a.zfs.Set(ctx, l.Name, prop.Live, prop.On, "readonly", "off"); err != nil {
+			return err
+		}
 		return a.zfs.Set(ctx, l.Name, "volmode", "default")
+	}
+	if err := a.zfs.Set(ctx, l.Name, prop.Live, prop.On, "readonly", "off", "exec", prop.On, "setuid", prop.On, "devices", prop.On); err != nil {
+		return err
 	}
 	if err := a.zfs.Set(ctx, l.Name, "mountpoint", "/"+a.into.Live+"/"+a.into.Relative(l.Path)); err != nil {
 		return err
@@ -94,9 +132,7 @@ func mustEndAt(l *standby.Lineage, id dataset.ID) error {
 	return nil
 }
 
-// Rest makes a dataset that was activated in place a standby again. One that is
-// none is success. Errors: ErrDiverged where something was written after its newest
-// snapshot, ErrBusy while it is in use.
+// Rest implements fsdrivers.InPlacer.
 func (a *Activator) Rest(ctx context.Context, d dataset.Path) error {
 	err := a.into.Alone(ctx, d, func() error {
 		r, err := a.into.Replica(ctx, d)
@@ -130,15 +166,33 @@ func (a *Activator) Rest(ctx context.Context, d dataset.Path) error {
 // half so.
 func (a *Activator) rest(ctx context.Context, l *standby.Lineage, last pool.Entry) error {
 	if writesWhenMounted(l) {
-		if err := a.mustBeSame(ctx, l, last); err != nil {
+		return a.restRaw(ctx, l, last)
+	}
+	if l.Kind() == stream.Filesystem { // where it is mounted is kept, if it has to go on
+		if err := a.unmount(ctx, l); err != nil {
 			return err
 		}
-		return a.settleDown(ctx, l)
+		if err := mustEndAt(l, last.ID()); err != nil {
+			return err
+		}
 	}
 	if err := a.settleDown(ctx, l); err != nil {
 		return err
 	}
 	return mustEndAt(l, last.ID())
+}
+
+// restRaw goes by the files, and then takes back what ZFS wrote for itself: else the
+// lineage would count as written to.
+func (a *Activator) restRaw(ctx context.Context, l *standby.Lineage, last pool.Entry) error {
+	if err := a.mustBeSame(ctx, l, last); err != nil {
+		return err
+	}
+	if err := a.settleDown(ctx, l); err != nil || l.Prop("written") == "0" {
+		return err
+	}
+	_, err := a.zfs.Run(ctx, l.Name, "rollback", last.Name)
+	return err
 }
 
 // writesWhenMounted reports whether ZFS itself writes when the lineage is mounted: it
@@ -163,17 +217,29 @@ func (a *Activator) mustBeSame(ctx context.Context, l *standby.Lineage, last poo
 	return nil
 }
 
-// settleDown unmounts a lineage and makes it inert. What was written just before is
-// known only then.
+// settleDown unmounts a lineage and makes it inert.
 func (a *Activator) settleDown(ctx context.Context, l *standby.Lineage) error {
 	if l.Kind() == stream.Filesystem {
-		if _, err := a.zfs.Run(ctx, l.Name, "unmount", l.Name); cli.Unless(err, cli.ErrNothing) != nil {
+		if err := a.unmount(ctx, l); err != nil {
 			return err
 		}
 	}
 	if _, err := a.zfs.Run(ctx, l.Name, append(append([]string{"set"}, standby.Inert(l.Kind())...), l.Name)...); err != nil {
 		return err
 	}
+	return a.readWritten(ctx, l)
+}
+
+// unmount has all that was written go to the pool: what was written last is known only
+// then.
+func (a *Activator) unmount(ctx context.Context, l *standby.Lineage) error {
+	if _, err := a.zfs.Run(ctx, l.Name, "unmount", l.Name); cli.Unless(err, cli.ErrNothing) != nil {
+		return err
+	}
+	return a.readWritten(ctx, l)
+}
+
+func (a *Activator) readWritten(ctx context.Context, l *standby.Lineage) error {
 	f, err := a.zfs.Get(ctx, "written", []string{l.Name})
 	if err != nil {
 		return err

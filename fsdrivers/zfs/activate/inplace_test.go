@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/prop"
 )
 
@@ -22,7 +23,7 @@ func live(t *testing.T, before, after, diff string, more ...string) (*scripted, 
 		rule{Args: "get -Hp -o name,property,source,value type,keystatus", Out: props("dst/into/src/db", "type", "filesystem", "dst/into/src/db", "keystatus", "available")},
 		rule{Args: "get", Out: props("dst/into/src/db@antipode_a", prop.Received, "2026-01-01T00:00:00Z")},
 		rule{Args: "diff", Out: diff},
-		rule{Args: "holds"}, rule{Args: "unmount"}, rule{Args: "set"}, rule{Args: "inherit"}, rule{Args: "mount"},
+		rule{Args: "holds"}, rule{Args: "unmount"}, rule{Args: "rollback"}, rule{Args: "set"}, rule{Args: "inherit"}, rule{Args: "mount"},
 	)
 }
 
@@ -73,6 +74,42 @@ func TestWhatWasWrittenStaysLive(t *testing.T) {
 		if len(sets) == 0 || !strings.Contains(sets[len(sets)-1], "readonly=off") || !slices.Contains(changes(s), "mount dst/into/src/db") ||
 			slices.Contains(changes(s), "inherit "+prop.Live+" dst/into/src/db") {
 			t.Errorf("%s: ran %q and %q, want it live at the end", name, sets, changes(s))
+		}
+	}
+}
+
+// TestGoingLiveAgainLeavesAloneWhatIsDone: a restart makes live what its mark says, and
+// where that is mounted may be the operator's wish by then.
+func TestGoingLiveAgainLeavesAloneWhatIsDone(t *testing.T) {
+	const name = "dst/into/src/db"
+	for what, c := range map[string]struct {
+		canmount, readonly string
+		sets               []string
+	}{
+		"all was done":                       {"on", "off", nil},
+		"a Rest did not come to its end":     {"on", "on", []string{"set readonly=off " + name}},
+		"it died before it could be mounted": {"noauto", "off", []string{"exec=on", "mountpoint=/dst/into/antipode_live/src/db", "canmount=on"}},
+	} {
+		s, tg := activatorOn(t,
+			rule{Args: getLineages, Out: lineageOut(name, prop.Live, prop.On, name, "written", "8192")},
+			rule{Args: "list", Out: name + "@antipode_a\t10\t5\n"},
+			rule{Args: "get -Hp -o name,property,source,value canmount,volmode,readonly", Out: props(name, "canmount", c.canmount, name, "readonly", c.readonly)},
+			rule{Args: "get -Hp -o name,property,source,value type,keystatus", Out: props(name, "type", "filesystem", name, "keystatus", "available")},
+			rule{Args: "get", Out: props(name+"@antipode_a", prop.Received, "2026-01-01T00:00:00Z")},
+			rule{Args: "holds"}, rule{Args: "set"}, rule{Args: "mount"},
+		)
+		if _, err := tg.ActivateInPlace(t.Context(), "src/db", dataset.Snapshot{Name: "antipode_a", ID: naming.IDOf(10)}); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		sets := slices.DeleteFunc(s.Calls(), func(call string) bool { return !strings.HasPrefix(call, "set ") })
+		if len(sets) != len(c.sets) {
+			t.Errorf("%s: ran %q, want %q", what, sets, c.sets)
+			continue
+		}
+		for i, want := range c.sets {
+			if !strings.Contains(sets[i], want) {
+				t.Errorf("%s: ran %q, want %q in it", what, sets[i], want)
+			}
 		}
 	}
 }

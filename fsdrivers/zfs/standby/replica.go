@@ -179,10 +179,11 @@ func (i *Into) Points(ctx context.Context, r *Replica) ([]dataset.Snapshot, erro
 		if cli.Unless(err, dataset.ErrNotFound) != nil {
 			return nil, fmt.Errorf("snapshots of %s: %w", r.Path, err)
 		}
-		for i := range list {
-			l.Complete(&list[i])
+		for _, s := range list {
+			if l.Complete(&s); l.Prop(prop.Live) != prop.On || !s.Received.IsZero() { // else a job made it on what is live
+				all = append(all, s)
+			}
 		}
-		all = append(all, list...)
 	}
 	slices.SortStableFunc(all, func(a, b dataset.Snapshot) int { return cmp.Compare(a.Order, b.Order) })
 	return all, nil

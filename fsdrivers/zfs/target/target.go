@@ -76,7 +76,10 @@ type Target struct {
 	marks sync.Mutex // held from reading a mark to writing it
 }
 
-var _ fsdrivers.Target = (*Target)(nil)
+var (
+	_ fsdrivers.Target   = (*Target)(nil)
+	_ fsdrivers.InPlacer = (*Target)(nil)
+)
 
 // New makes sure that Into is there and is ours. Errors: ErrNotDataset,
 // ErrNotFound (no such pool), ErrStuck, ErrToolMissing.
