@@ -215,6 +215,9 @@ func (d *Daemon) targetGivesWay(ctx context.Context, r control.ResolveRequest) (
 		fmt.Sprintf("takes %s for the primary of %s, in generation %d", theirs.Node, r.Dataset, theirs.Generation),
 		"receives from it again; what is live here stays as it is, and what is written to it goes nowhere",
 	}
+	if p.isLiveItself() {
+		does[1] = "makes the replica, which is live itself, a standby again: it is unmounted, and receives; refused if something was written after its newest snapshot"
+	}
 	if r.Preview {
 		return does, nil
 	}
@@ -222,6 +225,9 @@ func (d *Daemon) targetGivesWay(ctx context.Context, r control.ResolveRequest) (
 		return nil, err
 	}
 	defer p.room.tending.give()
+	if err := p.rest(ctx); err != nil {
+		return nil, err
+	}
 	if err := p.room.driver.SwapMark(ctx, r.Dataset, p.mark, theirs); err != nil {
 		return nil, fmt.Errorf("record the primary of %s: %w", r.Dataset, err)
 	}

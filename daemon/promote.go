@@ -60,13 +60,15 @@ func (d *Daemon) Promote(ctx context.Context, r control.PromoteRequest) (control
 	if r.Snapshot != "" {
 		lister = upTo{p.room.driver, r.Snapshot}
 	}
-	facts, err := d.execute(ctx, p, lister, r.Force)
+	facts, err := d.execute(ctx, p, lister, wish{force: r.Force, inPlace: r.InPlace})
 	if err != nil {
 		return answer, err
 	}
 	answer.Generation, answer.Point, answer.PointTime = facts.State.Mark.Generation, facts.Point.Name, facts.Point.Retain
 	answer.Age, answer.Live, answer.SetAside, answer.Took = facts.Age, facts.Live, facts.SetAside, facts.Took
-	text := fmt.Sprintf("generation %d from %s, %s old; live at %s; reason: %s", answer.Generation, answer.Point, answer.Age.Round(time.Second), answer.Live, r.Reason)
+	answer.InPlace = facts.State.Mark.InPlace
+	text := fmt.Sprintf("generation %d from %s, %s old; live at %s%s; reason: %s",
+		answer.Generation, answer.Point, answer.Age.Round(time.Second), answer.Live, itself(answer.InPlace), r.Reason)
 	d.ledger.Record(ledger.Batch{Events: []ledger.Event{{At: d.Now(), Kind: "promoted", Object: string(p.key.Dataset), Text: text}}})
 	d.Log.Warn().Stringer("dataset", p.key.Dataset).Str("from", p.key.From).Msg("promoted: " + text)
 	d.background(func(ctx context.Context) { d.tendReplica(ctx, p.key.From, p.key.Dataset, p.room) })
@@ -81,9 +83,19 @@ func (p promotion) waitForRetention(ctx context.Context) error {
 	return nil
 }
 
+func itself(inPlace bool) string {
+	if inPlace {
+		return ", the replica itself"
+	}
+	return ""
+}
+
+// wish is how an operator wants it promoted.
+type wish struct{ force, inPlace bool }
+
 // execute runs the promotion while no receive into the replica can begin and no
 // retention runs that does not know of it.
-func (d *Daemon) execute(ctx context.Context, p promotion, lister activate.Lister, force bool) (activate.Facts, error) {
+func (d *Daemon) execute(ctx context.Context, p promotion, lister activate.Lister, w wish) (activate.Facts, error) {
 	d.closeReplica(p.key, true)
 	defer d.closeReplica(p.key, false)
 	p.room.promoting.Add(1)
@@ -98,9 +110,9 @@ func (d *Daemon) execute(ctx context.Context, p promotion, lister activate.Liste
 	return activate.Execute(ctx, activate.Promotion{
 		Dataset: p.key.Dataset,
 		State:   activate.State{Role: p.role, Node: d.node(), Mark: p.mark, Rival: rival, RivalPeer: p.key.From},
-		ID:      dataset.NewActivationID(), Force: force,
+		ID:      dataset.NewActivationID(), Force: w.force, InPlace: w.inPlace,
 	}, activate.Parts{
-		Lister: lister, Marker: p.room.driver, Activator: p.room.driver, Now: d.Now,
+		Lister: lister, Marker: p.room.driver, Activator: p.room.driver, InPlacer: p.room.inPlacer(), Now: d.Now,
 		EndReceives: func(ctx context.Context, path dataset.Path) error {
 			return d.server.EndTransfers(ctx, errPromoted, func(from string, open wire.Open) bool {
 				return from == p.key.From && open.Step.Dataset.Path == path
@@ -122,7 +134,7 @@ func (d *Daemon) finishPromotions(ctx context.Context) {
 			if err != nil || p.role != activate.Primary {
 				continue
 			}
-			if _, err := d.execute(ctx, p, r.driver, false); err != nil {
+			if _, err := d.execute(ctx, p, r.driver, wish{}); err != nil {
 				d.Log.Error().Err(err).Stringer("dataset", h.Path).Msg("a promotion that was cut off could not be finished")
 				d.receiveFailed(key.from, h.Path, err)
 			}
@@ -183,6 +195,7 @@ func (d *Daemon) readReplica(ctx context.Context, key board.ReplicaKey, r *room)
 func (d *Daemon) previewPromotion(ctx context.Context, p promotion, r control.PromoteRequest) (control.PromoteResponse, error) {
 	answer := control.PromoteResponse{
 		Dataset: p.key.Dataset, From: p.key.From, Role: p.role.String(), Generation: p.mark.Generation,
+		InPlace:          r.InPlace || p.role == activate.Primary && p.mark.InPlace,
 		PrimaryReachable: d.answers(ctx, p.key.From),
 	}
 	for _, t := range d.server.Transfers() {
@@ -212,7 +225,7 @@ func (d *Daemon) previewPromotion(ctx context.Context, p promotion, r control.Pr
 			answer.Newer = append(answer.Newer, newer.Name)
 		}
 	}
-	return answer, nil
+	return answer, p.mayGoThatWay(ctx, r, at)
 }
 
 // answers reports whether a peer can be reached now. One that did not answer a

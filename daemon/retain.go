@@ -31,7 +31,7 @@ func (d *Daemon) sourceRetention(w *work, paths []dataset.Path) *retain.Retentio
 // sourceInput is what retention on the source depends on.
 func (d *Daemon) sourceInput(w *work, points []dataset.Snapshot) prune.Input {
 	in := prune.Input{
-		Side: prune.Source, Points: points, Keep: w.job.Keep, Backlog: w.job.Backlog, Location: w.job.Location, Now: d.Now(),
+		Side: prune.Source, Points: sparing(points), Keep: w.job.Keep, Backlog: w.job.Backlog, Location: w.job.Location, Now: d.Now(),
 	}
 	_, in.Bookmarks = w.source.(fsdrivers.Bookmarker)
 	for _, name := range w.job.ReplicateTo {
@@ -39,6 +39,21 @@ func (d *Daemon) sourceInput(w *work, points []dataset.Snapshot) prune.Input {
 	}
 	return in
 }
+
+// sparing takes what was received out of a job's retention: it is on a replica that went
+// live itself, and stays under the rules of that.
+func sparing(points []dataset.Snapshot) []dataset.Snapshot {
+	if !slices.ContainsFunc(points, wasReceived) {
+		return points
+	}
+	points = slices.Clone(points)
+	for i, p := range points {
+		points[i].Foreign = p.Foreign || wasReceived(p)
+	}
+	return points
+}
+
+func wasReceived(s dataset.Snapshot) bool { return !s.Received.IsZero() && !s.Bookmark }
 
 // heldBase is the newest point with the durable hold of a common base.
 func heldBase(points []dataset.Snapshot, job, peer string) dataset.ID {

@@ -6,6 +6,9 @@ import (
 	"antipode/fsdrivers/dataset"
 )
 
+// errNoInPlace means that the file system makes a copy live, and no replica.
+var errNoInPlace = fmt.Errorf("its file system cannot make a replica itself live: %w", dataset.ErrRefused)
+
 // SplitBrain says that one generation was activated twice.
 type SplitBrain struct {
 	Ours   dataset.Mark `json:"ours"`

@@ -29,11 +29,19 @@ type Activator interface {
 	Activate(ctx context.Context, d dataset.Path, s dataset.Snapshot, aside string) (fsdrivers.Activated, error)
 }
 
+// InPlacer makes the replica itself live, and says before that what stands against
+// it. The same snapshot again is success.
+type InPlacer interface {
+	MayActivateInPlace(ctx context.Context, d dataset.Path, s dataset.Snapshot) error
+	ActivateInPlace(ctx context.Context, d dataset.Path, s dataset.Snapshot) (fsdrivers.Activated, error)
+}
+
 // Parts are what a promotion is carried out with.
 type Parts struct {
 	Lister    Lister
 	Marker    Marker
 	Activator Activator
+	InPlacer  InPlacer // nil where the file system cannot
 	// EndReceives ends every receive into the replica and returns when none is
 	// left, so that the newest point is final.
 	EndReceives func(ctx context.Context, d dataset.Path) error
@@ -46,6 +54,7 @@ type Promotion struct {
 	State   State
 	ID      dataset.ActivationID // drawn for this promotion; unused when one is finished
 	Force   bool
+	InPlace bool // the replica itself goes live; one that is finished goes the way of its mark
 }
 
 // Facts are what a promotion came to.
@@ -71,11 +80,13 @@ func AsideName(generation uint64) string {
 // Execute promotes. Its order: receives are ended, so that no point appears
 // any more; the newest complete point is chosen; the mark that names it is written
 // durably; only then does the live copy appear. From the mark on this node
-// refuses to be received into (G3), so a live copy is never without its fence.
+// refuses to be received into (G3), so a live copy is never without its fence. The
+// mark says too whether a copy or the replica itself goes live; what stands against
+// the latter is found before it is written.
 //
 // Cut off at any point and called again it has the same result: a mark on the
 // disk that names this node is the promotion that was begun, with its activation
-// id and its recovery point, whatever was received since. Errors: those of Step
+// id, its way and its recovery point, whatever was received since. Errors: those of Step
 // for Asked; dataset.ErrChanged if somebody else changed the mark;
 // dataset.ErrNotFound if the point that the mark names is gone.
 func Execute(ctx context.Context, p Promotion, parts Parts) (Facts, error) {
@@ -106,7 +117,10 @@ func (r *run) promote(ctx context.Context) (Facts, error) {
 	if err := r.look(ctx); err != nil {
 		return Facts{}, err
 	}
-	next, effects, err := Step(r.State, Asked{Base: r.newest().ID, ID: r.ID, Force: r.Force})
+	next, effects, err := Step(r.State, Asked{Base: r.newest().ID, ID: r.ID, Force: r.Force, InPlace: r.InPlace})
+	if err == nil && slices.Contains(effects, WriteMark) && slices.Contains(effects, MakeLive) {
+		err = r.mayGoLive(ctx, next.Mark)
+	}
 	if err != nil {
 		return Facts{}, err
 	}
@@ -177,6 +191,17 @@ func (r *run) carryOut(ctx context.Context, effects []Effect, facts *Facts) erro
 	return nil
 }
 
+// mayGoLive refuses before the mark is written what could not be finished after it.
+func (r *run) mayGoLive(ctx context.Context, m dataset.Mark) error {
+	switch {
+	case !m.InPlace:
+		return nil
+	case r.parts.InPlacer == nil:
+		return errNoInPlace
+	}
+	return r.parts.InPlacer.MayActivateInPlace(ctx, r.Dataset, r.newest())
+}
+
 func (r *run) makeLive(ctx context.Context, facts *Facts) error {
 	m := facts.State.Mark
 	i := slices.IndexFunc(r.points, func(s dataset.Snapshot) bool { return s.ID == m.Base })
@@ -184,11 +209,22 @@ func (r *run) makeLive(ctx context.Context, facts *Facts) error {
 		return fmt.Errorf("recovery point %s of generation %d is not in the replica, so what is live stays as it is: %w", m.Base, m.Generation, dataset.ErrNotFound)
 	}
 	point := r.points[i]
-	at, err := r.parts.Activator.Activate(ctx, r.Dataset, point, AsideName(m.Generation))
+	at, err := r.activate(ctx, m, point)
 	if err != nil {
 		return fmt.Errorf("make %s live: %w", point.Name, err)
 	}
 	facts.Point, facts.Age = point, max(0, r.began.Sub(point.Retain))
 	facts.Live, facts.SetAside = at.Live, at.SetAside
 	return nil
+}
+
+// activate goes the way that the mark says.
+func (r *run) activate(ctx context.Context, m dataset.Mark, point dataset.Snapshot) (fsdrivers.Activated, error) {
+	switch {
+	case !m.InPlace:
+		return r.parts.Activator.Activate(ctx, r.Dataset, point, AsideName(m.Generation))
+	case r.parts.InPlacer == nil:
+		return fsdrivers.Activated{}, errNoInPlace
+	}
+	return r.parts.InPlacer.ActivateInPlace(ctx, r.Dataset, point)
 }

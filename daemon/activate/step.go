@@ -122,6 +122,8 @@ type Asked struct {
 	Base  dataset.ID           // the newest complete recovery point; zero for none
 	ID    dataset.ActivationID // drawn for this activation
 	Force bool                 // although another node may be primary
+	// InPlace makes the replica itself live, and no copy of Base.
+	InPlace bool
 }
 
 func (ev Asked) apply(s State) (State, []Effect, error) {
@@ -149,7 +151,9 @@ func (Asked) refuse(s State, why, next string) error {
 func (ev Asked) again(s State) (State, []Effect, error) {
 	switch {
 	case s.IsFrozen() && ev.Force:
-		ev.Base = ""
+		if ev.Base, ev.InPlace = "", s.Mark.InPlace; ev.InPlace { // what is live stays
+			ev.Base = s.Mark.Base
+		}
 		return s.becomePrimary(ev), []Effect{WriteMark}, nil
 	case s.IsFrozen():
 		return s, nil, s.contradiction()
@@ -168,6 +172,7 @@ func (s State) becomePrimary(ev Asked) State {
 	}
 	s = s.withoutRival()
 	s.Role, s.Mark = Primary, Promote(parent, s.Node, ev.Base, ev.ID)
+	s.Mark.InPlace = ev.InPlace
 	return s
 }
 

@@ -25,7 +25,9 @@ func (a *app) promoteCommand() *cobra.Command {
 		Use: "promote DATASET", Short: "Make this node primary of a dataset that it holds for a peer",
 		Long: "Make this node primary of a dataset that it holds for a peer, when the peer is lost. The newest recovery\n" +
 			"point becomes a live, writable dataset; what was written on the old primary after that point is not in it.\n" +
-			"DATASET is the path that the source calls it by.",
+			"DATASET is the path that the source calls it by.\n\n" +
+			"A copy goes live, which shares its data with the replica. With --in-place (ZFS) the replica itself does, and nothing\n" +
+			"can be received until this side gives way to another primary (resolve --with give-way).",
 		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeDatasets(0),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if req.Dataset, err = dataset.ParsePath(args[0]); err != nil {
@@ -37,6 +39,7 @@ func (a *app) promoteCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&req.From, "from", "", "the `PEER` that it was received from, where several send one of that name")
 	f.StringVar(&req.Snapshot, "snapshot", "", "the recovery point, by `NAME` (default: the newest)")
+	f.BoolVar(&req.InPlace, "in-place", false, "make the replica itself live, and no copy of it (ZFS, the newest point)")
 	f.BoolVar(&req.Force, "force", false, "although the old primary still answers")
 	f.StringVar(&req.Reason, "reason", "", "`WHY`, for the history of both nodes")
 	a.completeFlag(cmd, "snapshot")
@@ -91,6 +94,9 @@ func (p *printer) promotion(r control.PromoteResponse) {
 		{"recovery point", point},
 		{"is lost", lost},
 	}
+	if r.InPlace {
+		rows = append(rows, []string{"goes live", "the replica itself: nothing is received until this side gives way"})
+	}
 	if n := len(r.Newer); n > 0 {
 		rows = append(rows, []string{"left behind", fmt.Sprintf("%d newer recovery points, up to %s", n, r.Newer[n-1])})
 	}
@@ -102,6 +108,9 @@ func (p *printer) promotion(r control.PromoteResponse) {
 
 func (p *printer) promoted(r control.PromoteResponse) {
 	p.line(0, "%s is live at %s, generation %d, after %s", r.Dataset, r.Live, r.Generation, status.Duration(r.Took))
+	if r.InPlace {
+		p.line(0, "it is the replica itself: nothing is received until this side gives way (antipode resolve %s --with give-way)", r.Dataset)
+	}
 	if r.SetAside != "" {
 		p.line(0, "what was there is kept at %s", r.SetAside)
 	}

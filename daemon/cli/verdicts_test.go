@@ -151,9 +151,15 @@ func standby(t *testing.T, reachable bool, promoted *control.PromoteRequest) fun
 				Dataset: r.Dataset, From: "fra1", Role: "standby", Generation: 1, Point: "antipode_db_20260504T114800Z",
 				PointTime: noon.Add(-12 * time.Minute), Age: 12 * time.Minute, PrimaryReachable: reachable, Receiving: true, Newer: []string{"x", "y"},
 			}
+			if out.InPlace = r.InPlace; r.InPlace {
+				out.Newer = nil
+			}
 			if !r.Preview {
 				*promoted = r
 				out.Generation, out.Live, out.SetAside, out.Took = 2, "/backup/live/data/db", "/backup/aside", 412*time.Millisecond
+				if r.InPlace {
+					out.Live, out.SetAside = "backup/fra1/tank/db", ""
+				}
 			}
 			return out, nil
 		})
@@ -169,6 +175,7 @@ func TestPromote(t *testing.T) {
 		done      bool
 		err       string
 	}{
+		{"in place", []string{"--yes", "--in-place"}, false, 0, true, "fra1 does not answer"},
 		{"lost primary", []string{"--yes", "--from", "fra1", "--reason", "fire"}, false, 0, true, "fra1 does not answer"},
 		{"the old primary answers", []string{"--yes"}, true, 1, false, "next: stop the writers there"},
 		{"the old primary answers, forced", []string{"--yes", "--force"}, true, 0, true, "fra1 answers"},
@@ -183,6 +190,9 @@ func TestPromote(t *testing.T) {
 			code, out, errOut := h.run(t, append([]string{"promote", "/data/db"}, c.args...)...)
 			if code != c.code || !strings.Contains(errOut, c.err) || (promoted.Dataset == "/data/db") != c.done {
 				t.Errorf("got %d, promoted %+v, %q; want %d, %v with %q", code, promoted, errOut, c.code, c.done, c.err)
+			}
+			if c.name == "in place" {
+				tells(t, "promote-in-place", "The replica itself goes live.", errOut+"--- done\n"+out)
 			}
 			if c.name == "lost primary" {
 				tells(t, "promote", "The primary is lost: what is known before, and after.", errOut+"--- done\n"+out)

@@ -197,6 +197,7 @@ type PromoteRequest struct {
 	Dataset  dataset.Path `json:"dataset"`
 	From     string       `json:"from"`               // the peer that it was received from; may be empty when only one sends it
 	Snapshot string       `json:"snapshot,omitempty"` // the recovery point; "" is the newest
+	InPlace  bool         `json:"in_place,omitempty"` // the replica itself goes live, and no copy
 	Force    bool         `json:"force"`              // although the old primary answers
 	Reason   string       `json:"reason,omitempty"`   // for the ledger and the mark's readers
 	Preview  bool         `json:"preview"`            // change nothing, answer what would be
@@ -217,6 +218,8 @@ type PromoteResponse struct {
 	// Receiving is set while a newer point is arriving: it would be cut off.
 	Receiving        bool `json:"receiving,omitempty"`
 	PrimaryReachable bool `json:"primary_reachable"`
+	// InPlace is set where the replica itself goes live, or did.
+	InPlace bool `json:"in_place,omitempty"`
 	// The rest is zero in a preview.
 	Live     string        `json:"live,omitempty"`      // where the data are, writable
 	SetAside string        `json:"set_aside,omitempty"` // where what was there is now
