@@ -114,30 +114,36 @@ func days(d time.Duration) string {
 
 // firstCopies tells what is still to be sent in whole to a target.
 func (c *checker) firstCopies(ctx context.Context, w *work, name string, paths []dataset.Path) {
-	var sum int64
+	var known, shared int64
 	var unknown []string
-	count, about := 0, "about"
+	count, inUse := 0, map[int64]int{} // datasets by what their file system holds: equal is the same one
 	for _, path := range paths {
 		list, err := w.source.Snapshots(ctx, path)
 		if err != nil || mayHaveBase(list, w.job.ID, name) {
 			continue
 		}
 		count++
-		size := c.d.sizeOf(ctx, w, path, list)
-		switch size.Kind {
+		switch size := c.d.sizeOf(ctx, w, path, list); size.Kind {
 		case control.Unknown:
 			unknown = append(unknown, string(path))
-		case control.UpperBound:
-			about = "at most"
+		case control.InUse:
+			if inUse[size.Bytes]++; inUse[size.Bytes] == 1 {
+				shared += size.Bytes
+			}
+		case control.About:
+			known += size.Bytes
 		}
-		sum += size.Bytes
 	}
 	if count == 0 {
 		return
 	}
-	what := fmt.Sprintf("first copies of %d datasets to %s send %s %s", count, name, about, status.Bytes(sum))
-	if t := takes(sum, c.d.rateOf(w.job)); t > 0 {
-		what += fmt.Sprintf(", which takes about %s at the configured rate of %s", policy.FormatDuration(t), c.d.rateOf(w.job))
+	what := fmt.Sprintf("first copies of %d datasets to %s send about %s", count, name, status.Bytes(known))
+	if shared > 0 {
+		what = fmt.Sprintf("first copies of %d datasets to %s send %s and a share of the %s in use where there is no snapshot yet", count, name, status.Bytes(known), status.Bytes(shared))
+	}
+	if t := takes(known+shared, c.d.rateOf(w.job)); t > 0 {
+		upTo := map[bool]string{true: "up to", false: "about"}[shared > 0]
+		what += fmt.Sprintf(", which takes %s %s at the configured rate of %s", upTo, policy.FormatDuration(t), c.d.rateOf(w.job))
 	} else {
 		what += "; no rate_limit is set, so that the link decides how long"
 	}
@@ -148,16 +154,21 @@ func (c *checker) firstCopies(ctx context.Context, w *work, name string, paths [
 }
 
 // sizeOf is about what a first copy sends: of the newest snapshot, or, before there
-// is one, at most what is used of the file system.
+// is one, what is used of the file system.
 func (d *Daemon) sizeOf(ctx context.Context, w *work, path dataset.Path, list []dataset.Snapshot) control.Estimate {
 	if len(list) > 0 {
 		newest := slices.MaxFunc(list, func(a, b dataset.Snapshot) int { return cmp.Compare(a.Order, b.Order) })
 		e, _ := d.fullCopy(ctx, w, path, newest)
 		return e
 	}
+	return d.allUsed(ctx, w, path)
+}
+
+// allUsed is what all of a dataset's file system holds.
+func (d *Daemon) allUsed(ctx context.Context, w *work, path dataset.Path) control.Estimate {
 	usage, err := w.source.Space(ctx, path)
 	if err != nil {
 		return control.Estimate{Kind: control.Unknown}
 	}
-	return control.Estimate{Bytes: usage.Size - usage.Free, Kind: control.UpperBound}
+	return control.Estimate{Bytes: usage.Size - usage.Free, Kind: control.InUse}
 }

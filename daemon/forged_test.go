@@ -46,7 +46,11 @@ func (h *thief) send(name string, declared time.Time) answer {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	stream, err := h.disk.Source().Send(h.t.Context(), dataset.Step{Dataset: h.source, To: taken[0]}, dataset.Checkpoint{})
+	own, err := h.disk.Source().Find(h.t.Context(), db, false)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	stream, err := h.disk.Source().Send(h.t.Context(), dataset.Step{Dataset: own[0], To: taken[0]}, dataset.Checkpoint{})
 	if err != nil {
 		h.t.Fatal(err)
 	}

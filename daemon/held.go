@@ -330,7 +330,11 @@ func (d *Daemon) abandon(ctx context.Context, r control.AbandonRequest) (control
 
 // fullCopy estimates what a first copy sends, and how long it takes.
 func (d *Daemon) fullCopy(ctx context.Context, w *work, path dataset.Path, snap dataset.Snapshot) (control.Estimate, time.Duration) {
-	bytes, err := w.source.Estimate(ctx, dataset.Step{Job: w.job.ID, Dataset: dataset.Dataset{Path: path}, To: snap})
+	found, err := w.source.Find(ctx, path, false)
+	if err != nil || len(found) != 1 {
+		return control.Estimate{Kind: control.Unknown}, 0
+	}
+	bytes, err := w.source.Estimate(ctx, dataset.Step{Job: w.job.ID, Dataset: found[0], To: snap})
 	if err != nil {
 		return control.Estimate{Kind: control.Unknown}, 0
 	}

@@ -218,10 +218,13 @@ func (p *previewer) send(ctx context.Context, name string, side previewSide, r w
 	return out
 }
 
-// estimate asks the file system about snapshots that exist. What a snapshot that
-// is not made yet will hold nobody knows.
+// estimate asks the file system about snapshots that exist. Of one that is not made
+// yet only a bound is known, and only of all that it holds.
 func (p *previewer) estimate(ctx context.Context, step dataset.Step) control.Estimate {
-	if step.To.ID == plan.Unborn || step.From.ID == plan.Unborn {
+	switch {
+	case step.To.ID == plan.Unborn && step.IsFull():
+		return p.d.allUsed(ctx, p.w, step.Dataset.Path)
+	case step.To.ID == plan.Unborn, step.From.ID == plan.Unborn:
 		return control.Estimate{Kind: control.Unknown}
 	}
 	bytes, err := p.w.source.Estimate(ctx, step)

@@ -142,8 +142,8 @@ func size(e control.Estimate) string {
 	switch e.Kind {
 	case control.About:
 		return "about " + status.Bytes(e.Bytes)
-	case control.UpperBound:
-		return "at most " + status.Bytes(e.Bytes)
+	case control.InUse:
+		return "a share of " + status.Bytes(e.Bytes) + " in use"
 	}
 	return "size unknown"
 }

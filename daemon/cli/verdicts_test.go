@@ -87,7 +87,7 @@ func nightBefore() preview {
 						Why: "first copy", Dropped: &dropped,
 						Steps: []plan.Step{step("/data/www/shop", dataset.Snapshot{}, c, "the target holds nothing")},
 					},
-					Estimates: []control.Estimate{{Bytes: 40 << 30, Kind: control.UpperBound}},
+					Estimates: []control.Estimate{{Bytes: 40 << 30, Kind: control.InUse}},
 				},
 				{
 					Dataset: "/data/mail", Peer: "sin1",

@@ -180,9 +180,11 @@ type Accuracy string
 
 // The accuracies.
 const (
-	About      Accuracy = "about"       // asked of the file system, of snapshots that exist; off by some tenths of a per cent
-	UpperBound Accuracy = "upper bound" // not more than this
-	Unknown    Accuracy = "unknown"     // Bytes means nothing
+	About Accuracy = "about" // asked of the file system, of snapshots that exist; off by some tenths of a per cent
+	// InUse is all that its file system holds: more than is sent, unless it is the only
+	// thing there and compressed.
+	InUse   Accuracy = "in use"
+	Unknown Accuracy = "unknown" // Bytes means nothing
 )
 
 // PrunePreview is the verdict on each snapshot of one dataset on this node.

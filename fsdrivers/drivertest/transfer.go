@@ -210,4 +210,7 @@ func estimate(w *world) {
 	if full < big/2 || full > 2*big || incremental < 0 || incremental > big/2 {
 		w.Errorf("got %d for a full copy of %d, %d for an incremental of little", full, big, incremental)
 	}
+	other := w.Make("other")
+	_, err = w.Source().Estimate(w.Context(), step(dataset.Dataset{Path: d.Path, ID: other.ID}, dataset.Snapshot{}, s1))
+	w.want(err, "estimate under another identity", dataset.ErrNotFound)
 }

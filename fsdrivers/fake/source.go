@@ -61,6 +61,18 @@ func (d *Disk) volume(path dataset.Path) (*volume, error) {
 	return nil, dataset.ErrNotFound
 }
 
+// meant finds the dataset of a step; another one under its path is not meant.
+func (d *Disk) meant(want dataset.Dataset) (*volume, error) {
+	v, err := d.volume(want.Path)
+	if err == nil && v.ID != want.ID {
+		err = fmt.Errorf("it is now %s, planned was %s: %w", v.ID, want.ID, dataset.ErrNotFound)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
 // exists reports whether there is a directory, at least, at path.
 func (d *Disk) exists(path dataset.Path) bool {
 	for p := range d.dirs {
@@ -155,7 +167,7 @@ func (s *Source) Send(ctx context.Context, step dataset.Step, from dataset.Check
 		return nil, fmt.Errorf("send %s of %s: %w", step.To.Name, step.Dataset.Path, err)
 	}
 	defer leave()
-	v, err := s.disk.volume(step.Dataset.Path)
+	v, err := s.disk.meant(step.Dataset)
 	if err != nil {
 		return nil, fmt.Errorf("send %s of %s: %w", step.To.Name, step.Dataset.Path, err)
 	}
@@ -188,7 +200,7 @@ func (s *Source) Estimate(ctx context.Context, step dataset.Step) (int64, error)
 		return 0, fmt.Errorf("estimate %s of %s: %w", step.To.Name, step.Dataset.Path, err)
 	}
 	defer leave()
-	v, err := s.disk.volume(step.Dataset.Path)
+	v, err := s.disk.meant(step.Dataset)
 	if err != nil {
 		return 0, fmt.Errorf("estimate %s of %s: %w", step.To.Name, step.Dataset.Path, err)
 	}
