@@ -138,7 +138,6 @@ func TestFullAndLimitedPoolsAreNamedAndTheCopyGoesOn(t *testing.T) {
 	p.sin.Configure(accept(into, `min_free = "1MiB"`))
 	p.fra.Configure(job("db", db))
 	p.fra.Trigger("db")
-	points := p.snapshots(into + "/" + db)
 
 	p.zfs("set", "quota=4M", into)
 	sample.Random(t, dir(db)+"/more", 6*mib)
@@ -149,7 +148,7 @@ func TestFullAndLimitedPoolsAreNamedAndTheCopyGoesOn(t *testing.T) {
 
 	p.zfs("set", "quota=none", into)
 	p.fra.Eventually("a run gets through", func() bool { return p.fra.Try(nil, "trigger", "db", "--wait") == nil })
-	points = p.snapshots(into + "/" + db)
+	points := p.snapshots(into + "/" + db)
 	var free int64
 	_, err := fmt.Sscan(p.property(into, "available"), &free)
 	node.Must(t, err)

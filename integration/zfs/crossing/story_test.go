@@ -3,6 +3,7 @@
 package crossing
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -173,7 +174,7 @@ func (p *pair) back(all []string) {
 		node.Says(p.t, node.ProblemOf(node.Line(st, ds).LastError), ds, "sin1 is primary in generation 1")
 		p.fra.Eventually(ds+" is read-only", func() bool { return p.property(ds, "readonly") == "on" })
 		if p.property(ds, "type") == "filesystem" {
-			if err := os.WriteFile(dir(ds)+"/x", nil, 0o600); err == nil || !isReadOnly(err) {
+			if err := os.WriteFile(dir(ds)+"/x", nil, 0o600); !errors.Is(err, unix.EROFS) {
 				p.t.Errorf("write to the fenced %s: %v, want a read-only file system", ds, err)
 			}
 			if _, err := os.Stat(dir(ds) + "/never arrives"); err != nil {
@@ -181,9 +182,4 @@ func (p *pair) back(all []string) {
 			}
 		}
 	}
-}
-
-func isReadOnly(err error) bool {
-	pe, ok := err.(*os.PathError)
-	return ok && pe.Err == unix.EROFS
 }
