@@ -86,7 +86,7 @@ func sendOn(w *world) {
 	w.wantContentBeyond(d, s1, "a", "one")
 	w.wantContentBeyond(d, s2, "a", "two")
 	w.wantContentBeyond(d, s2, "big", string(noise(21, big)))
-	w.sendOnto(second, dataset.Checkpoint{}) // it is there already
+	w.sendOnto(first, dataset.Checkpoint{}) // it is there already
 	w.wantBeyond(d, s1, s2)
 }
 
