@@ -196,7 +196,7 @@ func TestExplainAndHolds(t *testing.T) {
 					{Peer: "fra2", State: "has it not", Pulls: true},
 				},
 			},
-			{Kept: kept, Verdict: prune.Verdict{Reasons: []prune.Reason{{Kind: prune.Base, Ref: "sin1"}}}, Open: "until it is no longer base of sin1"},
+			{Kept: kept, Verdict: prune.Verdict{Reasons: []prune.Reason{{Kind: prune.Base, Ref: "sin1"}}}, Open: "until sin1 has a newer base"},
 			{Kept: kept, Verdict: prune.Verdict{Destroy: true, Reasons: []prune.Reason{{Kind: prune.Expired}}}, Brake: "the brake holds"},
 		}}, nil)
 		answers(t, s, control.Holds, control.HoldsRequest{Release: "step.db.gone"}, control.HoldsResponse{

@@ -66,7 +66,11 @@ func (p *printer) jobPreview(now time.Time, j jobPreview, all bool) {
 	if len(rows) > 0 {
 		p.columns(4, rows...)
 	}
-	p.heading(len(j.Sends), "send", "nothing would be sent")
+	none := "nothing would be sent"
+	if len(j.Problems) > 0 {
+		none = "what would be sent is not known"
+	}
+	p.heading(len(j.Sends), "send", none)
 	for _, s := range j.Sends {
 		p.send(s)
 	}

@@ -77,8 +77,14 @@ func of(r prune.Reason, s, newest dataset.Snapshot, now time.Time, loc *time.Loc
 			return End{At: next(maxTime(now, r.At.Add(-1)))}
 		}
 		return End{Open: "until it is unpinned"}
-	case prune.Base, prune.Held, prune.Unsent, prune.InFlight:
-		return End{Open: "until it is no longer " + r.Text()}
+	case prune.Base:
+		return End{Open: "until " + r.Ref + " has a newer base"}
+	case prune.Held:
+		return End{Open: "until " + r.Ref + " is released"}
+	case prune.Unsent:
+		return End{Open: "until " + r.Ref + " has it, or the backlog is thinned"}
+	case prune.InFlight:
+		return End{Open: "until the unfinished step is done or given up"}
 	}
 	return End{Open: r.Text()}
 }

@@ -79,7 +79,9 @@ func TestAnOpenReasonSaysWhatItWaitsFor(t *testing.T) {
 		why  []prune.Reason
 		want string
 	}{
-		{[]prune.Reason{{Kind: prune.Base, Ref: "sin1"}, {Kind: prune.Last, N: 1, Of: 2}}, "until it is no longer base of sin1"},
+		{[]prune.Reason{{Kind: prune.Base, Ref: "sin1"}, {Kind: prune.Last, N: 1, Of: 2}}, "until sin1 has a newer base"},
+		{[]prune.Reason{{Kind: prune.Unsent, Ref: "sin1", Rule: prune.Last, N: 55, Of: 100}}, "until sin1 has it, or the backlog is thinned"},
+		{[]prune.Reason{{Kind: prune.Held, Ref: "step.db.sin1"}, {Kind: prune.InFlight}}, "until step.db.sin1 is released; until the unfinished step is done or given up"},
 		{[]prune.Reason{{Kind: prune.Pinned}}, "until it is unpinned"},
 		{[]prune.Reason{{Kind: prune.NoRule}}, "no keep rule is set"},
 		{[]prune.Reason{{Kind: prune.Pinned, At: start.Add(90 * time.Minute)}}, ""},
