@@ -37,7 +37,7 @@ func (p *pair) wantLiveItself(live string) {
 	if m := p.sin1Mark(); !m.InPlace || m.Node != "sin1" {
 		p.t.Errorf("mark %+v, want one of sin1's, in place", m)
 	}
-	if lines := p.sin1.daemon.Status().Replicas; len(lines) != 1 || lines[0].Role != "primary" {
+	if lines := p.sin1.daemon.Status().Replicas; len(lines) != 1 || lines[0].Role != "primary" || !lines[0].InPlace {
 		p.t.Errorf("sin1 shows %+v, want that it is primary", lines)
 	}
 }

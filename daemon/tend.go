@@ -102,6 +102,7 @@ func (d *Daemon) judgeReplica(ctx context.Context, from string, path dataset.Pat
 	d.Board.Replica(board.ReplicaKey{From: from, Dataset: path}, func(line *status.Replica) {
 		line.Points, line.RPO = len(points), r.Accept().RPO
 		line.Role, line.Generation = activate.TargetRole(mark, d.node(), len(points) > 0).String(), mark.Generation
+		line.InPlace = mark.InPlace && mark.Node == d.node()
 		showAside(line)
 		was := line.LastPoint
 		line.LastPoint = status.Point{}

@@ -172,6 +172,7 @@ type Replica struct {
 	From       string        `json:"from"`
 	Path       dataset.Path  `json:"path"` // as the source calls it
 	Role       string        `json:"role"`
+	InPlace    bool          `json:"in_place,omitempty"` // the replica itself is live
 	Generation uint64        `json:"generation"`
 	State      State         `json:"state"`
 	RPO        time.Duration `json:"rpo_ns,omitzero"`

@@ -86,6 +86,20 @@ func TestTextShowsWhoPullsFromWhom(t *testing.T) {
 	}
 }
 
+func TestTextShowsWhatIsLiveItself(t *testing.T) {
+	s := status.Status{Node: "sin1", Now: atNoon, Replicas: []status.Replica{
+		{From: "fra1", Path: "tank/db", Role: "primary", State: status.StateOK, InPlace: true},
+		{From: "fra1", Path: "tank/www", Role: "primary", State: status.StateOK},
+	}}
+	var out bytes.Buffer
+	if err := status.Text(&out, s, status.Style{Width: 160}); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Count(out.String(), ", in place"); got != 1 || !strings.Contains(out.String(), "tank/db (primary, in place)") {
+		t.Errorf("want it of tank/db alone in\n%s", out.String())
+	}
+}
+
 func TestTheNextStepIsSaidOnce(t *testing.T) {
 	const next = "run `antipode check`"
 	for text, want := range map[string]string{

@@ -238,7 +238,10 @@ func (p *page) replicas(s Status) {
 	t := table{head: []string{"dataset", "from", "state", "lag", "rpo", "last recovery point", "points"}, indent: 2}
 	for _, r := range s.Replicas {
 		name := Printable(string(r.Path))
-		if r.Role != "" && r.Role != "standby" && r.Role != string(r.State) {
+		switch {
+		case r.InPlace:
+			name += " (" + Printable(r.Role) + ", in place)"
+		case r.Role != "" && r.Role != "standby" && r.Role != string(r.State):
 			name += " (" + Printable(r.Role) + ")"
 		}
 		seeding := ""
