@@ -13,19 +13,12 @@ import (
 	"antipode/daemon/policy"
 	"antipode/daemon/status"
 	"antipode/fsdrivers/dataset"
-	"antipode/transport/peer"
 )
 
 // chain makes a third node, syd1, to which sin1 sends on what fra1 sends.
 func (p *pair) chain() (syd1 *node) {
 	p.t.Helper()
-	id, err := peer.NewIdentity()
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	p.identity["syd1"] = id
-	syd1 = p.node("syd1", "sin1")
-	p.sin1.config.Peers = append(p.sin1.config.Peers, policy.Peer{Name: "syd1", Address: "syd1:8771", Key: id.Fingerprint().String()})
+	syd1 = p.join("syd1", p.sin1)
 	p.sin1.config.Jobs = []policy.Job{{
 		ID: "onward", Driver: policy.Btrfs, Forward: "fra1", Datasets: policy.Patterns{{Path: "/data", Below: true}},
 		ReplicateTo: []string{"syd1"}, RPO: 90 * time.Minute, Location: time.UTC,
