@@ -164,6 +164,9 @@ func (a *app) historyCommand() *cobra.Command {
 			q.Dataset = dataset.Path(path)
 			var err error
 			q.Kind, err = ledger.ParseEntryKind(kind)
+			if q.Limit < 0 && err == nil {
+				err = fmt.Errorf("--limit %d is below zero", q.Limit)
+			}
 			if since != "" && err == nil {
 				q.Since, err = parseTime(since, a.now(), -1)
 			}
@@ -186,7 +189,7 @@ func (a *app) historyCommand() *cobra.Command {
 	f.StringVar(&kind, "kind", "", "only run, step, destruction, event or alert")
 	f.StringVar(&since, "since", "", "not before: a time, or a duration such as 2d ago")
 	f.StringVar(&until, "until", "", "only before: a time, or a duration ago")
-	f.IntVar(&q.Limit, "limit", 100, "at most so many")
+	f.IntVar(&q.Limit, "limit", 100, "at most so many; 0 for all that is kept")
 	return a.jsonFlag(cmd)
 }
 

@@ -77,6 +77,9 @@ func TestAPrintedPlanComesBack(t *testing.T) {
 	if code, _, errOut := h.run(t, "prune", "--plan", "-"); code != exitFail || !strings.Contains(errOut, "antipode plan --json") {
 		t.Errorf("an empty plan: got %d %q", code, errOut)
 	}
+	if code, _, errOut := h.run(t, "prune", "db", "--from", "sin1"); code != exitUsage || !strings.Contains(errOut, "leave one of") {
+		t.Errorf("a job and a peer: %d, %s", code, errOut)
+	}
 	if code, _, _ := h.run(t, "prune", "db", "--plan", "-"); code != exitUsage {
 		t.Errorf("a job beside a plan: got %d", code)
 	}
@@ -235,6 +238,9 @@ func TestHistory(t *testing.T) {
 	tells(t, "history", "No daemon runs: the ledger is read.", out+errOut)
 	if _, out, _ = h.run(t, "history", "--kind", "destruction", "--json"); !strings.Contains(out, `"snapshot": "w"`) || strings.Contains(out, "schedule") {
 		t.Errorf("as JSON: %s", out)
+	}
+	if code, _, errOut = h.run(t, "history", "--limit", "-1"); code != exitUsage || !strings.Contains(errOut, "below zero") {
+		t.Errorf("fewer than none: %d, %s", code, errOut)
 	}
 	if code, _, errOut = h.run(t, "history", "--kind", "steps"); code != exitUsage || !strings.Contains(errOut, "want run, step, destruction") {
 		t.Errorf("a kind that there is not: %d, %s", code, errOut)

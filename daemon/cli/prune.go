@@ -32,6 +32,9 @@ func (a *app) pruneCommand() *cobra.Command {
 			if len(args) > 0 {
 				req.Job = args[0]
 			}
+			if req.Job != "" && req.From != "" {
+				return usageError{fmt.Errorf("prune: --from takes the place of a job; leave one of %s and --from %s out", req.Job, req.From)}
+			}
 			if file != "" {
 				if req.Job != "" || req.From != "" || req.DryRun || req.ReleaseBrake {
 					return usageError{fmt.Errorf("prune: --plan says all; leave out the job and the other flags")}
