@@ -202,9 +202,16 @@ func writesWhenMounted(l *standby.Lineage) bool {
 }
 
 // mustBeSame keeps everybody from writing and compares files: other than the property
-// written, that leaves out what ZFS counts for itself.
+// written, that leaves out what ZFS counts for itself. It is mounted anew in between,
+// read-only: what a program has mapped into its memory is written at an unmount.
 func (a *Activator) mustBeSame(ctx context.Context, l *standby.Lineage, last pool.Entry) error {
 	if err := a.zfs.Set(ctx, l.Name, "readonly", prop.On); err != nil {
+		return err
+	}
+	if err := a.unmount(ctx, l); err != nil {
+		return err
+	}
+	if err := a.zfs.Appear(ctx, l.Name); err != nil {
 		return err
 	}
 	out, err := a.zfs.Run(ctx, l.Name, "diff", "-H", last.Name, l.Name)
