@@ -8,6 +8,7 @@ import (
 
 	"antipode/daemon/control"
 	"antipode/daemon/forecast"
+	"antipode/daemon/ledger"
 	"antipode/daemon/policy"
 	"antipode/daemon/prune"
 	"antipode/daemon/retain"
@@ -18,11 +19,18 @@ import (
 type explained = control.Explained[prune.Verdict]
 
 // explain tells which rule keeps a snapshot, until when, who holds it, and which
-// targets have it.
+// targets have it; and when and why it was destroyed, as far back as history goes.
 func (d *Daemon) explain(ctx context.Context, r control.ExplainRequest) (control.ExplainResponse[prune.Verdict], error) {
 	answer := control.ExplainResponse[prune.Verdict]{Now: d.Now(), Snapshots: []explained{}}
 	all, err := d.lookUp(ctx, r.Snapshot)
-	if err != nil {
+	if err != nil && control.ErrorOf(err).Kind != control.KindNotFound {
+		return answer, err
+	}
+	var historyErr error
+	if answer.Gone, historyErr = d.gone(ctx, r.Snapshot); historyErr != nil { // what is there is explained without it
+		d.Log.Warn().Err(historyErr).Msg("cannot look for what was destroyed")
+	}
+	if err != nil && len(answer.Gone) == 0 {
 		return answer, err
 	}
 	surveys := map[string]retain.Survey{}
@@ -34,6 +42,27 @@ func (d *Daemon) explain(ctx context.Context, r control.ExplainRequest) (control
 		answer.Snapshots = append(answer.Snapshots, one)
 	}
 	return answer, ctx.Err()
+}
+
+// gone finds in history where a snapshot of this name was destroyed, newest first.
+func (d *Daemon) gone(ctx context.Context, ref string) ([]control.Gone, error) {
+	path, name, err := parseRef(ref)
+	if err != nil {
+		return nil, err
+	}
+	r, err := d.history(ctx, ledger.Query{Kind: ledger.EntryDestruction, Dataset: path})
+	var all []control.Gone
+	for _, e := range r.Entries {
+		if e.Snapshot != name || e.Error != "" {
+			continue
+		}
+		kept := control.Kept{Job: e.Job, Dataset: e.Dataset, Snapshot: name}
+		if e.Side == ledger.Target {
+			kept.Job, kept.From = "", e.Job
+		}
+		all = append(all, control.Gone{Kept: kept, At: e.At, Why: e.Text})
+	}
+	return all, err
 }
 
 func (d *Daemon) explainOne(ctx context.Context, f found, surveys map[string]retain.Survey) (explained, error) {

@@ -104,16 +104,23 @@ type found struct {
 	list []dataset.Snapshot // all of its dataset
 }
 
+// parseRef reads DATASET@NAME or NAME, which has no path.
+func parseRef(ref string) (path dataset.Path, name string, err error) {
+	i := strings.LastIndexByte(ref, '@')
+	if i < 0 {
+		return "", ref, nil
+	}
+	if path, err = dataset.ParsePath(ref[:i]); err != nil {
+		return "", "", &control.Error{Kind: control.KindUsage, Object: ref, Text: err.Error(), Next: "name it as DATASET@NAME, or as NAME"}
+	}
+	return path, ref[i+1:], nil
+}
+
 // lookUp finds what DATASET@NAME or NAME names on this node, on either side.
 func (d *Daemon) lookUp(ctx context.Context, ref string) ([]found, error) {
-	var path dataset.Path
-	name := ref
-	if i := strings.LastIndexByte(ref, '@'); i >= 0 {
-		p, err := dataset.ParsePath(ref[:i])
-		if err != nil {
-			return nil, &control.Error{Kind: control.KindUsage, Object: ref, Text: err.Error(), Next: "name it as DATASET@NAME, or as NAME"}
-		}
-		path, name = p, ref[i+1:]
+	path, name, err := parseRef(ref)
+	if err != nil {
+		return nil, err
 	}
 	shelves, listErr := d.shelves(ctx, path)
 	var all []found

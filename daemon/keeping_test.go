@@ -195,6 +195,13 @@ func TestExplainTellsWhoKeepsASnapshotAndUntilWhen(t *testing.T) {
 		if has(p.own(), own[1].Name) {
 			t.Errorf("%s is still there after %s", own[1].Name, e.Until)
 		}
+		r, err = p.fra1.daemon.Explain(p.t.Context(), control.ExplainRequest{Snapshot: string(db) + "@" + own[1].Name})
+		if err != nil || len(r.Gone) != 1 || r.Gone[0].Job != "db" || r.Gone[0].Why != "nothing keeps it" || r.Gone[0].At.Sub(e.Until).Abs() > time.Minute {
+			t.Errorf("of what is gone: %+v, %v; want when and why", r, err)
+		}
+		if r, err := p.fra1.daemon.Explain(p.t.Context(), control.ExplainRequest{Snapshot: "/data/other@" + own[1].Name}); err == nil {
+			t.Errorf("of another dataset: %+v, want that there is none", r)
+		}
 		newest := p.own()[len(p.own())-1]
 		r, err = p.fra1.daemon.Explain(p.t.Context(), control.ExplainRequest{Snapshot: newest.Name})
 		if err != nil || r.Snapshots[0].Open == "" || len(r.Snapshots[0].Holds) == 0 {

@@ -19,7 +19,7 @@ type explainResponse = control.ExplainResponse[prune.Verdict]
 
 func (a *app) explainCommand() *cobra.Command {
 	return a.jsonFlag(&cobra.Command{
-		Use: "explain SNAPSHOT", Short: "Tell which rule keeps a snapshot, until when, who holds it, and which targets have it",
+		Use: "explain SNAPSHOT", Short: "Tell which rule keeps a snapshot, until when, who holds it, and which targets have it; or when and why it was destroyed",
 		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeSnapshots,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := call[control.ExplainRequest, explainResponse](cmd.Context(), a, control.Explain, control.ExplainRequest{Snapshot: args[0]})
@@ -32,6 +32,16 @@ func (a *app) explainCommand() *cobra.Command {
 }
 
 func (p *printer) explained(r explainResponse) {
+	for i, g := range r.Gone {
+		if i > 0 {
+			p.line(0, "")
+		}
+		p.line(0, "%s@%s  (%s)", g.Dataset, g.Snapshot, owner(g.Kept))
+		p.line(2, "was destroyed %s, %s ago: %s", stamp(g.At), age(r.Now, g.At), g.Why)
+	}
+	if len(r.Gone) > 0 && len(r.Snapshots) > 0 {
+		p.line(0, "")
+	}
 	for i, e := range r.Snapshots {
 		if i > 0 {
 			p.line(0, "")

@@ -201,13 +201,13 @@ func TestExplainAndHolds(t *testing.T) {
 			},
 			{Kept: kept, Verdict: prune.Verdict{Reasons: []prune.Reason{{Kind: prune.Base, Ref: "sin1"}}}, Open: "until sin1 has a newer base"},
 			{Kept: kept, Verdict: prune.Verdict{Destroy: true, Reasons: []prune.Reason{{Kind: prune.Expired}}}, Brake: "the brake holds"},
-		}}, nil)
+		}, Gone: []control.Gone{{Kept: kept, At: noon.Add(-3 * time.Hour), Why: "nothing keeps it"}}}, nil)
 		answers(t, s, control.Holds, control.HoldsRequest{Release: "step.db.gone"}, control.HoldsResponse{
 			Now: noon, Released: 2, Holds: lines, Problems: []control.Error{{Object: "/data/y", Text: "cannot be read", Next: "mount it"}},
 		}, nil)
 	})
 	_, out, errOut := h.run(t, "explain", "x")
-	tells(t, "explain", "A snapshot in three places: it stays, it stays for a target, it goes.", out+errOut)
+	tells(t, "explain", "A snapshot in four places: it is gone, it stays, it stays for a target, it goes.", out+errOut)
 	_, out, errOut = h.run(t, "holds", "--release", "step.db.gone")
 	tells(t, "holds", "One of each kind, and one was released.", out+errOut)
 }

@@ -133,6 +133,14 @@ type ExplainRequest struct {
 type ExplainResponse[V any] struct {
 	Now       time.Time      `json:"now"`
 	Snapshots []Explained[V] `json:"snapshots"`
+	Gone      []Gone         `json:"gone,omitempty"` // newest first, as far back as history goes
+}
+
+// Gone is a snapshot that was destroyed.
+type Gone struct {
+	Kept
+	At  time.Time `json:"at"`
+	Why string    `json:"why"`
 }
 
 // Explained is the fate of one snapshot.
