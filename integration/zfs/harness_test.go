@@ -377,7 +377,9 @@ func (h *harness) Litter(in dataset.Incoming, part []byte) {
 // awaitLeftovers waits until the pool shows that a receive has begun.
 func (h *harness) awaitLeftovers() {
 	h.t.Helper()
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
+	tick := time.NewTicker(200 * time.Millisecond) // else looking takes the processor from what it waits for
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-tick.C {
 		out := h.zfs("get", "-Hp", "-r", "-t", "filesystem,volume", "-o", "value", "receive_resume_token,inconsistent", h.into())
 		for line := range strings.Lines(out + "\n") {
 			if value := strings.TrimSpace(line); value == "1" || len(value) > 1 { // or a token
