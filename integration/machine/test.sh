@@ -9,7 +9,7 @@
 #        MACHINE_RUN=REGEXP           only these tests
 #        MACHINE_MINUTES=120          limit of a guest: what takes longer hangs
 #        ZFS_SERIES="2.3 2.4"         versions of OpenZFS
-#        ZFS_TURN=NUMBER             a part of them: what loses most if it breaks on one version, a third of the rest, and of the
+#        ZFS_TURN=NUMBER             a part of them: what loses most if it breaks on one version, a sixth of the rest and of the
 #                                     contract's cases; others and elsewhere with another number; default all everywhere
 #        ZFS_ON_HOST=no               use the machine although the host has ZFS
 #        ANTIPODE_BIN=FILE            the daemon, for tests that run it
@@ -57,7 +57,7 @@ turns_of() {
 	# What loses most if it breaks is in each turn, on one version: resume, crash, fencing, keys, the gate.
 	*/TestStandbyIsIdenticalThenPrimary | */TestCopyGoesOnByToken* | */TestCopySurvivesKillsAndCuts* | */TestInterruptedTwentyTimes | \
 		*/TestAReceiveThatWasJustKilled* | */TestRawRoundTrip | */TestRealStreamsThatWereNotPlanned* | */TestDamagedStreams*) echo ${#series[@]} ;;
-	*) echo $((3 * ${#series[@]})) ;;
+	*) echo $((6 * ${#series[@]})) ;;
 	esac
 }
 
