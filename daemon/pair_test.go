@@ -71,7 +71,11 @@ type told struct {
 func (l *told) add(node string, env map[string]string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.notes = append(l.notes, node+" "+env["EVENT"]+" "+env["DATASET"])
+	about := env["DATASET"]
+	if env["SIDE"] == "" { // not of an rpo
+		about = env["OBJECT"]
+	}
+	l.notes = append(l.notes, node+" "+env["EVENT"]+" "+about)
 	l.at = append(l.at, time.Now())
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"antipode/daemon/control"
 	"antipode/daemon/ledger"
@@ -64,10 +65,11 @@ func (d *Daemon) allPlans(r pruneRequest) ([]prunePlan, error) {
 		}
 	}
 	if r.From != "" && len(all) == 0 {
-		return nil, &control.Error{
-			Kind: control.KindNotFound, Object: "peer " + r.From, Text: "nothing is accepted from it",
-			Next: fmt.Sprintf("this node accepts from %v", s.senders()),
+		next := "this node accepts from nobody"
+		if senders := s.senders(); len(senders) > 0 {
+			next = "this node accepts from " + strings.Join(senders, ", ")
 		}
+		return nil, &control.Error{Kind: control.KindNotFound, Object: "peer " + r.From, Text: "nothing is accepted from it", Next: next}
 	}
 	return all, nil
 }

@@ -279,7 +279,7 @@ func (w *Watch) Alarm(kind, object, text string) {
 	}
 	text = strings.TrimPrefix(text, object+": ")
 	w.stands[key] = status.Alert{At: now, Kind: kind, Object: object, Text: text}
-	w.enqueue(note{kind: kind, object: object, text: text, env: map[string]string{"DATASET": object}})
+	w.enqueue(note{kind: kind, object: object, text: text})
 }
 
 // Settle ends an alarm of one kind about an object.

@@ -40,7 +40,11 @@ func (p *post) tell(_ context.Context, argv []string, _ time.Duration, env map[s
 	time.Sleep(p.slow)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.events = append(p.events, argv[0]+" "+env["EVENT"]+" "+env["DATASET"])
+	about := env["DATASET"]
+	if env["SIDE"] == "" { // not of an rpo
+		about = env["OBJECT"]
+	}
+	p.events = append(p.events, argv[0]+" "+env["EVENT"]+" "+about)
 	p.texts = append(p.texts, env["TEXT"])
 	return p.broken
 }
