@@ -236,15 +236,15 @@ func (c *Child) supervise(ctx context.Context) {
 	case <-ctx.Done():
 		c.err = c.end(ended, context.Cause(ctx))
 	case <-c.stop:
-		// Nobody reads any more. A `zfs send -w` that waits in the kernel for room in
-		// its pipe feels no signal; that the pipe is broken it does.
-		closeAll(c.stdout)
 		c.err = c.end(ended, ErrClosed)
 	}
 }
 
-// end asks, then kills, then gives up.
+// end asks, then kills, then gives up. What the child writes interests nobody any more,
+// and a `zfs send -w` that waits in the kernel for room in its pipe feels no signal; that
+// the pipe is broken it does.
 func (c *Child) end(ended <-chan error, why error) error {
+	closeAll(c.stdout)
 	for _, try := range []struct {
 		sig  syscall.Signal
 		wait time.Duration
@@ -258,7 +258,7 @@ func (c *Child) end(ended <-chan error, why error) error {
 		case <-timer.C:
 		}
 	}
-	closeAll(c.stdin, c.stdout) // whoever waits at a pipe is let go
+	closeAll(c.stdin) // whoever waits at it is let go
 	return fmt.Errorf("%s: process %d (%w) %w", title(c.spec.Args), c.Pid(), why, ErrStuck)
 }
 

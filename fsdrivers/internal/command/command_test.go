@@ -369,6 +369,15 @@ func TestAChildThatWaitsForAReaderIsLetGo(t *testing.T) {
 		t.Errorf("Close = %v, want that the broken pipe ended it", err)
 	}
 	isGone(t, c.Pid())
+
+	ctx, cancel := context.WithCancel(t.Context())
+	c = start(t, ctx, s)
+	line(t, c)
+	cancel()
+	if err := c.Wait(); !errors.Is(err, context.Canceled) {
+		t.Errorf("Wait = %v, want that the broken pipe ended it", err)
+	}
+	isGone(t, c.Pid())
 }
 
 // TestStuckChildIsGivenUp: signals get lost, as with a child that hangs in the

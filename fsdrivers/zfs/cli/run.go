@@ -24,10 +24,11 @@ const (
 	// defaultGiveUp is how long a short command may take. The longest list that
 	// was seen takes a minute; a suspended pool takes for ever.
 	defaultGiveUp = 3 * time.Minute
-	// A zfs that waits in the kernel feels no signal: nothing is gained by
-	// waiting for it as long as for other children.
+	// A zfs that waits in the kernel feels no signal, so it is killed soon. It may then
+	// wait for the pool's next transaction group, every 5 s and later under load: only
+	// what outlasts a few of these hangs.
 	killGrace    = 2 * time.Second
-	killPatience = 5 * time.Second
+	killPatience = 20 * time.Second
 	// maxAtomicBytes is MaxArgBytes where all that one command does counts as one.
 	maxAtomicBytes = 1 << 20
 )
