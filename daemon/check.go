@@ -11,6 +11,7 @@ import (
 	"antipode/daemon/control"
 	"antipode/daemon/hook"
 	"antipode/daemon/policy"
+	"antipode/daemon/status"
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
 	"antipode/transport/reverse"
@@ -155,7 +156,7 @@ func (c *checker) job(ctx context.Context, w *work, hellos map[string]wire.Hello
 		c.add(control.Fatal, object, err.Error(), "correct the patterns, or make the dataset")
 	}
 	if len(paths) > 0 {
-		c.add(control.Good, object, fmt.Sprintf("selects %d datasets, the first is %s", len(paths), paths[0]), "")
+		c.add(control.Good, object, fmt.Sprintf("selects %s, the first is %s", status.Count(len(paths), "dataset"), paths[0]), "")
 	}
 	if w.job.Forward == "" {
 		c.instant(object, w.job.Driver, paths)

@@ -137,9 +137,9 @@ func (c *checker) firstCopies(ctx context.Context, w *work, name string, paths [
 	if count == 0 {
 		return
 	}
-	what := fmt.Sprintf("first copies of %d datasets to %s send about %s", count, name, status.Bytes(known))
+	what := fmt.Sprintf("first copies of %s to %s send about %s", status.Count(count, "dataset"), name, status.Bytes(known))
 	if shared > 0 {
-		what = fmt.Sprintf("first copies of %d datasets to %s send %s and a share of the %s in use where there is no snapshot yet", count, name, status.Bytes(known), status.Bytes(shared))
+		what = fmt.Sprintf("first copies of %s to %s send %s and a share of the %s in use where there is no snapshot yet", status.Count(count, "dataset"), name, status.Bytes(known), status.Bytes(shared))
 	}
 	if t := takes(known+shared, c.d.rateOf(w.job)); t > 0 {
 		upTo := map[bool]string{true: "up to", false: "about"}[shared > 0]

@@ -11,6 +11,7 @@ import (
 
 	"antipode/daemon/config"
 	"antipode/daemon/control"
+	"antipode/daemon/status"
 	"antipode/transport/peer"
 )
 
@@ -75,7 +76,7 @@ func fileFindings(path string, c *config.Config, err error) (found []control.Fin
 	}
 	return append(found, control.Finding{
 		Severity: control.Good, Object: path,
-		What: fmt.Sprintf("node %s: %d peers, %d jobs, %d accepts", c.Node, len(c.Peers), len(c.Jobs), len(c.Accepts)),
+		What: fmt.Sprintf("node %s: %s, %s, %s", c.Node, status.Count(len(c.Peers), "peer"), status.Count(len(c.Jobs), "job"), status.Count(len(c.Accepts), "accept")),
 	})
 }
 

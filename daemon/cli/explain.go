@@ -104,7 +104,7 @@ func (a *app) holdsCommand() *cobra.Command {
 
 func (p *printer) holds(req control.HoldsRequest, r control.HoldsResponse) {
 	if req.Release != "" {
-		p.line(0, "released %s on %d datasets", req.Release, r.Released)
+		p.line(0, "released %s on %s", req.Release, status.Count(r.Released, "dataset"))
 	}
 	rows := [][]string{{"SNAPSHOT", "OF", "WHOSE", "TAG", "AGE", "WHY"}}
 	for _, h := range r.Holds {

@@ -65,7 +65,7 @@ func TestAPrintedPlanComesBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		code, out, errOut := h.run(t, "prune", "--plan", file)
-		if code != exitOK || !strings.Contains(out, "destroyed 1 snapshots") {
+		if code != exitOK || !strings.Contains(out, "destroyed 1 snapshot") {
 			t.Errorf("%s: got %d %q %q", name, code, out, errOut)
 		}
 		if len(got.Plan) != 2 || got.Plan[0].Job != "db" || len(got.Plan[0].Prunes) != 1 || len(got.Plan[0].Prunes[0].Verdicts) != 1 ||

@@ -100,7 +100,7 @@ func (p *printer) pruned(r pruneResponse, all bool) {
 		if r.DryRun {
 			p.line(0, "%s", name)
 		} else {
-			p.line(0, "%s: destroyed %d snapshots", name, x.Destroyed)
+			p.line(0, "%s: destroyed %s", name, status.Count(x.Destroyed, "snapshot"))
 		}
 		if x.Brake != "" {
 			p.line(2, "STOPPED: %s", x.Brake)

@@ -145,18 +145,19 @@ func summary(s Status) string {
 	}
 	var parts []string
 	if pairs > 0 {
-		parts = append(parts, fmt.Sprintf("%s sent", count(pairs, "replica")))
+		parts = append(parts, fmt.Sprintf("%s sent", Count(pairs, "replica")))
 	}
 	if n := len(s.Replicas); n > 0 {
-		parts = append(parts, fmt.Sprintf("%s held", count(n, "replica")))
+		parts = append(parts, fmt.Sprintf("%s held", Count(n, "replica")))
 	}
 	if len(parts) == 0 {
-		return fmt.Sprintf("%s, nothing to replicate", count(len(s.Jobs), "job"))
+		return fmt.Sprintf("%s, nothing to replicate", Count(len(s.Jobs), "job"))
 	}
 	return fmt.Sprintf("%s, largest lag %s", strings.Join(parts, ", "), Duration(worst))
 }
 
-func count(n int, thing string) string {
+// Count is "1 dataset" or "2 datasets".
+func Count(n int, thing string) string {
 	if n == 1 {
 		return "1 " + thing
 	}

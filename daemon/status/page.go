@@ -129,7 +129,7 @@ func (p *page) moving(t *table, m *Moving, verb string) {
 		parts = append(parts, "packed "+Printable(m.Packing))
 	}
 	if m.Lanes > 0 {
-		parts = append(parts, count(m.Lanes, "lane"))
+		parts = append(parts, Count(m.Lanes, "lane"))
 	}
 	for i := range parts {
 		parts[i] = strings.ReplaceAll(parts[i], " ", unbroken)
