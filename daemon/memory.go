@@ -1,12 +1,9 @@
 package daemon
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -52,16 +49,10 @@ func (d *Daemon) loadMemory() error {
 		d.facts[f.FactKey] = f
 	}
 	d.paused = map[string]bool{}
-	text, err := os.ReadFile(filepath.Join(d.Config.StateDir, pausedFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+	path := filepath.Join(d.Config.StateDir, pausedFile)
 	var jobs []string
-	if err == nil {
-		err = json.Unmarshal(text, &jobs)
-	}
-	if err != nil {
-		return fmt.Errorf("read which jobs are paused: %w; remove %s to go on with none", err, filepath.Join(d.Config.StateDir, pausedFile))
+	if err := durable.ReadJSON(path, &jobs); err != nil {
+		return fmt.Errorf("read which jobs are paused: %w; remove %s to go on with none", err, path)
 	}
 	for _, id := range jobs {
 		d.paused[id] = true
@@ -111,11 +102,7 @@ func (d *Daemon) SetPaused(id string, paused bool) (control.PauseResponse, error
 	} else {
 		delete(wish, id)
 	}
-	text, err := json.Marshal(slices.Sorted(maps.Keys(wish)))
-	if err != nil {
-		return answer, err
-	}
-	if err := durable.WriteFile(filepath.Join(d.Config.StateDir, pausedFile), text, 0o600); err != nil {
+	if err := durable.WriteJSON(filepath.Join(d.Config.StateDir, pausedFile), slices.Sorted(maps.Keys(wish))); err != nil {
 		return answer, fmt.Errorf("remember that job %s is paused: %w", id, err)
 	}
 	d.mu.Lock()

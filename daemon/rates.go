@@ -2,12 +2,8 @@ package daemon
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -43,14 +39,7 @@ func (r rates) of(job string) *policy.Wish {
 func (d *Daemon) loadRates() error {
 	d.wishes = rates{}
 	path := filepath.Join(d.Config.StateDir, ratesFile)
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err == nil {
-		err = json.Unmarshal(text, &d.wishes)
-	}
-	if err != nil {
+	if err := durable.ReadJSON(path, &d.wishes); err != nil {
 		return fmt.Errorf("read which rates were set by command: %w; remove %s to go on with the file's", err, path)
 	}
 	return nil
@@ -146,11 +135,7 @@ func (d *Daemon) setWish(now time.Time, r control.RateRequest) error {
 		w := policy.Wish{Rate: policy.Rate(*r.Rate), Until: r.Until}
 		wishes[r.Job], what = w, w.Rate.String()
 	}
-	text, err := json.Marshal(wishes)
-	if err != nil {
-		return err
-	}
-	if err := durable.WriteFile(filepath.Join(d.site().cfg.StateDir, ratesFile), text, 0o600); err != nil {
+	if err := durable.WriteJSON(filepath.Join(d.site().cfg.StateDir, ratesFile), wishes); err != nil {
 		return fmt.Errorf("remember the rate: %w", err)
 	}
 	d.mu.Lock()

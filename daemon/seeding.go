@@ -2,12 +2,8 @@ package daemon
 
 import (
 	"cmp"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -43,15 +39,8 @@ type firstCopies struct {
 // loadFirstCopies reads what an operator wished before this daemon began.
 func loadFirstCopies(stateDir string, log zerolog.Logger) (*firstCopies, error) {
 	f := &firstCopies{path: filepath.Join(stateDir, firstCopiesFile), log: log, want: map[firstCopy]bool{}}
-	text, err := os.ReadFile(f.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return f, nil
-	}
 	var all []firstCopy
-	if err == nil {
-		err = json.Unmarshal(text, &all)
-	}
-	if err != nil {
+	if err := durable.ReadJSON(f.path, &all); err != nil {
 		return nil, fmt.Errorf("read which first copies were asked for: %w; remove %s to go on with none", err, f.path)
 	}
 	for _, w := range all {
@@ -91,11 +80,7 @@ func (f *firstCopies) become(next map[firstCopy]bool) error {
 	slices.SortFunc(all, func(a, b firstCopy) int {
 		return cmp.Or(cmp.Compare(a.Job, b.Job), cmp.Compare(a.Peer, b.Peer), cmp.Compare(a.Dataset.Path, b.Dataset.Path), cmp.Compare(a.Dataset.ID, b.Dataset.ID))
 	})
-	text, err := json.Marshal(all)
-	if err == nil {
-		err = durable.WriteFile(f.path, text, 0o600)
-	}
-	if err != nil {
+	if err := durable.WriteJSON(f.path, all); err != nil {
 		return fmt.Errorf("remember which first copies were asked for: %w", err)
 	}
 	f.want = next

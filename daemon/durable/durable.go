@@ -1,13 +1,36 @@
 // Package durable replaces small files so that a crash or a power cut leaves the
-// old file or the new one, whole. It does not know what is in them.
+// old file or the new one, whole. It does not know what they mean.
 package durable
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 )
+
+// ReadJSON reads what WriteJSON wrote into the value that v points at, and leaves that
+// alone where nothing was ever written.
+func ReadJSON(path string, v any) error {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, v)
+}
+
+// WriteJSON puts v at path as WriteFile does, for its owner alone.
+func WriteJSON(path string, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return WriteFile(path, text, 0o600)
+}
 
 // WriteFile puts text at path with the permissions mode: a temporary file beside
 // it (hidden, so that no pattern finds it), fsync, rename, fsync of the directory,

@@ -42,3 +42,26 @@ func TestWriteFileThatFailsLeavesNothing(t *testing.T) {
 		t.Error("a directory that is not there: got no error")
 	}
 }
+
+func TestJSONComesBack(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "wishes.json")
+	got := []string{"default"}
+	if err := durable.ReadJSON(path, &got); err != nil || got[0] != "default" {
+		t.Errorf("where nothing was written: got %q, %v, want what it was", got, err)
+	}
+	if err := durable.WriteJSON(path, []string{"db"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := durable.ReadJSON(path, &got); err != nil || len(got) != 1 || got[0] != "db" {
+		t.Errorf("got %q, %v, want what was written", got, err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v; want 0600", info.Mode(), err)
+	}
+	if err := os.WriteFile(path, []byte(`["d`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := durable.ReadJSON(path, &got); err == nil {
+		t.Error("half a file was read without an error")
+	}
+}

@@ -71,11 +71,7 @@ func (q *Snapshot) Before(ctx context.Context, ds []dataset.Path) (goOn bool, er
 		return true, nil
 	}
 	q.began = q.k.Now()
-	text, err := json.Marshal(note{ds, q.began, q.job.Hooks.After, q.job.Hooks.Timeout})
-	if err == nil {
-		err = durable.WriteFile(q.k.path(q.job.ID), text, 0o600)
-	}
-	if err != nil {
+	if err := durable.WriteJSON(q.k.path(q.job.ID), note{ds, q.began, q.job.Hooks.After, q.job.Hooks.Timeout}); err != nil {
 		return goOn, fmt.Errorf("remember that the after hook of job %s has to run: %w", q.job.ID, err)
 	}
 	env := q.k.hookEnv("before-snapshot", q.job.ID, ds)
