@@ -24,20 +24,21 @@ type sights struct {
 }
 
 type sight struct {
-	props map[string]string
-	at    time.Time
+	props     map[string]string
+	at, until time.Time // when it was read, until when it is believed
 }
 
 func newSights(now func() time.Time) *sights {
 	return &sights{now: now, seen: make(map[string]sight), roots: make(map[string]bool), turns: make(map[string]chan struct{})}
 }
 
-// take keeps what was read at that time.
+// take keeps what began to be read at that time, and was read just now.
 func (s *sights) take(f pool.Facts, at time.Time) {
+	until := listing.BelievedUntil(at, s.now())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for name, props := range f {
-		s.seen[name] = sight{props: props, at: at}
+		s.seen[name] = sight{props: props, at: at, until: until}
 	}
 }
 
@@ -56,8 +57,8 @@ func (s *sights) fresh(name string) (pool.Facts, time.Time, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	was, known := s.seen[name]
-	age := s.now().Sub(was.at)
-	return pool.Facts{name: was.props}, was.at, known && age >= 0 && age <= listing.Believed
+	now := s.now()
+	return pool.Facts{name: was.props}, was.at, known && !now.Before(was.at) && !now.After(was.until)
 }
 
 // root is the highest that Find was asked for, and that holds the dataset.

@@ -158,6 +158,21 @@ func TestAnUnchangedDatasetCostsNothing(t *testing.T) {
 	}
 }
 
+// On a slow host each process takes 20 s: what Find has read is not out of date before it is used.
+func TestASlowLookIsBelieved(t *testing.T) {
+	s := script(t, append(listed(), rule{
+		Args: "get -Hp -o name,property,source,value -t filesystem,volume", Out: props("tank", "guid", "1", "tank/db", "guid", "2"),
+	})...)
+	src := s.source(func() time.Time { return time.Unix(int64(20*len(s.Calls())), 0) })
+	_, err := src.Find(t.Context(), "tank", true)
+	if _, listErr := src.Snapshots(t.Context(), "tank/db"); err != nil || listErr != nil {
+		t.Fatal(err, listErr)
+	}
+	if _, err := src.Mark(t.Context(), "tank"); err != nil || len(s.Calls()) != 1+3 {
+		t.Errorf("got %q, %v, want that one process read all, and three the list of one", s.Calls(), err)
+	}
+}
+
 func TestAListReadInTheSecondOfTheChangeIsNotBelieved(t *testing.T) {
 	s := script(t, append(listed(), rule{
 		Args: "get -Hp -o name,property,source,value -t filesystem,volume",

@@ -15,6 +15,7 @@ type shelf struct {
 	mu      sync.Mutex // guards what follows
 	byPath  map[dataset.Path][]*Lineage
 	read    time.Time
+	until   time.Time            // when it is not believed any more
 	at      int                  // the number of changes when it was read
 	count   int                  // changes so far
 	changes map[dataset.Path]int // the number of the last change; "" is one of all
@@ -40,6 +41,7 @@ func (i *Into) ReadAll(ctx context.Context) ([]*Lineage, error) {
 	if err != nil || i.clock == nil {
 		return all, err
 	}
+	until := listing.BelievedUntil(read, i.now())
 	byPath := make(map[dataset.Path][]*Lineage)
 	for _, l := range all {
 		l.seen = read
@@ -47,7 +49,7 @@ func (i *Into) ReadAll(ctx context.Context) ([]*Lineage, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.byPath, s.read, s.at = byPath, read, began
+	s.byPath, s.read, s.until, s.at = byPath, read, until, began
 	return all, nil
 }
 
@@ -59,9 +61,9 @@ func (i *Into) Known(ctx context.Context, d dataset.Path) (*Replica, error) {
 		return nil, err
 	}
 	s := &i.shelf
+	now := i.now()
 	s.mu.Lock()
-	age := i.now().Sub(s.read)
-	fresh := s.byPath != nil && age >= 0 && age <= listing.Believed && s.changes[d] <= s.at && s.changes[""] <= s.at
+	fresh := s.byPath != nil && !now.Before(s.read) && !now.After(s.until) && s.changes[d] <= s.at && s.changes[""] <= s.at
 	all := s.byPath[d]
 	s.mu.Unlock()
 	if fresh {
