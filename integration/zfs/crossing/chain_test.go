@@ -20,11 +20,11 @@ func TestAChainOfThreeCarriesPointsWithTheirIdentity(t *testing.T) {
 	p := newPair(t)
 	db := p.encrypted("db")
 	sample.Random(t, dir(db)+"/data", 6*mib)
+	into := p.from + " syd1"
 	syd := node.New(t, binary, "syd1", p.wan.addr[0]+":8772")
-	syd.Prefix, syd.Patience, syd.Poll, syd.IsChild = p.fra.Prefix, p.fra.Patience, p.fra.Poll, p.sin.IsChild
+	syd.Prefix, syd.Patience, syd.Poll, syd.IsChild = p.fra.Prefix, p.fra.Patience, p.fra.Poll, runs("receive", into)
 	syd.Knows("sin1", p.sin.Key(), p.sin.Address)
 	p.sin.Knows("syd1", syd.Key(), syd.Address)
-	into := p.from + " syd1"
 	syd.Configure(fmt.Sprintf("[[accept]]\nfrom = \"sin1\"\ndriver = \"zfs\"\ninto = %q\nstrip = %q\n", into, p.from))
 	syd.Start()
 	p.sin.Stop() // it does not know syd1 yet

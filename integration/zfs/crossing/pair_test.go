@@ -64,7 +64,7 @@ func newPair(t *testing.T) *pair {
 	// destroys them.
 	p.zfs("create", p.from)
 	p.zfs("create", "-o", "canmount=off", p.to)
-	p.fra, p.sin = p.node(0, "fra1", "send"), p.node(1, "sin1", "receive")
+	p.fra, p.sin = p.node(0, "fra1", runs("send", "")), p.node(1, "sin1", runs("receive", p.to))
 	fra, sin := p.fra.Key(), p.sin.Key()
 	p.fra.Knows("sin1", sin, p.sin.Address)
 	p.sin.Knows("fra1", fra, p.fra.Address)
@@ -73,14 +73,20 @@ func newPair(t *testing.T) *pair {
 	return p
 }
 
-// node makes a machine whose daemon's children run that command of zfs.
-func (p *pair) node(i int, name, command string) *node.Node {
+// runs tells a zfs with that command whose arguments hold the text.
+func runs(command, text string) func([]byte) bool {
+	return func(line []byte) bool {
+		return bytes.Contains(line, []byte("zfs\x00"+command+"\x00")) && bytes.Contains(line, []byte(text))
+	}
+}
+
+// node makes a machine.
+func (p *pair) node(i int, name string, isChild func(cmdline []byte) bool) *node.Node {
 	p.t.Helper()
 	n := node.New(p.t, binary, name, p.wan.addr[i]+":8771")
 	// Not `ip netns exec`, whose mounts of its own would hide from us what the daemon mounts.
 	n.Prefix = []string{"nsenter", "--net=/run/netns/" + p.wan.ns[i]}
-	n.Patience, n.Poll = patience, 300*time.Millisecond
-	n.IsChild = func(line []byte) bool { return bytes.Contains(line, []byte("zfs\x00"+command+"\x00")) }
+	n.Patience, n.Poll, n.IsChild = patience, 300*time.Millisecond, isChild
 	return n
 }
 
