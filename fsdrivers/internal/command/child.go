@@ -242,7 +242,8 @@ func (c *Child) supervise(ctx context.Context) {
 
 // end asks, then kills, then gives up. What the child writes interests nobody any more,
 // and a `zfs send -w` that waits in the kernel for room in its pipe feels no signal; that
-// the pipe is broken it does.
+// the pipe is broken it does. A `zfs receive` that waits there for input may sleep on with
+// a SIGKILL; the end of the input wakes it. Before that signal it would take a part for all.
 func (c *Child) end(ended <-chan error, why error) error {
 	closeAll(c.stdout)
 	for _, try := range []struct {
@@ -250,6 +251,9 @@ func (c *Child) end(ended <-chan error, why error) error {
 		wait time.Duration
 	}{{syscall.SIGTERM, c.spec.Grace}, {syscall.SIGKILL, c.spec.Patience}} {
 		c.signal(try.sig)
+		if try.sig == syscall.SIGKILL {
+			closeAll(c.stdin)
+		}
 		timer := time.NewTimer(try.wait)
 		select {
 		case err := <-ended:
@@ -258,7 +262,6 @@ func (c *Child) end(ended <-chan error, why error) error {
 		case <-timer.C:
 		}
 	}
-	closeAll(c.stdin) // whoever waits at it is let go
 	return fmt.Errorf("%s: process %d (%w) %w", title(c.spec.Args), c.Pid(), why, ErrStuck)
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -378,6 +379,34 @@ func TestAChildThatWaitsForAReaderIsLetGo(t *testing.T) {
 		t.Errorf("Wait = %v, want that the broken pipe ended it", err)
 	}
 	isGone(t, c.Pid())
+}
+
+// TestAChildThatSleepsAtItsInputIsWoken: by the end of the input, once it was killed and
+// no sooner: it might take what it has for all.
+func TestAChildThatSleepsAtItsInputIsWoken(t *testing.T) {
+	s := sh("echo up; cat >/dev/null; exit 3")
+	s.Feed, s.Grace, s.Patience = true, time.Millisecond, time.Minute
+	var mu sync.Mutex
+	var open []error
+	var c *Child
+	s.signal = func(int, syscall.Signal) error {
+		mu.Lock()
+		defer mu.Unlock()
+		_, err := c.Stdin().Write([]byte("more"))
+		open = append(open, err)
+		return nil
+	}
+	c = start(t, t.Context(), s)
+	line(t, c)
+	if err := c.Close(); err != nil {
+		t.Errorf("Close = %v, want that the end of its input ended it", err)
+	}
+	isGone(t, c.Pid())
+	mu.Lock()
+	defer mu.Unlock()
+	if len(open) != 2 || open[0] != nil || open[1] != nil {
+		t.Errorf("at the signals its input was %v, want it open at both", open)
+	}
 }
 
 // TestStuckChildIsGivenUp: signals get lost, as with a child that hangs in the
