@@ -25,17 +25,18 @@ type Lists struct {
 	all   int // how often all were
 }
 
-// Believed is how long what was read of many datasets at once is believed after it was
-// read; a round of a job is shorter. Where reading is slow, so is the round: then three
-// times as long as it took, or each dataset of a round would have all of them read again.
+// How long what was read is believed, at least.
 const (
-	Believed     = 10 * time.Second
-	believedMost = 5 * time.Minute // a clock that steps is no slow read
+	Believed      = 10 * time.Second // of many datasets at once; a round of a job is shorter
+	BelievedAlone = time.Second      // of one: an operator may have mended it
+	believedMost  = 5 * time.Minute  // a clock that steps is no slow read
 )
 
-// BelievedUntil is when what was read between two moments is not believed any more.
-func BelievedUntil(began, ended time.Time) time.Time {
-	return ended.Add(min(max(Believed, 3*ended.Sub(began)), believedMost))
+// BelievedUntil is when what was read between two moments is not believed any more. Where
+// reading is slow, so is the round: then it is believed three times as long as it took,
+// or each dataset of a round would have all of them read again.
+func BelievedUntil(began, ended time.Time, least time.Duration) time.Time {
+	return ended.Add(min(max(least, 3*ended.Sub(began)), believedMost))
 }
 
 // resolution is that of snapshots_changed, and a second for a clock that steps.

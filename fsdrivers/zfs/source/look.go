@@ -34,7 +34,7 @@ func newSights(now func() time.Time) *sights {
 
 // take keeps what began to be read at that time, and was read just now.
 func (s *sights) take(f pool.Facts, at time.Time) {
-	until := listing.BelievedUntil(at, s.now())
+	until := listing.BelievedUntil(at, s.now(), listing.Believed)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for name, props := range f {

@@ -73,7 +73,7 @@ func New(zfs *pool.Host, o Options) (*Into, error) {
 	}
 	return &Into{
 		Name: o.Name, Live: o.Live, strip: o.Strip, zfs: zfs, locks: o.Locks, clock: o.Clock, busy: make(map[dataset.Path]bool),
-		shelf: shelf{changes: make(map[dataset.Path]int)}, lists: listing.NewLists(),
+		shelf: shelf{byPath: make(map[dataset.Path]reading), changes: make(map[dataset.Path]int)}, lists: listing.NewLists(),
 	}, nil
 }
 

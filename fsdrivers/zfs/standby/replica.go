@@ -25,7 +25,7 @@ type Lineage struct {
 	Facts  pool.Facts
 	List   []pool.Entry // what ListAll read; none of a partial one
 
-	seen time.Time // when the facts were read; zero unless for many at once
+	seen time.Time // when the facts were read; zero where nothing is kept
 }
 
 // Snapshots are all of the lineage's, anybody's, in order.

@@ -2,6 +2,7 @@ package standby
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -9,16 +10,40 @@ import (
 	"antipode/fsdrivers/zfs/listing"
 )
 
-// shelf keeps what Find read of all lineages at once, so that a round over many
-// replicas in which nothing happened costs one process.
+// shelf keeps what was read of lineages, so that a round over many replicas in which
+// nothing happened costs one process, and one that takes long one more for each.
 type shelf struct {
-	mu      sync.Mutex // guards what follows
-	byPath  map[dataset.Path][]*Lineage
-	read    time.Time
-	until   time.Time            // when it is not believed any more
-	at      int                  // the number of changes when it was read
-	count   int                  // changes so far
-	changes map[dataset.Path]int // the number of the last change; "" is one of all
+	mu      sync.Mutex               // guards what follows
+	all     reading                  // by Find; its lineages are in byPath
+	byPath  map[dataset.Path]reading // one that is not there has no lineage
+	count   int                      // changes so far
+	changes map[dataset.Path]int     // the number of the last change; "" is one of all
+}
+
+// reading is what was read of the lineages of one replica.
+type reading struct {
+	lineages    []*Lineage
+	read, until time.Time // when, and until when it is believed
+	at          int       // the number of changes then
+}
+
+// take finds what is still believed of a replica.
+func (s *shelf) take(d dataset.Path, now time.Time) ([]*Lineage, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, ok := s.byPath[d]
+	if !ok {
+		r = s.all
+	}
+	ok = !r.read.IsZero() && !now.Before(r.read) && !now.After(r.until) && s.changes[d] <= r.at && s.changes[""] <= r.at
+	return r.lineages, ok
+}
+
+// begin starts a reading.
+func (s *shelf) begin(now time.Time) reading {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return reading{read: now, at: s.count}
 }
 
 // now is what the clock of this host says; without one nothing is kept, and all lists are of
@@ -33,43 +58,51 @@ func (i *Into) now() time.Time {
 // ReadAll reads all lineages, and keeps them.
 func (i *Into) ReadAll(ctx context.Context) ([]*Lineage, error) {
 	s := &i.shelf
-	s.mu.Lock()
-	began := s.count
-	s.mu.Unlock()
-	read := i.now()
+	r := s.begin(i.now())
 	all, err := i.Lineages(ctx, "")
 	if err != nil || i.clock == nil {
 		return all, err
 	}
-	until := listing.BelievedUntil(read, i.now())
-	byPath := make(map[dataset.Path][]*Lineage)
+	r.until = listing.BelievedUntil(r.read, i.now(), listing.Believed)
+	byPath := make(map[dataset.Path]reading)
 	for _, l := range all {
-		l.seen = read
-		byPath[l.Path] = append(byPath[l.Path], l)
+		l.seen = r.read
+		of := byPath[l.Path]
+		of.lineages, of.read, of.until, of.at = append(of.lineages, l), r.read, r.until, r.at
+		byPath[l.Path] = of
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.byPath, s.read, s.until, s.at = byPath, read, until, began
+	s.byPath, s.all = byPath, r
 	return all, nil
 }
 
-// Known answers a replica from what was read of all, if that was just now and the
-// replica was not changed since.
+// Known answers a replica from what was read just now, if it was not changed since.
 func (i *Into) Known(ctx context.Context, d dataset.Path) (*Replica, error) {
+	if i.clock == nil {
+		return i.Replica(ctx, d)
+	}
 	home, err := i.Home(d)
 	if err != nil {
 		return nil, err
 	}
 	s := &i.shelf
-	now := i.now()
-	s.mu.Lock()
-	fresh := s.byPath != nil && !now.Before(s.read) && !now.After(s.until) && s.changes[d] <= s.at && s.changes[""] <= s.at
-	all := s.byPath[d]
-	s.mu.Unlock()
-	if fresh {
-		return NewReplica(d, home, all), nil
+	r := s.begin(i.now())
+	if known, ok := s.take(d, r.read); ok {
+		return NewReplica(d, home, known), nil
 	}
-	return i.Replica(ctx, d)
+	replica, err := i.Replica(ctx, d)
+	if err != nil || len(replica.Lineages) == 0 { // peers may ask for any name
+		return replica, err
+	}
+	r.lineages, r.until = slices.Clone(replica.Lineages), listing.BelievedUntil(r.read, i.now(), listing.BelievedAlone)
+	for _, l := range r.lineages {
+		l.seen = r.read
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.byPath[d] = r
+	return replica, nil
 }
 
 // Changed says that a replica is being changed; the answer, called after, that it
@@ -87,7 +120,7 @@ func (i *Into) Changed(d dataset.Path) (done func()) {
 	return note
 }
 
-// guard vouches for the list of the lineage, if its facts were read for many.
+// guard vouches for the list of the lineage, if it is known when its facts were read.
 func (l *Lineage) guard() listing.Guard {
 	if l.seen.IsZero() {
 		return listing.Guard{}

@@ -8,6 +8,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/listing"
 	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/prop"
 )
@@ -49,6 +50,36 @@ func TestASlowLookAtAllIsBelieved(t *testing.T) {
 	cost := len(s.Calls())
 	if _, err := tg.Mark(t.Context(), "src/db"); err != nil || len(s.Calls()) != cost {
 		t.Errorf("after Find it took %q, %v, want nothing more", s.Calls()[cost:], err)
+	}
+}
+
+// One who asks for a replica alone, or so late that what Find read is out of date, has
+// three questions: one process answers them, and vouches for the list that was kept.
+func TestWhatWasReadOfOneReplicaAnswersTheNextQuestions(t *testing.T) {
+	s := shelved(t)
+	clock := time.Unix(1767225600, 0).Add(time.Hour)
+	tg := keeping(t, s, func() time.Time { return clock })
+	ask := func() int {
+		t.Helper()
+		before := len(s.Calls())
+		list, err := tg.Snapshots(t.Context(), "src/db")
+		if _, pendingErr := tg.Pending(t.Context(), "src/db"); err != nil || pendingErr != nil || len(list) != 1 {
+			t.Fatal(list, err, pendingErr)
+		}
+		if _, err := tg.Mark(t.Context(), "src/db"); err != nil {
+			t.Fatal(err)
+		}
+		return len(s.Calls()) - before
+	}
+	if first := ask(); first != 1+1+3 {
+		t.Errorf("three questions took %q, want what Into is, the lineages once, and three for the list", s.Calls())
+	}
+	if again := ask(); again != 0 {
+		t.Errorf("at once they took %d more, want none", again)
+	}
+	clock = clock.Add(listing.BelievedAlone + time.Millisecond)
+	if later := ask(); later != 1 {
+		t.Errorf("a second later they took %d, want the lineages", later)
 	}
 }
 
