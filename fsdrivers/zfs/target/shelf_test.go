@@ -71,8 +71,8 @@ func TestWhatWasReadOfOneReplicaAnswersTheNextQuestions(t *testing.T) {
 		}
 		return len(s.Calls()) - before
 	}
-	if first := ask(); first != 1+1+3 {
-		t.Errorf("three questions took %q, want what Into is, the lineages once, and three for the list", s.Calls())
+	if first := ask(); first != 1+3 {
+		t.Errorf("three questions took %q, want beside what New asked the lineages once, and three for the list", s.Calls())
 	}
 	if again := ask(); again != 0 {
 		t.Errorf("at once they took %d more, want none", again)
