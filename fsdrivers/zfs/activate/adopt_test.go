@@ -8,6 +8,8 @@ import (
 
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/zfs/naming"
+	"antipode/fsdrivers/zfs/standby/standbytest"
+	"antipode/fsdrivers/zfs/zfstest"
 )
 
 func adopted() (dataset.Dataset, dataset.Snapshot) {
@@ -15,23 +17,23 @@ func adopted() (dataset.Dataset, dataset.Snapshot) {
 }
 
 // former is a target beside tank-like datasets: dst/db is the former primary.
-func former(t *testing.T, list, written string) (*scripted, *Activator) {
+func former(t *testing.T, list, written string) (*zfstest.Script, *Activator) {
 	t.Helper()
 	const look = "get -Hp -o name,property,source,value -d 1 -t filesystem,volume guid,type,encryption,written"
 	const missing = "cannot open 'x': dataset does not exist\n"
 	return activatorOn(t,
-		rule{Args: look, Out: props("dst/db", "guid", "7", "dst/db", "type", "filesystem", "dst/db", "written", written, "dst/db", "encryption", "off"), Err: missing, Code: 1},
-		rule{Args: getLineages, Out: props("dst/into/.antipode", "guid", "5")},
-		rule{Args: "list -Hp -d 1 -t snapshot,bookmark -o name,guid,createtxg -s createtxg dst/db.antipode_fresh", Out: "dst/db.antipode_fresh@antipode_a\t10\t5\n"},
-		rule{Args: "list", Out: list},
-		rule{Args: "get -Hp -o name,property,source,value written", Out: props("dst/db", "written", written)},
-		rule{Args: "get -Hp -o name,property,source,value type", Out: props("dst/db", "type", "filesystem")},
-		rule{Args: "get", Err: missing, Code: 1},
-		rule{Args: "unmount"}, rule{Args: "set"}, rule{Args: "clone"}, rule{Args: "snapshot"}, rule{Args: "promote"}, rule{Args: "rename"}, rule{Args: "create"},
+		zfstest.Rule{Args: look, Out: zfstest.Props("dst/db", "guid", "7", "dst/db", "type", "filesystem", "dst/db", "written", written, "dst/db", "encryption", "off"), Err: missing, Code: 1},
+		zfstest.Rule{Args: standbytest.GetLineages, Out: zfstest.Props("dst/into/.antipode", "guid", "5")},
+		zfstest.Rule{Args: "list -Hp -d 1 -t snapshot,bookmark -o name,guid,createtxg -s createtxg dst/db.antipode_fresh", Out: "dst/db.antipode_fresh@antipode_a\t10\t5\n"},
+		zfstest.Rule{Args: "list", Out: list},
+		zfstest.Rule{Args: "get -Hp -o name,property,source,value written", Out: zfstest.Props("dst/db", "written", written)},
+		zfstest.Rule{Args: "get -Hp -o name,property,source,value type", Out: zfstest.Props("dst/db", "type", "filesystem")},
+		zfstest.Rule{Args: "get", Err: missing, Code: 1},
+		zfstest.Rule{Args: "unmount"}, zfstest.Rule{Args: "set"}, zfstest.Rule{Args: "clone"}, zfstest.Rule{Args: "snapshot"}, zfstest.Rule{Args: "promote"}, zfstest.Rule{Args: "rename"}, zfstest.Rule{Args: "create"},
 	)
 }
 
-func changes(s *scripted) (all []string) {
+func changes(s *zfstest.Script) (all []string) {
 	for _, call := range s.Calls() {
 		if word, _, _ := strings.Cut(call, " "); !slices.Contains([]string{"get", "list", "set", "create", "version"}, word) {
 			all = append(all, call)

@@ -9,21 +9,23 @@ import (
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/prop"
+	"antipode/fsdrivers/zfs/standby/standbytest"
+	"antipode/fsdrivers/zfs/zfstest"
 )
 
 // live is a target with a replica that was activated in place. Its property written is
 // first what is known before it is unmounted, and then what is known after.
-func live(t *testing.T, before, after, diff string, more ...string) (*scripted, *Activator) {
+func live(t *testing.T, before, after, diff string, more ...string) (*zfstest.Script, *Activator) {
 	t.Helper()
 	more = append([]string{"dst/into/src/db", prop.Live, prop.On, "dst/into/src/db", "written", before}, more...)
 	return activatorOn(t,
-		rule{Args: getLineages, Out: lineageOut(more...)},
-		rule{Args: "list", Out: "dst/into/src/db@antipode_a\t10\t5\n"},
-		rule{Args: "get -Hp -o name,property,source,value written", Out: props("dst/into/src/db", "written", after)},
-		rule{Args: "get -Hp -o name,property,source,value type,keystatus", Out: props("dst/into/src/db", "type", "filesystem", "dst/into/src/db", "keystatus", "available")},
-		rule{Args: "get", Out: props("dst/into/src/db@antipode_a", prop.Received, "2026-01-01T00:00:00Z")},
-		rule{Args: "diff", Out: diff},
-		rule{Args: "holds"}, rule{Args: "unmount"}, rule{Args: "rollback"}, rule{Args: "set"}, rule{Args: "inherit"}, rule{Args: "mount"},
+		zfstest.Rule{Args: standbytest.GetLineages, Out: standbytest.LineageOut(more...)},
+		zfstest.Rule{Args: "list", Out: "dst/into/src/db@antipode_a\t10\t5\n"},
+		zfstest.Rule{Args: "get -Hp -o name,property,source,value written", Out: zfstest.Props("dst/into/src/db", "written", after)},
+		zfstest.Rule{Args: "get -Hp -o name,property,source,value type,keystatus", Out: zfstest.Props("dst/into/src/db", "type", "filesystem", "dst/into/src/db", "keystatus", "available")},
+		zfstest.Rule{Args: "get", Out: zfstest.Props("dst/into/src/db@antipode_a", prop.Received, "2026-01-01T00:00:00Z")},
+		zfstest.Rule{Args: "diff", Out: diff},
+		zfstest.Rule{Args: "holds"}, zfstest.Rule{Args: "unmount"}, zfstest.Rule{Args: "rollback"}, zfstest.Rule{Args: "set"}, zfstest.Rule{Args: "inherit"}, zfstest.Rule{Args: "mount"},
 	)
 }
 
@@ -49,7 +51,7 @@ func TestWhatIsLiveRestsIfNothingWasWritten(t *testing.T) {
 }
 
 // isMounted reports whether the last command about it was to mount.
-func isMounted(s *scripted) bool {
+func isMounted(s *zfstest.Script) bool {
 	mounted := false
 	for _, call := range s.Calls() {
 		if verb, _, _ := strings.Cut(call, " "); verb == "mount" || verb == "unmount" {
@@ -119,12 +121,12 @@ func TestGoingLiveAgainLeavesAloneWhatIsDone(t *testing.T) {
 		"it died before it could be mounted": {"noauto", "off", []string{"exec=on", "mountpoint=/dst/into/antipode_live/src/db", "canmount=on"}},
 	} {
 		s, tg := activatorOn(t,
-			rule{Args: getLineages, Out: lineageOut(name, prop.Live, prop.On, name, "written", "8192")},
-			rule{Args: "list", Out: name + "@antipode_a\t10\t5\n"},
-			rule{Args: "get -Hp -o name,property,source,value canmount,volmode,readonly", Out: props(name, "canmount", c.canmount, name, "readonly", c.readonly)},
-			rule{Args: "get -Hp -o name,property,source,value type,keystatus", Out: props(name, "type", "filesystem", name, "keystatus", "available")},
-			rule{Args: "get", Out: props(name+"@antipode_a", prop.Received, "2026-01-01T00:00:00Z")},
-			rule{Args: "holds"}, rule{Args: "set"}, rule{Args: "mount"},
+			zfstest.Rule{Args: standbytest.GetLineages, Out: standbytest.LineageOut(name, prop.Live, prop.On, name, "written", "8192")},
+			zfstest.Rule{Args: "list", Out: name + "@antipode_a\t10\t5\n"},
+			zfstest.Rule{Args: "get -Hp -o name,property,source,value canmount,volmode,readonly", Out: zfstest.Props(name, "canmount", c.canmount, name, "readonly", c.readonly)},
+			zfstest.Rule{Args: "get -Hp -o name,property,source,value type,keystatus", Out: zfstest.Props(name, "type", "filesystem", name, "keystatus", "available")},
+			zfstest.Rule{Args: "get", Out: zfstest.Props(name+"@antipode_a", prop.Received, "2026-01-01T00:00:00Z")},
+			zfstest.Rule{Args: "holds"}, zfstest.Rule{Args: "set"}, zfstest.Rule{Args: "mount"},
 		)
 		if _, err := tg.ActivateInPlace(t.Context(), "src/db", dataset.Snapshot{Name: "antipode_a", ID: naming.IDOf(10)}); err != nil {
 			t.Errorf("%s: %v", what, err)

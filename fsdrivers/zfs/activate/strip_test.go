@@ -10,16 +10,18 @@ import (
 	"antipode/fsdrivers/zfs/pool"
 	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/standby"
+	"antipode/fsdrivers/zfs/standby/standbytest"
+	"antipode/fsdrivers/zfs/zfstest"
 )
 
 // stripped leaves src out of its source's paths; it has a replica of src/db, at db.
-func stripped(t *testing.T, rules ...rule) (*scripted, *Activator) {
+func stripped(t *testing.T, rules ...zfstest.Rule) (*zfstest.Script, *Activator) {
 	t.Helper()
-	s := script(t, append([]rule{
-		{Args: "get -Hp -o name,property,source,value -d 1 -t filesystem,volume type,org.antipode:into,org.antipode:strip dst/into", Out: props(
+	s := zfstest.New(t, append([]zfstest.Rule{
+		{Args: "get -Hp -o name,property,source,value -d 1 -t filesystem,volume type,org.antipode:into,org.antipode:strip dst/into", Out: zfstest.Props(
 			"dst/into", "type", "filesystem", "dst/into", prop.Into, "on", "dst/into", prop.Strip, "src", "dst/into/.antipode", "type", "filesystem")},
 		{Args: "version", Out: "zfs-2.4.4-1\nzfs-kmod-2.4.4-1\n"},
-		{Args: getLineages, Out: props("dst/into/db", "guid", "70", "dst/into/db", "type", "filesystem", "dst/into/db", prop.Path, "src/db",
+		{Args: standbytest.GetLineages, Out: zfstest.Props("dst/into/db", "guid", "70", "dst/into/db", "type", "filesystem", "dst/into/db", prop.Path, "src/db",
 			"dst/into/db", prop.Source, string(naming.IDOf(1)), "dst/into/db", "inconsistent", "0", "dst/into/db", "written", "0")},
 		{Args: "list", Out: "dst/into/db@antipode_a\t10\t5\n"},
 	}, rules...)...)
@@ -28,7 +30,7 @@ func stripped(t *testing.T, rules ...rule) (*scripted, *Activator) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := New(in, zfs, theTime)
+	a := New(in, zfs, standbytest.Now)
 	return s, &a
 }
 
@@ -37,13 +39,13 @@ var strippedPoint = dataset.Snapshot{Name: "antipode_a", ID: naming.IDOf(10)}
 func TestWhatIsStrippedIsInNoLiveName(t *testing.T) {
 	const live, fresh, identities = "dst/data/db", "dst/data/db.antipode_fresh", "get -Hp -o name,property,source,value -t filesystem,volume guid"
 	s, a := stripped(t,
-		rule{Args: identities, Times: 1},
-		rule{Args: identities, Times: 1, Out: props(fresh, "guid", "101")},
-		rule{Args: identities, Out: props(live, "guid", "101")},
-		rule{Args: "get -Hp -o name,property,source,value guid,origin", Out: props(fresh, "guid", "101", fresh, "origin", "dst/into/db@antipode_a")},
-		rule{Args: "get -Hp -o name,property,source,value guid ", Out: props("dst/data", "guid", "50")},
-		rule{Args: "get -Hp -o name,property,source,value type", Out: props(fresh, "type", "filesystem", live, "type", "filesystem")},
-		rule{Args: "clone"}, rule{Args: "bookmark"}, rule{Args: "set"}, rule{Args: "rename"}, rule{Args: "mount"},
+		zfstest.Rule{Args: identities, Times: 1},
+		zfstest.Rule{Args: identities, Times: 1, Out: zfstest.Props(fresh, "guid", "101")},
+		zfstest.Rule{Args: identities, Out: zfstest.Props(live, "guid", "101")},
+		zfstest.Rule{Args: "get -Hp -o name,property,source,value guid,origin", Out: zfstest.Props(fresh, "guid", "101", fresh, "origin", "dst/into/db@antipode_a")},
+		zfstest.Rule{Args: "get -Hp -o name,property,source,value guid ", Out: zfstest.Props("dst/data", "guid", "50")},
+		zfstest.Rule{Args: "get -Hp -o name,property,source,value type", Out: zfstest.Props(fresh, "type", "filesystem", live, "type", "filesystem")},
+		zfstest.Rule{Args: "clone"}, zfstest.Rule{Args: "bookmark"}, zfstest.Rule{Args: "set"}, zfstest.Rule{Args: "rename"}, zfstest.Rule{Args: "mount"},
 	)
 	got, err := a.Activate(t.Context(), "src/db", strippedPoint, "aside")
 	if err != nil || got.Live != live {
@@ -55,7 +57,7 @@ func TestWhatIsStrippedIsInNoLiveName(t *testing.T) {
 }
 
 func TestWhatIsStrippedIsInNoMountPoint(t *testing.T) {
-	s, a := stripped(t, rule{Args: "get", Out: props("dst/into/db", "type", "filesystem", "dst/into/db", "keystatus", "-")}, rule{Args: "set"}, rule{Args: "mount"})
+	s, a := stripped(t, zfstest.Rule{Args: "get", Out: zfstest.Props("dst/into/db", "type", "filesystem", "dst/into/db", "keystatus", "-")}, zfstest.Rule{Args: "set"}, zfstest.Rule{Args: "mount"})
 	got, err := a.ActivateInPlace(t.Context(), "src/db", strippedPoint)
 	if err != nil || got.Live != "dst/into/db" {
 		t.Fatalf("got %+v, %v", got, err)

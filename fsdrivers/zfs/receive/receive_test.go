@@ -13,14 +13,16 @@ import (
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/prop"
+	"antipode/fsdrivers/zfs/standby/standbytest"
 	"antipode/fsdrivers/zfs/stream"
+	"antipode/fsdrivers/zfs/zfstest"
 )
 
 // receiverOn is one on a scripted zfs whose into is there.
-func receiverOn(t *testing.T, rules ...rule) (*scripted, *Receiver) {
+func receiverOn(t *testing.T, rules ...zfstest.Rule) (*zfstest.Script, *Receiver) {
 	t.Helper()
-	s, in, zfs := intoOn(t, rules...)
-	rv := New(in, zfs, theTime, zerolog.Nop())
+	s, in, zfs := standbytest.Into(t, rules...)
+	rv := New(in, zfs, standbytest.Now, zerolog.Nop())
 	return s, &rv
 }
 
@@ -33,7 +35,7 @@ func streamOf(t *testing.T, s dataset.Step, change func(o *stream.Opening)) []by
 	}
 	from, _ := naming.GUIDOf(s.From.ID)
 	o := stream.Opening{
-		Kind: stream.Filesystem, ToGUID: to, FromGUID: from, ToName: "src/db@x", Created: theTime(),
+		Kind: stream.Filesystem, ToGUID: to, FromGUID: from, ToName: "src/db@x", Created: standbytest.Now(),
 		Features: stream.SASpill | stream.LZ4 | stream.Compressed, Flags: stream.FlagSpillBlock,
 	}
 	if change != nil {
@@ -49,17 +51,17 @@ func streamOf(t *testing.T, s dataset.Step, change func(o *stream.Opening)) []by
 func TestAFirstReceiveIsInertAndExact(t *testing.T) {
 	st := fullStep()
 	s, rv := receiverOn(t,
-		rule{Args: getLineages, Times: 1, Out: props("dst/into/.antipode", "guid", "5")},
-		rule{Args: "receive", Sink: true},
-		rule{Args: "set"}, rule{Args: "rename"}, rule{Args: "create"},
-		rule{Args: getLineages, Out: lineageOut()},
-		rule{Args: "get -Hp -o name,property,source,value -d 1 -t filesystem,volume guid,org.antipode:placeholder", Code: 1, Err: "cannot open 'x': dataset does not exist\n"},
-		rule{Args: "get -Hp -o name,property,source,value guid dst", Code: 1, Err: "cannot open 'x': dataset does not exist\n"},
-		rule{Args: "list", Out: "dst/into/src/db@antipode_b\t11\t5\n"},
-		rule{Args: "get", Out: props("dst/into/src/db@antipode_b", prop.Created, "2026-01-01T00:00:00Z")},
-		rule{Args: "holds"},
+		zfstest.Rule{Args: standbytest.GetLineages, Times: 1, Out: zfstest.Props("dst/into/.antipode", "guid", "5")},
+		zfstest.Rule{Args: "receive", Sink: true},
+		zfstest.Rule{Args: "set"}, zfstest.Rule{Args: "rename"}, zfstest.Rule{Args: "create"},
+		zfstest.Rule{Args: standbytest.GetLineages, Out: standbytest.LineageOut()},
+		zfstest.Rule{Args: "get -Hp -o name,property,source,value -d 1 -t filesystem,volume guid,org.antipode:placeholder", Code: 1, Err: "cannot open 'x': dataset does not exist\n"},
+		zfstest.Rule{Args: "get -Hp -o name,property,source,value guid dst", Code: 1, Err: "cannot open 'x': dataset does not exist\n"},
+		zfstest.Rule{Args: "list", Out: "dst/into/src/db@antipode_b\t11\t5\n"},
+		zfstest.Rule{Args: "get", Out: zfstest.Props("dst/into/src/db@antipode_b", prop.Created, "2026-01-01T00:00:00Z")},
+		zfstest.Rule{Args: "holds"},
 	)
-	got, err := rv.Receive(t.Context(), dataset.Incoming{Step: st, Retain: theTime()}, bytes.NewReader(streamOf(t, st, nil)))
+	got, err := rv.Receive(t.Context(), dataset.Incoming{Step: st, Retain: standbytest.Now()}, bytes.NewReader(streamOf(t, st, nil)))
 	if err != nil || got.ID != st.To.ID {
 		t.Fatalf("got %v, %v", got, err)
 	}
@@ -90,17 +92,17 @@ func TestWhatTheGateRefusesIsNotBegun(t *testing.T) {
 	st := fullStep()
 	inc := st
 	inc.From = dataset.Snapshot{Name: "antipode_a", ID: naming.IDOf(10)}
-	onBase := []rule{
-		{Args: getLineages, Out: lineageOut()},
+	onBase := []zfstest.Rule{
+		{Args: standbytest.GetLineages, Out: standbytest.LineageOut()},
 		{Args: "list", Out: "dst/into/src/db@antipode_a\t10\t5\n"},
-		{Args: "get", Out: props("dst/into/src/db@antipode_a", prop.Received, "2026-01-01T00:00:00Z")},
+		{Args: "get", Out: zfstest.Props("dst/into/src/db@antipode_a", prop.Received, "2026-01-01T00:00:00Z")},
 		{Args: "holds"},
 	}
-	empty := []rule{{Args: getLineages, Out: props("dst/into/.antipode", "guid", "5")}}
-	pinned := append([]rule{{Args: getLineages, Out: lineageOut("dst/into/src/db", prop.Key, strings.Repeat("ab", 32))}}, onBase[1:]...)
+	empty := []zfstest.Rule{{Args: standbytest.GetLineages, Out: zfstest.Props("dst/into/.antipode", "guid", "5")}}
+	pinned := append([]zfstest.Rule{{Args: standbytest.GetLineages, Out: standbytest.LineageOut("dst/into/src/db", prop.Key, strings.Repeat("ab", 32))}}, onBase[1:]...)
 	for name, c := range map[string]struct {
 		step  dataset.Step
-		rules []rule
+		rules []zfstest.Rule
 		in    []byte
 		want  error
 	}{
@@ -115,7 +117,7 @@ func TestWhatTheGateRefusesIsNotBegun(t *testing.T) {
 			o.Features |= stream.Resuming
 			o.Resume = &stream.Position{Object: 1}
 		}), dataset.ErrRefused},
-		"without its base": {inc, []rule{{Args: getLineages, Out: props("dst/into/.antipode", "guid", "5")}}, nil, dataset.ErrBaseMissing},
+		"without its base": {inc, []zfstest.Rule{{Args: standbytest.GetLineages, Out: zfstest.Props("dst/into/.antipode", "guid", "5")}}, nil, dataset.ErrBaseMissing},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, rv := receiverOn(t, c.rules...)
@@ -136,10 +138,10 @@ func TestASnapshotOfSomebodyElseIsToldAndNotRolledBack(t *testing.T) {
 	inc := fullStep()
 	inc.From = dataset.Snapshot{Name: "antipode_a", ID: naming.IDOf(10)}
 	_, rv := receiverOn(t,
-		rule{Args: getLineages, Out: lineageOut()},
-		rule{Args: "list", Out: "dst/into/src/db@antipode_a\t10\t5\ndst/into/src/db@daily\t12\t9\n"},
-		rule{Args: "get", Out: props("dst/into/src/db@antipode_a", prop.Received, "2026-01-01T00:00:00Z")},
-		rule{Args: "holds"})
+		zfstest.Rule{Args: standbytest.GetLineages, Out: standbytest.LineageOut()},
+		zfstest.Rule{Args: "list", Out: "dst/into/src/db@antipode_a\t10\t5\ndst/into/src/db@daily\t12\t9\n"},
+		zfstest.Rule{Args: "get", Out: zfstest.Props("dst/into/src/db@antipode_a", prop.Received, "2026-01-01T00:00:00Z")},
+		zfstest.Rule{Args: "holds"})
 	_, err := rv.Receive(t.Context(), dataset.Incoming{Step: inc}, bytes.NewReader(streamOf(t, inc, nil)))
 	if !errors.Is(err, dataset.ErrDiverged) || !strings.Contains(err.Error(), "@daily") {
 		t.Errorf("got %v, want diverged with the name of the snapshot", err)
@@ -154,9 +156,9 @@ func TestAnErrorOfTheReceiverIsItsOwn(t *testing.T) {
 		"cannot receive: pool I/O is currently suspended\n":                                    dataset.ErrStuck,
 	} {
 		_, rv := receiverOn(t,
-			rule{Args: getLineages, Out: props("dst/into/.antipode", "guid", "5")},
-			rule{Args: "receive", Code: 1, Err: text},
-			rule{Args: "get -Hp -o name,property,source,value available,used", Out: props("dst/into", "available", "5", "dst/into", "used", "7")})
+			zfstest.Rule{Args: standbytest.GetLineages, Out: zfstest.Props("dst/into/.antipode", "guid", "5")},
+			zfstest.Rule{Args: "receive", Code: 1, Err: text},
+			zfstest.Rule{Args: "get -Hp -o name,property,source,value available,used", Out: zfstest.Props("dst/into", "available", "5", "dst/into", "used", "7")})
 		_, err := rv.Receive(t.Context(), dataset.Incoming{Step: st}, bytes.NewReader(streamOf(t, st, nil)))
 		if !errors.Is(err, want) {
 			t.Errorf("%q: got %v, want %v", text, err, want)
@@ -171,7 +173,7 @@ func TestAnErrorOfTheReceiverIsItsOwn(t *testing.T) {
 var errOver = errors.New("it is over")
 
 func TestAReaderThatHangsIsNotWaitedFor(t *testing.T) {
-	_, rv := receiverOn(t, rule{Args: getLineages, Out: props("dst/into/.antipode", "guid", "5")})
+	_, rv := receiverOn(t, zfstest.Rule{Args: standbytest.GetLineages, Out: zfstest.Props("dst/into/.antipode", "guid", "5")})
 	ctx, stop := context.WithCancelCause(t.Context())
 	r, w := io.Pipe()
 	defer w.Close()
@@ -192,10 +194,10 @@ func TestAReaderThatHangsIsNotWaitedFor(t *testing.T) {
 func TestAbortOfNothingIsSuccess(t *testing.T) {
 	token := stream.Token{ToGUID: 3, ToName: "a@b"}.String()
 	s, rv := receiverOn(t,
-		rule{Args: getLineages, Times: 1, Out: lineageOut()},
-		rule{Args: getLineages, Out: lineageOut("dst/into/src/db", "receive_resume_token", token)},
-		rule{Args: "receive -A", Times: 1, Code: 1, Err: "cannot abort: dataset is busy\n"},
-		rule{Args: "receive -A", Code: 1, Err: "'dst/into/src/db' does not have any resumable receive state to abort\n"})
+		zfstest.Rule{Args: standbytest.GetLineages, Times: 1, Out: standbytest.LineageOut()},
+		zfstest.Rule{Args: standbytest.GetLineages, Out: standbytest.LineageOut("dst/into/src/db", "receive_resume_token", token)},
+		zfstest.Rule{Args: "receive -A", Times: 1, Code: 1, Err: "cannot abort: dataset is busy\n"},
+		zfstest.Rule{Args: "receive -A", Code: 1, Err: "'dst/into/src/db' does not have any resumable receive state to abort\n"})
 	for range 2 {
 		if err := rv.Abort(t.Context(), "src/db"); err != nil {
 			t.Error(err)
@@ -207,8 +209,8 @@ func TestAbortOfNothingIsSuccess(t *testing.T) {
 }
 
 func TestNothingIsReceivedIntoWhatIsLive(t *testing.T) {
-	_, rv := receiverOn(t, rule{Args: getLineages, Out: lineageOut("dst/into/src/db", prop.Live, prop.On)},
-		rule{Args: "list", Out: "dst/into/src/db@antipode_a\t10\t5\n"})
+	_, rv := receiverOn(t, zfstest.Rule{Args: standbytest.GetLineages, Out: standbytest.LineageOut("dst/into/src/db", prop.Live, prop.On)},
+		zfstest.Rule{Args: "list", Out: "dst/into/src/db@antipode_a\t10\t5\n"})
 	inc := fullStep()
 	inc.From = dataset.Snapshot{Name: "antipode_a", ID: naming.IDOf(10)}
 	if _, err := rv.Receive(t.Context(), dataset.Incoming{Step: inc}, strings.NewReader("")); !errors.Is(err, dataset.ErrDiverged) {
@@ -219,6 +221,6 @@ func TestNothingIsReceivedIntoWhatIsLive(t *testing.T) {
 func fullStep() dataset.Step {
 	return dataset.Step{
 		Job: "j", Dataset: dataset.Dataset{Path: "src/db", ID: naming.IDOf(1)},
-		To: dataset.Snapshot{Name: "antipode_b", ID: naming.IDOf(11), Created: theTime()},
+		To: dataset.Snapshot{Name: "antipode_b", ID: naming.IDOf(11), Created: standbytest.Now()},
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/prop"
+	"antipode/fsdrivers/zfs/standby/standbytest"
 	"antipode/fsdrivers/zfs/stream"
 )
 
@@ -32,7 +33,7 @@ func twoLineages(t *testing.T, change func(p *simPool)) *Target {
 			if err := p.create(full, nil); err != nil {
 				t.Fatal(err)
 			}
-			maps.Copy(p.Props[full], map[string]string{"guid": strconv.Itoa(n), "userrefs": "0", "creation": "5", prop.Created: prop.TextOf(theTime()), prop.Received: prop.TextOf(theTime())})
+			maps.Copy(p.Props[full], map[string]string{"guid": strconv.Itoa(n), "userrefs": "0", "creation": "5", prop.Created: prop.TextOf(standbytest.Now()), prop.Received: prop.TextOf(standbytest.Now())})
 		}
 	}
 	add("dst/into/src/db", 1, 2)

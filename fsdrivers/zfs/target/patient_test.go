@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/standby/standbytest"
 )
 
 // A pool that is not imported at boot keeps the daemon from nothing else: Into is
@@ -14,7 +15,7 @@ import (
 func TestAPatientTargetWaitsForItsPool(t *testing.T) {
 	const away = "cannot open 'dst/into': dataset does not exist\n"
 	s := script(t, rule{Args: "get", Code: 1, Err: away}, rule{Args: "create", Code: 1, Err: "cannot create 'dst/into': no such pool 'dst'\n"})
-	options := Options{Into: "dst/into", Locks: t.TempDir(), Now: theTime, Binary: s.Binary()}
+	options := Options{Into: "dst/into", Locks: t.TempDir(), Now: standbytest.Now, Binary: s.Binary()}
 	if _, err := New(options); !errors.Is(err, dataset.ErrNotFound) {
 		t.Fatalf("a strict target: got %v, want not found", err)
 	}
@@ -30,7 +31,7 @@ func TestAPatientTargetWaitsForItsPool(t *testing.T) {
 		t.Errorf("while the pool is away: got %v, want not found", err)
 	}
 	s.Answer(rule{Args: "get -Hp -o name,property,source,value -d 1 -t filesystem,volume type", Code: 1, Err: away}, rule{Args: "create"},
-		rule{Args: getLineages, Out: lineageOut()}, rule{Args: "list"})
+		rule{Args: standbytest.GetLineages, Out: standbytest.LineageOut()}, rule{Args: "list"})
 	if _, err := tg.Snapshots(t.Context(), "src/db"); err != nil {
 		t.Errorf("the pool is there: %v", err)
 	}
@@ -47,7 +48,7 @@ func TestAPatientTargetWaitsForItsPool(t *testing.T) {
 
 func TestWithoutZFSTheErrorNamesWhatToInstall(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "zfs")
-	_, err := New(Options{Into: "dst/into", Locks: t.TempDir(), Now: theTime, Binary: missing})
+	_, err := New(Options{Into: "dst/into", Locks: t.TempDir(), Now: standbytest.Now, Binary: missing})
 	if !errors.Is(err, dataset.ErrToolMissing) || !strings.Contains(err.Error(), "install zfsutils-linux") {
 		t.Errorf("got %v, want what to install", err)
 	}
@@ -56,7 +57,7 @@ func TestWithoutZFSTheErrorNamesWhatToInstall(t *testing.T) {
 // TestAnExportedPoolIsNoEmptyOne: nothing at all is there, which must not be taken
 // for a replica of which nothing was received: a full copy would be planned.
 func TestAnExportedPoolIsNoEmptyOne(t *testing.T) {
-	_, tg := target(t, rule{Args: getLineages, Code: 1, Err: "cannot open 'dst/into/src/db': dataset does not exist\ncannot open 'dst/into/.antipode': dataset does not exist\n"})
+	_, tg := target(t, rule{Args: standbytest.GetLineages, Code: 1, Err: "cannot open 'dst/into/src/db': dataset does not exist\ncannot open 'dst/into/.antipode': dataset does not exist\n"})
 	if _, err := tg.Pending(t.Context(), "src/db"); !errors.Is(err, dataset.ErrNotFound) || !strings.Contains(err.Error(), "exported") {
 		t.Errorf("pending: got %v, want not found, and why", err)
 	}

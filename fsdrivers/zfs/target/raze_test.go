@@ -10,6 +10,7 @@ import (
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/prop"
+	"antipode/fsdrivers/zfs/standby/standbytest"
 )
 
 func snap(name string, guid uint64) dataset.Snapshot {
@@ -29,7 +30,7 @@ func crowd() (out string, list []dataset.Snapshot) {
 // lineage of src/db with the points a, b and c, and somebody's snapshot between them.
 func pointed(more ...rule) []rule {
 	return append([]rule{
-		{Args: getLineages, Out: lineageOut("dst/into/src/db", "written", "0")},
+		{Args: standbytest.GetLineages, Out: standbytest.LineageOut("dst/into/src/db", "written", "0")},
 		{Args: "holds"},
 		{Args: "set"},
 		{Args: "inherit"},

@@ -11,27 +11,26 @@ import (
 	"antipode/fsdrivers/zfs/listing"
 	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/prop"
+	"antipode/fsdrivers/zfs/standby/standbytest"
 )
 
 // shelved has one replica with one point.
 func shelved(t *testing.T) *scripted {
-	lineage := lineageOut("dst/into/src/db", "snapshots_changed", "1767225600")
-	return script(t,
-		rule{Args: "get -Hp -o name,property,source,value -d 1 -t filesystem,volume type,org.antipode:into,org.antipode:strip dst/into", Out: props(
-			"dst/into", "type", "filesystem", "dst/into", prop.Into, "on", "dst/into/.antipode", "type", "filesystem")},
+	lineage := standbytest.LineageOut("dst/into/src/db", "snapshots_changed", "1767225600")
+	return script(t, standbytest.Rules(
 		rule{Args: "get -Hp -o name,property,source,value -r -t filesystem,volume", Out: props("dst/into", "guid", "5") + lineage},
-		rule{Args: getLineages, Out: lineage},
+		rule{Args: standbytest.GetLineages, Out: lineage},
 		rule{Args: "list -Hp -d 1", Out: "dst/into/src/db@antipode_b\t11\t5\n"},
 		rule{Args: "list -Hp -t snapshot", Out: "dst/into/src/db@antipode_b\t11\t5\n"},
 		rule{Args: "get -Hp -o name,property,source,value creation", Out: props("dst/into/src/db@antipode_b", prop.Received, "2026-01-01T00:00:00Z")},
-		rule{Args: "holds"}, rule{Args: "hold"})
+		rule{Args: "holds"}, rule{Args: "hold"})...)
 }
 
 // keeping is a target that keeps what it has read.
 func keeping(t *testing.T, s *scripted, clock func() time.Time) *Target {
 	t.Helper()
 	tg, err := New(Options{
-		Into: "dst/into", Locks: t.TempDir(), Now: theTime, Clock: clock, Log: zerolog.Nop(),
+		Into: "dst/into", Locks: t.TempDir(), Now: standbytest.Now, Clock: clock, Log: zerolog.Nop(),
 		Binary: s.Binary(), GiveUp: 20 * time.Second,
 	})
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/prop"
+	"antipode/fsdrivers/zfs/standby/standbytest"
 	"antipode/fsdrivers/zfs/zfstest"
 )
 
@@ -252,7 +253,7 @@ func (s *scripted) addReplicas(paths ...string) {
 			s.t.Fatal(err)
 		}
 		maps.Copy(p.Props[home+"@antipode_a"], map[string]string{
-			"guid": strconv.Itoa(2000 + i), "userrefs": "0", "creation": "5", prop.Created: prop.TextOf(theTime()), prop.Received: prop.TextOf(theTime()), prop.Retain: prop.TextOf(theTime()),
+			"guid": strconv.Itoa(2000 + i), "userrefs": "0", "creation": "5", prop.Created: prop.TextOf(standbytest.Now()), prop.Received: prop.TextOf(standbytest.Now()), prop.Retain: prop.TextOf(standbytest.Now()),
 		})
 	}
 	s.pool(p)
@@ -271,7 +272,7 @@ func (s *scripted) simTarget() *Target {
 // stripped makes one that leaves something out of its source's paths.
 func (s *scripted) stripped(strip dataset.Path) (*Target, error) {
 	return New(Options{
-		Into: "dst/into", Strip: strip, Locks: s.t.TempDir(), Now: theTime, Log: zerolog.Nop(), Binary: s.Binary(), GiveUp: 20 * time.Second,
+		Into: "dst/into", Strip: strip, Locks: s.t.TempDir(), Now: standbytest.Now, Log: zerolog.Nop(), Binary: s.Binary(), GiveUp: 20 * time.Second,
 	})
 }
 

@@ -12,23 +12,16 @@ import (
 	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/standby"
+	"antipode/fsdrivers/zfs/standby/standbytest"
 	"antipode/fsdrivers/zfs/stream"
 )
-
-const getLineages = "get -Hp -o name,property,source,value -d 1 -t filesystem,volume guid,type,receive_resume_token"
-
-func theTime() time.Time { return time.Date(2026, 4, 1, 0, 0, 0, 0, time.UTC) }
 
 // target is one on a scripted zfs whose Into is there.
 func target(t *testing.T, rules ...rule) (*scripted, *Target) {
 	t.Helper()
-	s := script(t, append([]rule{
-		{Args: "get -Hp -o name,property,source,value -d 1 -t filesystem,volume type,org.antipode:into,org.antipode:strip dst/into", Out: props(
-			"dst/into", "type", "filesystem", "dst/into", prop.Into, "on", "dst/into/.antipode", "type", "filesystem")},
-		{Args: "version", Out: "zfs-2.4.4-1\nzfs-kmod-2.4.4-1\n"},
-	}, rules...)...)
+	s := script(t, standbytest.Rules(rules...)...)
 	got, err := New(Options{
-		Into: "dst/into", Locks: t.TempDir(), Now: theTime, Log: zerolog.Nop(), Binary: s.Binary(), GiveUp: 20 * time.Second,
+		Into: "dst/into", Locks: t.TempDir(), Now: standbytest.Now, Log: zerolog.Nop(), Binary: s.Binary(), GiveUp: 20 * time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +31,7 @@ func target(t *testing.T, rules ...rule) (*scripted, *Target) {
 
 func TestATargetIsMadeWhereNothingIs(t *testing.T) {
 	s := script(t, rule{Args: "get", Code: 1, Err: "cannot open 'dst/into': dataset does not exist\n"}, rule{Args: "create"})
-	_, err := New(Options{Into: "dst/into", Locks: t.TempDir(), Now: theTime, Binary: s.Binary()})
+	_, err := New(Options{Into: "dst/into", Locks: t.TempDir(), Now: standbytest.Now, Binary: s.Binary()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,13 +52,13 @@ func TestATargetTakesNobodyElsesDataset(t *testing.T) {
 		"a volume":           props("dst/into", "type", "volume"),
 	} {
 		s := script(t, rule{Args: "get", Out: out}, rule{Args: "set"}, rule{Args: "create"})
-		_, err := New(Options{Into: "dst/into", Locks: t.TempDir(), Now: theTime, Binary: s.Binary()})
+		_, err := New(Options{Into: "dst/into", Locks: t.TempDir(), Now: standbytest.Now, Binary: s.Binary()})
 		if !errors.Is(err, dataset.ErrNotDataset) || len(s.Calls()) != 1 {
 			t.Errorf("%s: got %v after %q, want not a dataset and nothing changed", name, err, s.Calls())
 		}
 	}
 	for _, o := range []Options{
-		{}, {Into: "/backup", Now: theTime}, {Into: "dst/into", Live: "other/live", Now: theTime}, {Into: "dst/into"},
+		{}, {Into: "/backup", Now: standbytest.Now}, {Into: "dst/into", Live: "other/live", Now: standbytest.Now}, {Into: "dst/into"},
 	} {
 		o.Locks = t.TempDir()
 		if _, err := New(o); err == nil {
@@ -77,20 +70,12 @@ func TestATargetTakesNobodyElsesDataset(t *testing.T) {
 func fullStep() dataset.Step {
 	return dataset.Step{
 		Job: "j", Dataset: dataset.Dataset{Path: "src/db", ID: naming.IDOf(1)},
-		To: dataset.Snapshot{Name: "antipode_b", ID: naming.IDOf(11), Created: theTime()},
+		To: dataset.Snapshot{Name: "antipode_b", ID: naming.IDOf(11), Created: standbytest.Now()},
 	}
 }
 
-// lineageOut is what a lineage of src/db looks like.
-func lineageOut(more ...string) string {
-	return props(append([]string{
-		"dst/into/src/db", "guid", "70", "dst/into/src/db", "type", "filesystem", "dst/into/src/db", prop.Path, "src/db",
-		"dst/into/src/db", prop.Source, string(naming.IDOf(1)), "dst/into/src/db", "inconsistent", "0",
-	}, more...)...)
-}
-
 func TestPathsStayInInto(t *testing.T) {
-	_, tg := target(t, rule{Args: getLineages, Out: props("dst/into/.antipode", "guid", "5")})
+	_, tg := target(t, rule{Args: standbytest.GetLineages, Out: props("dst/into/.antipode", "guid", "5")})
 	for _, path := range []dataset.Path{
 		"", "/", "..", "../x", "/data/db", "a/../b", ".antipode", "a/.antipode/b", "a//b", "a@b", "a#b", "a%b", naming.Live, naming.Live + "/x",
 		"a/b ", dataset.Path(strings.Repeat("a", 242)), "-r", "a\nb",
@@ -116,8 +101,8 @@ func TestSweepDropsOnlyWhatNothingGoesOnFrom(t *testing.T) {
 	}{
 		"its own": {token(11), 0}, "of another snapshot": {token(12), 1},
 	} {
-		out := lineageOut("dst/into/src/db", prop.Incoming, record, "dst/into/src/db", "receive_resume_token", c.token)
-		s, tg := target(t, rule{Args: getLineages, Out: out}, rule{Args: "get -Hp -o name,property,source,value -r", Out: out}, rule{Args: "receive -A"})
+		out := standbytest.LineageOut("dst/into/src/db", prop.Incoming, record, "dst/into/src/db", "receive_resume_token", c.token)
+		s, tg := target(t, rule{Args: standbytest.GetLineages, Out: out}, rule{Args: "get -Hp -o name,property,source,value -r", Out: out}, rule{Args: "receive -A"})
 		if err := tg.Sweep(t.Context()); err != nil {
 			t.Error(err)
 		}

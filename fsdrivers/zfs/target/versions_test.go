@@ -7,6 +7,7 @@ import (
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/prop"
+	"antipode/fsdrivers/zfs/standby/standbytest"
 )
 
 func TestVersionsOfReplicasChangeWithWhatIsListed(t *testing.T) {
@@ -33,6 +34,6 @@ func TestVersionsOfReplicasChangeWithWhatIsListed(t *testing.T) {
 	ask("a partial state", func(p *simPool) { p.Props[home]["inconsistent"] = "1" }, true)
 	ask("its end", func(p *simPool) { p.Props[home]["inconsistent"] = "0" }, true)
 	ask("another dataset", func(p *simPool) { p.Props[home][prop.Source] = string(naming.IDOf(77)) }, true)
-	ask("a retention time", func(p *simPool) { p.Props[home+"@antipode_a"][prop.Retain] = prop.TextOf(theTime().Add(1)) }, true)
+	ask("a retention time", func(p *simPool) { p.Props[home+"@antipode_a"][prop.Retain] = prop.TextOf(standbytest.Now().Add(1)) }, true)
 	ask("a point less", func(p *simPool) { delete(p.Props, home+"@antipode_a") }, true)
 }
