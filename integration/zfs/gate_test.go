@@ -28,7 +28,7 @@ func count(t *testing.T) counted {
 	c := counted{binary: filepath.Join(t.TempDir(), "zfs")}
 	c.log = c.binary + ".log"
 	for _, tool := range []string{"zfs", "zpool"} {
-		script := "#!/bin/bash\necho \"$@\" >>'" + c.log + "'\nexec " + tool + " \"$@\"\n"
+		script := "#!/bin/sh\necho \"$*\" >>'" + c.log + "'\nexec " + tool + " \"$@\"\n"
 		if err := os.WriteFile(filepath.Join(filepath.Dir(c.binary), tool), []byte(script), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -40,6 +40,18 @@ func count(t *testing.T) counted {
 func (c counted) calls() []string {
 	text, _ := os.ReadFile(c.log)
 	return strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+}
+
+// looks counts those that read all datasets at once, and others the rest.
+func (c counted) looks() (looks, others int) {
+	for _, call := range c.calls() {
+		if strings.HasPrefix(call, "get ") && strings.Contains(call, " -r ") {
+			looks++
+		} else if call != "" {
+			others++
+		}
+	}
+	return looks, others
 }
 
 // receives counts those that gave the kernel a stream.
