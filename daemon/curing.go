@@ -16,6 +16,7 @@ import (
 	"antipode/daemon/prune"
 	"antipode/daemon/replicate"
 	"antipode/daemon/status"
+	"antipode/daemon/wish"
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
 )
@@ -26,23 +27,23 @@ func (d *Daemon) resolve(ctx context.Context, r control.ResolveRequest) (control
 	if r.With == "" {
 		return d.conflicts(ctx, r)
 	}
-	wish, err := cure.Parse(r.With)
+	with, err := cure.Parse(r.With)
 	if err != nil {
 		return answer, &control.Error{Kind: control.KindUsage, Object: string(r.Dataset), Text: err.Error(), Next: "`antipode resolve " + string(r.Dataset) + "` tells of its conflicts"}
 	}
 	sources := d.sourcesOf(r)
 	switch {
-	case wish == cure.DropNewer:
+	case with == cure.DropNewer:
 		answer.Does, err = d.dropNewer(ctx, r)
-	case wish == cure.SetAside:
+	case with == cure.SetAside:
 		answer.Does, err = d.setAside(ctx, r)
-	case wish == cure.GiveWay && (r.From != "" || len(sources) == 0):
+	case with == cure.GiveWay && (r.From != "" || len(sources) == 0):
 		answer.Does, err = d.targetGivesWay(ctx, r)
 	case len(sources) == 0:
 		err = &control.Error{Kind: control.KindNotFound, Object: string(r.Dataset), Text: "no job of this node sends it to such a peer", Next: "ask where it is sent from"}
 	case len(sources) > 1:
 		err = &control.Error{Kind: control.KindUsage, Object: string(r.Dataset), Text: "it is sent to several peers", Next: "say which with --peer"}
-	case wish == cure.GiveWay:
+	case with == cure.GiveWay:
 		answer.Does, err = sources[0].giveWay(ctx, r)
 	default:
 		answer.Does, err = sources[0].firstCopy(ctx, r)
@@ -88,7 +89,7 @@ func (s sending) facts(ctx context.Context) (replicate.Facts, error) {
 	far, err := p.ask(ctx, s.peer, side)
 	return replicate.Facts{
 		Job: s.w.job, Dataset: side.dataset, Mark: side.mark, Snapshots: side.snapshots, Far: far,
-		Asked: toPeer{s.d.firstCopies, s.w.job.ID, s.peer}.Asked(side.dataset),
+		Asked: s.d.firstCopies.To(s.w.job.ID, s.peer).Asked(side.dataset),
 	}, err
 }
 
@@ -156,11 +157,11 @@ func (s sending) firstCopy(ctx context.Context, r control.ResolveRequest) ([]str
 	if r.Preview {
 		return does, nil
 	}
-	if err := s.d.firstCopies.ask(firstCopy{s.w.job.ID, s.peer, f.Dataset}); err != nil {
+	if err := s.d.firstCopies.Ask(wish.FirstCopy{Job: s.w.job.ID, Peer: s.peer, Dataset: f.Dataset}); err != nil {
 		return nil, err
 	}
 	if err := s.w.couriers[s.peer].Begin(ctx, p); err != nil {
-		s.d.firstCopies.giveUp(s.w.job.ID, s.peer, s.path)
+		s.d.firstCopies.GiveUp(s.w.job.ID, s.peer, s.path)
 		return nil, err
 	}
 	s.d.cured(cure.FirstCopy, s.path, does)

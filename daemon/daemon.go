@@ -25,6 +25,7 @@ import (
 	"antipode/daemon/schedule"
 	"antipode/daemon/status"
 	"antipode/daemon/watch"
+	"antipode/daemon/wish"
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
 	"antipode/transport/peer"
@@ -81,10 +82,10 @@ type Daemon struct {
 	watch       *watch.Watch
 	pairing     *pair.Desk
 	quiet       *quiet.Keeper
-	firstCopies *firstCopies   // that were asked for by command
-	lent        *reverse.Pool  // connections of peers that cannot be dialed
-	inlet       *reverse.Inlet // what peers call on of what we dialed
-	rateNews    chan struct{}  // the rates have to be looked at again
+	firstCopies *wish.FirstCopies // that were asked for by command
+	lent        *reverse.Pool     // connections of peers that cannot be dialed
+	inlet       *reverse.Inlet    // what peers call on of what we dialed
+	rateNews    chan struct{}     // the rates have to be looked at again
 	started     time.Time
 
 	ctx context.Context //nolint:containedctx // the life of Serve, for work that no caller waits for
@@ -119,7 +120,7 @@ func New(o Options) (*Daemon, error) {
 	}
 	d.lent = reverse.NewPool(d.wantsLent)
 	var err error
-	if d.firstCopies, err = loadFirstCopies(o.Config.StateDir, o.Log); err != nil {
+	if d.firstCopies, err = wish.LoadFirstCopies(o.Config.StateDir, o.Log); err != nil {
 		return nil, err
 	}
 	if err := errors.Join(d.loadMemory(), d.loadRates()); err != nil {

@@ -322,7 +322,7 @@ func (d *Daemon) abandon(ctx context.Context, r control.AbandonRequest) (control
 	if r.Preview {
 		return answer, nil
 	}
-	d.firstCopies.giveUp(r.Job, r.Peer, r.Dataset)
+	d.firstCopies.GiveUp(r.Job, r.Peer, r.Dataset)
 	c.Abort(r.Dataset, errAborted)
 	for _, tag := range []dataset.Tag{send.StepTag(r.Job, r.Peer), send.BaseTag(r.Job, r.Peer)} {
 		if err := w.source.Release(ctx, r.Dataset, tag); err != nil {

@@ -196,7 +196,7 @@ func (p *previewer) send(ctx context.Context, name string, side previewSide, r w
 	}
 	planned, err := replicate.Decide(ctx, p.w.source, replicate.Facts{
 		Job: p.w.job, Dataset: side.dataset, Mark: side.mark, Snapshots: side.snapshots, Far: r,
-		Asked: toPeer{p.d.firstCopies, p.w.job.ID, name}.Asked(side.dataset),
+		Asked: p.d.firstCopies.To(p.w.job.ID, name).Asked(side.dataset),
 	})
 	if err != nil {
 		out.Conflict = control.ErrorOf(p.d.worded(err))

@@ -60,7 +60,7 @@ func (d *Daemon) Promote(ctx context.Context, r control.PromoteRequest) (control
 	if r.Snapshot != "" {
 		lister = upTo{p.room.driver, r.Snapshot}
 	}
-	facts, err := d.execute(ctx, p, lister, wish{force: r.Force, inPlace: r.InPlace})
+	facts, err := d.execute(ctx, p, lister, manner{force: r.Force, inPlace: r.InPlace})
 	if err != nil {
 		return answer, err
 	}
@@ -90,12 +90,12 @@ func itself(inPlace bool) string {
 	return ""
 }
 
-// wish is how an operator wants it promoted.
-type wish struct{ force, inPlace bool }
+// manner is how an operator wants it promoted.
+type manner struct{ force, inPlace bool }
 
 // execute runs the promotion while no receive into the replica can begin and no
 // retention runs that does not know of it.
-func (d *Daemon) execute(ctx context.Context, p promotion, lister activate.Lister, w wish) (activate.Facts, error) {
+func (d *Daemon) execute(ctx context.Context, p promotion, lister activate.Lister, w manner) (activate.Facts, error) {
 	d.closeReplica(p.key, true)
 	defer d.closeReplica(p.key, false)
 	p.room.promoting.Add(1)
@@ -134,7 +134,7 @@ func (d *Daemon) finishPromotions(ctx context.Context) {
 			if err != nil || p.role != activate.Primary {
 				continue
 			}
-			if _, err := d.execute(ctx, p, r.driver, wish{}); err != nil {
+			if _, err := d.execute(ctx, p, r.driver, manner{}); err != nil {
 				d.Log.Error().Err(err).Stringer("dataset", h.Path).Msg("a promotion that was cut off could not be finished")
 				d.receiveFailed(key.from, h.Path, err)
 			}

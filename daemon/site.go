@@ -103,7 +103,7 @@ func (d *Daemon) install(cfg *config.Config) error {
 	d.mu.Lock()
 	d.current = next
 	d.mu.Unlock()
-	d.firstCopies.drop(next)
+	d.firstCopies.Retain(next.sends)
 	d.hastenRates()
 	for _, l := range next.lenders {
 		if l.done == nil {
@@ -133,7 +133,7 @@ func (d *Daemon) pinUp(s *site) {
 	d.Board.Retain(board.Named{
 		Peer:    func(name string) bool { _, ok := s.cfg.Peer(name); return ok },
 		Job:     func(id string) bool { return s.jobs[id] != nil },
-		Pair:    func(k board.PairKey) bool { w := s.jobs[k.Job]; return w != nil && w.couriers[k.Peer] != nil },
+		Pair:    func(k board.PairKey) bool { return s.sends(k.Job, k.Peer) },
 		Replica: func(k board.ReplicaKey) bool { return s.accepts(k) },
 	})
 	for id, w := range s.jobs {
@@ -232,7 +232,7 @@ func (d *Daemon) buildWork(next, old *site, j policy.Job) error {
 		w.couriers[name] = &delivery{peer: p, client: c, Courier: replicate.New(replicate.Options{
 			Node: next.cfg.Node, Job: j, Peer: name, Near: w.source, Far: c, Board: d.Board, History: d.ledger,
 			Now: d.Now, Log: d.Log.With().Str("job", j.ID).Str("peer", name).Logger(), Alarm: d.watch.Alarm, Clear: d.watch.Clear,
-			FirstCopies: toPeer{d.firstCopies, j.ID, name},
+			FirstCopies: d.firstCopies.To(j.ID, name),
 		})}
 	}
 	next.jobs[j.ID] = w
@@ -339,6 +339,12 @@ func (s *site) peer(name string) (policy.Peer, bool) {
 		return policy.Peer{}, false
 	}
 	return s.cfg.Peer(name)
+}
+
+// sends reports whether a job goes to a peer.
+func (s *site) sends(job, peer string) bool {
+	w := s.jobs[job]
+	return w != nil && w.couriers[peer] != nil
 }
 
 func (s *site) accepts(k board.ReplicaKey) bool {

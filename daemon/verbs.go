@@ -154,7 +154,7 @@ func (d *Daemon) abort(_ context.Context, r control.AbortRequest) (control.Abort
 			}
 		}
 	}
-	d.firstCopies.giveUp(r.Job, r.Peer, r.Dataset)
+	d.firstCopies.GiveUp(r.Job, r.Peer, r.Dataset)
 	answer := control.AbortResponse{Aborted: []control.Aborted{}}
 	for name, c := range w.couriers {
 		if r.Peer != "" && r.Peer != name {
