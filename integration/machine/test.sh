@@ -9,8 +9,8 @@
 #        MACHINE_RUN=REGEXP           only these tests
 #        MACHINE_MINUTES=120          limit of a guest: what takes longer hangs
 #        ZFS_SERIES="2.3 2.4"         versions of OpenZFS
-#        ZFS_TURN=NUMBER             a part of them: what loses most if it breaks on one version, a sixth of the rest and of the
-#                                     contract's cases; others and elsewhere with another number; default all everywhere
+#        ZFS_TURN=NUMBER             a part of them: what loses most if it breaks on one version, a sixth of the rest and a twelfth of
+#                                     the contract's cases; others and elsewhere with another number; default all everywhere
 #        ZFS_ON_HOST=no               use the machine although the host has ZFS
 #        ANTIPODE_BIN=FILE            the daemon, for tests that run it
 #
