@@ -83,9 +83,10 @@ type Daemon struct {
 	pairing     *pair.Desk
 	quiet       *quiet.Keeper
 	firstCopies *wish.FirstCopies // that were asked for by command
-	lent        *reverse.Pool     // connections of peers that cannot be dialed
-	inlet       *reverse.Inlet    // what peers call on of what we dialed
-	rateNews    chan struct{}     // the rates have to be looked at again
+	pauses      *wish.Pauses
+	lent        *reverse.Pool  // connections of peers that cannot be dialed
+	inlet       *reverse.Inlet // what peers call on of what we dialed
+	rateNews    chan struct{}  // the rates have to be looked at again
 	started     time.Time
 
 	ctx context.Context //nolint:containedctx // the life of Serve, for work that no caller waits for
@@ -97,7 +98,6 @@ type Daemon struct {
 	current     *site
 	closed      map[board.ReplicaKey]bool         // no receive begins here: it is being promoted
 	rivals      map[board.ReplicaKey]dataset.Mark // what a source shows against our mark: split brain
-	paused      map[string]bool                   // jobs
 	wishes      rates                             // rates that were set by command
 	silentSince map[string]time.Time              // peers that did not answer before a promotion
 	facts       map[ledger.FactKey]ledger.Fact    // of the run before this one; not changed after Serve began
@@ -121,6 +121,9 @@ func New(o Options) (*Daemon, error) {
 	d.lent = reverse.NewPool(d.wantsLent)
 	var err error
 	if d.firstCopies, err = wish.LoadFirstCopies(o.Config.StateDir, o.Log); err != nil {
+		return nil, err
+	}
+	if d.pauses, err = wish.LoadPauses(o.Config.StateDir); err != nil {
 		return nil, err
 	}
 	if err := errors.Join(d.loadMemory(), d.loadRates()); err != nil {

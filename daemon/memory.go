@@ -3,21 +3,13 @@ package daemon
 import (
 	"errors"
 	"fmt"
-	"maps"
-	"path/filepath"
-	"slices"
 	"time"
 
 	"antipode/daemon/board"
 	"antipode/daemon/control"
-	"antipode/daemon/durable"
 	"antipode/daemon/ledger"
 	"antipode/daemon/status"
 )
-
-// pausedFile holds the paused jobs, so that a restart does not set going what an
-// operator stopped. It is a wish, not history, and so not in the ledger.
-const pausedFile = "paused.json"
 
 // recall puts on the board what the run before this one knew, until the disks and
 // the peers have answered.
@@ -38,7 +30,7 @@ func (d *Daemon) recall() {
 	}
 }
 
-// loadMemory reads what an earlier run left: its last facts and paused jobs.
+// loadMemory reads what an earlier run left: its last facts.
 func (d *Daemon) loadMemory() error {
 	d.facts = map[ledger.FactKey]ledger.Fact{}
 	facts, err := d.ledger.Facts()
@@ -47,15 +39,6 @@ func (d *Daemon) loadMemory() error {
 	}
 	for _, f := range facts {
 		d.facts[f.FactKey] = f
-	}
-	d.paused = map[string]bool{}
-	path := filepath.Join(d.Config.StateDir, pausedFile)
-	var jobs []string
-	if err := durable.ReadJSON(path, &jobs); err != nil {
-		return fmt.Errorf("read which jobs are paused: %w; remove %s to go on with none", err, path)
-	}
-	for _, id := range jobs {
-		d.paused[id] = true
 	}
 	return nil
 }
@@ -77,12 +60,6 @@ func (d *Daemon) lastRuns(kind string) map[string]time.Time {
 	return last
 }
 
-func (d *Daemon) isPaused(job string) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.paused[job]
-}
-
 // SetPaused stops the schedule of a job and its couriers from beginning anything,
 // or lets them. It is durable.
 func (d *Daemon) SetPaused(id string, paused bool) (control.PauseResponse, error) {
@@ -93,27 +70,15 @@ func (d *Daemon) SetPaused(id string, paused bool) (control.PauseResponse, error
 		return control.PauseResponse{}, err
 	}
 	answer := control.PauseResponse{Job: id, Paused: paused}
-	d.mu.Lock()
-	answer.Before = d.paused[id]
-	wish := maps.Clone(d.paused)
-	d.mu.Unlock()
-	if paused {
-		wish[id] = true
-	} else {
-		delete(wish, id)
+	if answer.Before, err = d.pauses.Set(id, paused); err != nil {
+		return answer, err
 	}
-	if err := durable.WriteJSON(filepath.Join(d.Config.StateDir, pausedFile), slices.Sorted(maps.Keys(wish))); err != nil {
-		return answer, fmt.Errorf("remember that job %s is paused: %w", id, err)
-	}
-	d.mu.Lock()
-	d.paused = wish
-	d.mu.Unlock()
 	return answer, d.applyPause(w)
 }
 
 // applyPause tells the parts that run a job whether it is paused.
 func (d *Daemon) applyPause(w *work) error {
-	paused := d.isPaused(w.job.ID)
+	paused := d.pauses.Has(w.job.ID)
 	for _, c := range w.couriers {
 		c.SetPaused(paused)
 	}

@@ -38,7 +38,7 @@ type previewSide struct {
 
 func (d *Daemon) previewJob(ctx context.Context, w *work) jobPreview {
 	p := previewer{d: d, w: w, sides: map[dataset.Path]previewSide{}, out: jobPreview{
-		Job: w.job.ID, Next: d.schedule.Next(w.job.ID), Paused: d.isPaused(w.job.ID),
+		Job: w.job.ID, Next: d.schedule.Next(w.job.ID), Paused: d.pauses.Has(w.job.ID),
 		Snapshots: []control.SnapshotPreview{}, Sends: []control.SendPreview[plan.Plan]{},
 	}}
 	paths, err := d.find(ctx, w)

@@ -52,7 +52,7 @@ func (t target) Pull(_ context.Context, from string, q wire.PullRequest) (wire.P
 		case string(w.job.Driver) != q.Driver || w.couriers[from] == nil:
 		case !w.job.Pulled:
 			why = append(why, fmt.Sprintf("job %s is not pulled (set pulled = true)", id))
-		case t.d.isPaused(id):
+		case t.d.pauses.Has(id):
 			why = append(why, fmt.Sprintf("job %s is paused", id))
 		default:
 			answer.Jobs = append(answer.Jobs, id)

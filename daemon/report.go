@@ -22,7 +22,7 @@ func (d *Daemon) Status() status.Status {
 	}
 	for i := range s.Jobs {
 		j := &s.Jobs[i]
-		j.Paused, j.NextRun = d.isPaused(j.ID), d.schedule.Next(j.ID)
+		j.Paused, j.NextRun = d.pauses.Has(j.ID), d.schedule.Next(j.ID)
 		j.NextReplication = d.replication.Next(j.ID)
 		for k := range j.Datasets {
 			for l := range j.Datasets[k].Peers {
