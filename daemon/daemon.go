@@ -84,6 +84,7 @@ type Daemon struct {
 	quiet       *quiet.Keeper
 	firstCopies *wish.FirstCopies // that were asked for by command
 	pauses      *wish.Pauses
+	rates       *wish.Rates    // that were set by command
 	lent        *reverse.Pool  // connections of peers that cannot be dialed
 	inlet       *reverse.Inlet // what peers call on of what we dialed
 	rateNews    chan struct{}  // the rates have to be looked at again
@@ -98,7 +99,6 @@ type Daemon struct {
 	current     *site
 	closed      map[board.ReplicaKey]bool         // no receive begins here: it is being promoted
 	rivals      map[board.ReplicaKey]dataset.Mark // what a source shows against our mark: split brain
-	wishes      rates                             // rates that were set by command
 	silentSince map[string]time.Time              // peers that did not answer before a promotion
 	facts       map[ledger.FactKey]ledger.Fact    // of the run before this one; not changed after Serve began
 	pulls       map[pullKey]pullNote              // what targets asked for
@@ -126,7 +126,10 @@ func New(o Options) (*Daemon, error) {
 	if d.pauses, err = wish.LoadPauses(o.Config.StateDir); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(d.loadMemory(), d.loadRates()); err != nil {
+	if d.rates, err = wish.LoadRates(o.Config.StateDir); err != nil {
+		return nil, err
+	}
+	if err := d.loadMemory(); err != nil {
 		return nil, err
 	}
 	d.ctx, d.end = context.WithCancel(context.Background())

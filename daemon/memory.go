@@ -63,7 +63,7 @@ func (d *Daemon) lastRuns(kind string) map[string]time.Time {
 // SetPaused stops the schedule of a job and its couriers from beginning anything,
 // or lets them. It is durable.
 func (d *Daemon) SetPaused(id string, paused bool) (control.PauseResponse, error) {
-	d.reloading.Lock() // two at once would forget one, and a reload makes other couriers
+	d.reloading.Lock() // a reload makes other couriers
 	defer d.reloading.Unlock()
 	w, err := d.job(id)
 	if err != nil {

@@ -4,52 +4,19 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"path/filepath"
 	"slices"
 	"time"
 
 	"antipode/daemon/control"
-	"antipode/daemon/durable"
 	"antipode/daemon/ledger"
 	"antipode/daemon/policy"
 	"antipode/daemon/status"
 	"antipode/transport/shape"
 )
 
-// ratesFile holds the rates that an operator set by command. Like a pause they are
-// wishes: they outlive a restart and a reload, until they end or are taken back.
-const ratesFile = "rates.json"
-
 // lookAtRates is how often the wall clock is asked whether it was set: timers do
 // not notice.
 const lookAtRates = time.Minute
-
-// rates are the wishes in force, by job; "" is the host. A map that was handed out
-// is not changed any more.
-type rates map[string]policy.Wish
-
-func (r rates) of(job string) *policy.Wish {
-	if w, ok := r[job]; ok {
-		return &w
-	}
-	return nil
-}
-
-// loadRates reads what an operator wished before this daemon began.
-func (d *Daemon) loadRates() error {
-	d.wishes = rates{}
-	path := filepath.Join(d.Config.StateDir, ratesFile)
-	if err := durable.ReadJSON(path, &d.wishes); err != nil {
-		return fmt.Errorf("read which rates were set by command: %w; remove %s to go on with the file's", err, path)
-	}
-	return nil
-}
-
-func (d *Daemon) rateWishes() rates {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.wishes
-}
 
 // keepRates brings the budgets to what holds now, at each change on time.
 func (d *Daemon) keepRates(ctx context.Context) error {
@@ -81,7 +48,7 @@ func (d *Daemon) hastenRates() {
 func (d *Daemon) applyRates(which func() *site) (next time.Time) {
 	d.setting.Lock()
 	defer d.setting.Unlock()
-	s, now, wishes := which(), d.Now(), d.rateWishes()
+	s, now, wishes := which(), d.Now(), d.rates.Standing()
 	if s.cfg == nil {
 		return next
 	}
@@ -95,16 +62,16 @@ func (d *Daemon) applyRates(which func() *site) (next time.Time) {
 			next = until
 		}
 	}
-	apply("host", d.host, s.cfg.RateLimit, wishes.of(""))
+	apply("host", d.host, s.cfg.RateLimit, wishes.Of(""))
 	for id, w := range s.jobs {
-		apply("job "+id, w.budget, w.job.Rate, wishes.of(id))
+		apply("job "+id, w.budget, w.job.Rate, wishes.Of(id))
 	}
 	return next
 }
 
 // rate shows the budgets, or sets or clears one. It is durable before it answers.
 func (d *Daemon) rate(_ context.Context, r control.RateRequest) (control.RateResponse, error) {
-	d.reloading.Lock() // two at once would forget one
+	d.reloading.Lock() // a reload may take the job away
 	defer d.reloading.Unlock()
 	if r.Job != "" {
 		if _, err := d.job(r.Job); err != nil {
@@ -119,28 +86,24 @@ func (d *Daemon) rate(_ context.Context, r control.RateRequest) (control.RateRes
 		}
 	}
 	if r.Rate != nil || r.Clear {
-		if err := d.setWish(now, r); err != nil {
+		if err := d.setRate(now, r); err != nil {
 			return control.RateResponse{}, err
 		}
 	}
 	return d.rateAnswer(now, r.Job), nil
 }
 
-// setWish remembers or forgets one wish, and forgets those that are over.
-func (d *Daemon) setWish(now time.Time, r control.RateRequest) error {
-	wishes := maps.Clone(d.rateWishes())
-	maps.DeleteFunc(wishes, func(_ string, w policy.Wish) bool { return !w.Holds(now) })
+// setRate sets or takes back one, and tells of it.
+func (d *Daemon) setRate(now time.Time, r control.RateRequest) error {
 	what := "taken back"
-	if delete(wishes, r.Job); r.Rate != nil {
-		w := policy.Wish{Rate: policy.Rate(*r.Rate), Until: r.Until}
-		wishes[r.Job], what = w, w.Rate.String()
+	var w *policy.Wish
+	if r.Rate != nil {
+		w = &policy.Wish{Rate: policy.Rate(*r.Rate), Until: r.Until}
+		what = w.Rate.String()
 	}
-	if err := durable.WriteJSON(filepath.Join(d.site().cfg.StateDir, ratesFile), wishes); err != nil {
-		return fmt.Errorf("remember the rate: %w", err)
+	if err := d.rates.Set(r.Job, w, now); err != nil {
+		return err
 	}
-	d.mu.Lock()
-	d.wishes = wishes
-	d.mu.Unlock()
 	d.hastenRates()
 	d.ledger.Record(ledger.Batch{Events: []ledger.Event{{At: now, Kind: "rate", Object: r.Job, Text: what}}})
 	return nil
@@ -148,11 +111,11 @@ func (d *Daemon) setWish(now time.Time, r control.RateRequest) error {
 
 // rateAnswer lists the host's budget and the jobs', or one job's.
 func (d *Daemon) rateAnswer(now time.Time, job string) control.RateResponse {
-	s, wishes := d.site(), d.rateWishes()
+	s, wishes := d.site(), d.rates.Standing()
 	answer := control.RateResponse{Budgets: []control.RateBudget{}}
 	add := func(id string, t policy.Timetable) {
 		byFile, _ := t.At(now)
-		answer.Budgets = append(answer.Budgets, control.RateBudget{Job: id, Limit: limitOf(t, now, wishes.of(id)), ByFile: int64(byFile)})
+		answer.Budgets = append(answer.Budgets, control.RateBudget{Job: id, Limit: limitOf(t, now, wishes.Of(id)), ByFile: int64(byFile)})
 	}
 	if job == "" {
 		add("", s.cfg.RateLimit)
@@ -173,18 +136,18 @@ func limitOf(t policy.Timetable, now time.Time, w *policy.Wish) status.Limit {
 
 // showLimits puts the rates into the read model.
 func (d *Daemon) showLimits(s *status.Status) {
-	now, current, wishes := s.Now, d.site(), d.rateWishes()
-	s.Limit = limitOf(current.cfg.RateLimit, now, wishes.of(""))
+	now, current, wishes := s.Now, d.site(), d.rates.Standing()
+	s.Limit = limitOf(current.cfg.RateLimit, now, wishes.Of(""))
 	for i := range s.Jobs {
 		if w, ok := current.jobs[s.Jobs[i].ID]; ok {
-			s.Jobs[i].Limit = limitOf(w.job.Rate, now, wishes.of(w.job.ID))
+			s.Jobs[i].Limit = limitOf(w.job.Rate, now, wishes.Of(w.job.ID))
 		}
 	}
 }
 
 // heldByCommand says, after a reload, where the file's rate is not in force.
 func (d *Daemon) heldByCommand() (out []string) {
-	now, wishes := d.Now(), d.rateWishes()
+	now, wishes := d.Now(), d.rates.Standing()
 	for _, id := range slices.Sorted(maps.Keys(wishes)) {
 		w := wishes[id]
 		name, clearing := "the host's rate limit", "antipode rate --clear"

@@ -57,7 +57,7 @@ var floor = map[string]int{
 	"transport/client":        3,
 
 	"daemon/durable":         0,
-	"daemon/wish":            1,
+	"daemon/wish":            2,
 	"daemon/policy":          1,
 	"daemon/ledger":          1,
 	"daemon/status":          1,
