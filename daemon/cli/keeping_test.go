@@ -200,6 +200,11 @@ func TestExplainAndHolds(t *testing.T) {
 				},
 			},
 			{Kept: kept, Verdict: prune.Verdict{Reasons: []prune.Reason{{Kind: prune.Base, Ref: "sin1"}}}, Open: "until sin1 has a newer base"},
+			{
+				Kept:    kept,
+				Verdict: prune.Verdict{Reasons: []prune.Reason{{Kind: prune.Pinned, At: noon.Add(24 * time.Hour), Ref: "audit"}, {Kind: prune.Protected, At: noon.Add(48 * time.Hour)}}},
+				Until:   noon.Add(48 * time.Hour),
+			},
 			{Kept: kept, Verdict: prune.Verdict{Destroy: true, Reasons: []prune.Reason{{Kind: prune.Expired}}}, Brake: "the brake holds"},
 		}, Gone: []control.Gone{{Kept: kept, At: noon.Add(-3 * time.Hour), Why: "nothing keeps it"}}}, nil)
 		answers(t, s, control.Holds, control.HoldsRequest{Release: "step.db.gone"}, control.HoldsResponse{
@@ -207,7 +212,7 @@ func TestExplainAndHolds(t *testing.T) {
 		}, nil)
 	})
 	_, out, errOut := h.run(t, "explain", "x")
-	tells(t, "explain", "A snapshot in four places: it is gone, it stays, it stays for a target, it goes.", out+errOut)
+	tells(t, "explain", "A snapshot in five places: it is gone, it stays, it stays for a target, it stays until two times, it goes.", out+errOut)
 	_, out, errOut = h.run(t, "holds", "--release", "step.db.gone")
 	tells(t, "holds", "One of each kind, and one was released.", out+errOut)
 }

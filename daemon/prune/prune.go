@@ -290,4 +290,5 @@ func stamp(p *dataset.Snapshot) time.Time {
 	return p.Received
 }
 
-func utc(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
+// utc is a time as all texts of this program write it.
+func utc(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }

@@ -295,7 +295,7 @@ func TestStories(t *testing.T) {
 // points that go for the same reason.
 func render(in Input, verdicts []Verdict) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "now %s, %s, %d points, %d stay\n\n", utc(in.Now), in.Side, len(verdicts), len(survivors(verdicts)))
+	fmt.Fprintf(&b, "now %s, %s, %d points, %d stay\n\n", column(in.Now), in.Side, len(verdicts), len(survivors(verdicts)))
 	for i := 0; i < len(verdicts); {
 		v, n := verdicts[i], 1
 		for v.Destroy && i+n < len(verdicts) && verdicts[i+n].Destroy && verdicts[i+n].Reasons[0] == v.Reasons[0] {
@@ -303,14 +303,17 @@ func render(in Input, verdicts []Verdict) string {
 		}
 		i += n
 		if v.Destroy {
-			fmt.Fprintf(&b, "destroy %3d from %s  %s\n", n, utc(v.Snapshot.Retain), v.Reasons[0].Text())
+			fmt.Fprintf(&b, "destroy %3d from %s  %s\n", n, column(v.Snapshot.Retain), v.Reasons[0].Text())
 			continue
 		}
 		var why []string
 		for _, r := range v.Reasons {
 			why = append(why, r.Text())
 		}
-		fmt.Fprintf(&b, "keep             %s  %s\n", utc(v.Snapshot.Retain), strings.Join(why, ", "))
+		fmt.Fprintf(&b, "keep             %s  %s\n", column(v.Snapshot.Retain), strings.Join(why, ", "))
 	}
 	return b.String()
 }
+
+// column is a time as the golden files line it up.
+func column(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
