@@ -9,6 +9,7 @@ import (
 
 	"antipode/daemon/activate"
 	"antipode/daemon/ledger"
+	"antipode/daemon/quiet"
 	"antipode/daemon/replicate"
 	"antipode/daemon/snapshot"
 	"antipode/daemon/status"
@@ -256,5 +257,9 @@ func (d *Daemon) problem(err error) *status.Problem {
 	if err == nil {
 		return nil
 	}
-	return replicate.Problem(err, d.Now())
+	p := replicate.Problem(err, d.Now())
+	if hook, ok := errors.AsType[*quiet.HookError](err); ok && p.Next == "" {
+		p.Next = hook.Mend()
+	}
+	return p
 }

@@ -83,7 +83,8 @@ func TestWhenTheBeforeHookFailsTheAfterHookRunsAllTheSame(t *testing.T) {
 	for _, c := range []struct {
 		onFail    policy.OnFail
 		snapshots int
-	}{{policy.OnFailSkip, 0}, {policy.OnFailContinue, 1}} {
+		next      string
+	}{{policy.OnFailSkip, 0, `until then no snapshot is made, unless on_fail = "continue" is set in job db`}, {policy.OnFailContinue, 1, "until then snapshots are made of what is not quiet"}} {
 		t.Run(string(c.onFail), func(t *testing.T) {
 			runHooked(t, c.onFail, func(h *hooked) {
 				h.do = func(argv []string) error {
@@ -103,6 +104,8 @@ func TestWhenTheBeforeHookFailsTheAfterHookRunsAllTheSame(t *testing.T) {
 				problem := h.fra1.daemon.Status().Jobs[0].Problem
 				if problem == nil || !strings.Contains(problem.Text, "the database does not listen") {
 					t.Errorf("status shows %+v, want what the hook said", problem)
+				} else if !strings.HasPrefix(problem.Next, "mend the before hook") || !strings.HasSuffix(problem.Next, c.next) {
+					t.Errorf("status tells as the next step %q, want ... %q", problem.Next, c.next)
 				}
 			})
 		})
@@ -122,6 +125,8 @@ func TestAnAfterHookThatFailsIsAProblemOfTheJob(t *testing.T) {
 		problem := h.fra1.daemon.Status().Jobs[0].Problem
 		if problem == nil || !strings.Contains(problem.Text, "may still be quiet") {
 			t.Errorf("status shows %+v, want that something may still be quiet", problem)
+		} else if !strings.Contains(problem.Next, "mend the after hook") {
+			t.Errorf("status tells as the next step %q, want to mend the after hook", problem.Next)
 		}
 		if n := h.snapshots(); n != 1 {
 			t.Errorf("got %d snapshots, want the one that was made", n)

@@ -11,7 +11,6 @@ import (
 	"antipode/daemon/control"
 	"antipode/daemon/plan"
 	"antipode/daemon/prune"
-	"antipode/daemon/replicate"
 	"antipode/daemon/status"
 	"antipode/transport/wire"
 )
@@ -129,7 +128,7 @@ func (d *Daemon) worded(err error) error {
 	if e, ok := errors.AsType[*control.Error](err); ok {
 		return e // it has its words
 	}
-	p := replicate.Problem(err, d.Now())
+	p := d.problem(err)
 	e := *control.ErrorOf(err)
 	e.Text, e.Next = p.Text, p.Next
 	return &e

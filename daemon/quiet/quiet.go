@@ -76,7 +76,7 @@ func (q *Snapshot) Before(ctx context.Context, ds []dataset.Path) (goOn bool, er
 	}
 	env := q.k.hookEnv("before-snapshot", q.job.ID, ds)
 	if err := q.k.Hook(ctx, q.job.Hooks.Before, q.job.Hooks.Timeout, env); err != nil {
-		return goOn, fmt.Errorf("before hook of job %s: %w", q.job.ID, err)
+		return goOn, &HookError{Job: q.job.ID, Skips: !goOn, Err: err}
 	}
 	return true, nil
 }
@@ -104,7 +104,7 @@ func (k *Keeper) loud(ctx context.Context, job string, argv []string, timeout ti
 	var err error
 	if len(argv) > 0 {
 		if err = k.Hook(context.WithoutCancel(ctx), argv, timeout, env); err != nil {
-			err = fmt.Errorf("after hook of job %s, so that something may still be quiet: %w", job, err)
+			err = &HookError{Job: job, After: true, Err: err}
 		}
 	}
 	if rerr := os.Remove(k.path(job)); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
