@@ -271,7 +271,7 @@ func (c *checker) offer(ctx context.Context, object, name string, o wire.Offer, 
 	c.stripped(object, name, dataset.Path(o.Strip), w)
 	c.refusals(ctx, object, name, o, w)
 	if room := o.Usage.Free - o.MinFree; need > room {
-		c.add(control.Warning, object, fmt.Sprintf("first copies may need up to %d bytes, and %s has %d above its min_free", need, name, room),
+		c.add(control.Warning, object, fmt.Sprintf("first copies may need up to %s, and %s has %s above its min_free", status.Bytes(need), name, status.Bytes(room)),
 			"make room there before the first copy begins; it would wait half-way")
 	}
 }

@@ -69,3 +69,17 @@ func TestCheckDeepOnATarget(t *testing.T) {
 		})
 	}
 }
+
+// Sizes are told as everywhere else, and not by their bytes.
+func TestCheckTellsThatFirstCopiesDoNotFit(t *testing.T) {
+	runPair(t, func(p *pair) {
+		p.fra1.config.Jobs[0].Initial = policy.InitialFail // nothing is sent, so that the room stays as it is
+		if err := p.fra1.disk.Grow(db, 4<<30); err != nil {
+			t.Fatal(err)
+		}
+		p.sin1.disk.FillBut(8 << 30)
+		p.startBoth()
+		after(time.Minute)
+		p.wantFinding(p.fra1, "job db", control.Warning, "first copies may need up to 4.00 GiB, and sin1 has 3.00 GiB above its min_free")
+	})
+}
