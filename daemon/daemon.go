@@ -1,7 +1,7 @@
 // Package daemon puts the parts together: from a configuration, a listener, a
 // dialer, a clock and the drivers it makes a running node. New takes all of these,
 // so that a pair of daemons runs in memory under a test's clock. It parses and
-// formats nothing.
+// formats nothing, and knows neither the drivers of this build nor signals.
 //
 // job.go shows the source's data path, target.go the target's.
 package daemon
@@ -204,6 +204,9 @@ func (d *Daemon) Serve(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// End ends what a daemon that is never served has set going.
+func (d *Daemon) End() { d.end() }
+
 // listen answers peers that dial this node, if any can.
 func (d *Daemon) listen(ctx context.Context) error {
 	if d.Listener != nil {
@@ -213,8 +216,8 @@ func (d *Daemon) listen(ctx context.Context) error {
 	return nil
 }
 
-// listens is the address at which peers can dial this node; "" if none can.
-func (d *Daemon) listens() string {
+// Listens is the address at which peers can dial this node; "" if none can.
+func (d *Daemon) Listens() string {
 	if d.Listener == nil {
 		return ""
 	}
@@ -227,11 +230,11 @@ func (d *Daemon) advertised() string {
 	if cfg.Advertise != "" {
 		return cfg.Advertise
 	}
-	host, _, err := net.SplitHostPort(d.listens())
+	host, _, err := net.SplitHostPort(d.Listens())
 	if ip := net.ParseIP(host); err != nil || ip == nil || ip.IsUnspecified() {
 		return ""
 	}
-	return d.listens()
+	return d.Listens()
 }
 
 // background runs work that nobody waits for, until Serve ends. After that it

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"reflect"
@@ -34,6 +35,12 @@ func (d *Daemon) ReloadConfig() (control.ReloadResponse, error) {
 	d.Log.Info().Strs("changes", answer.Changes).Msg("configuration is in force")
 	d.ledger.Record(ledger.Batch{Events: []ledger.Event{{At: d.Now(), Kind: "reloaded", Text: strings.Join(answer.Changes, "; ")}}})
 	return answer, nil
+}
+
+// ReloadBeside does so beside its caller: what a reload has to end may take its time,
+// and a stop must not wait for that. The log has what comes of it.
+func (d *Daemon) ReloadBeside() {
+	d.background(func(context.Context) { _, _ = d.ReloadConfig() })
 }
 
 func (d *Daemon) refuseReload(err error) error {

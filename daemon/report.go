@@ -14,7 +14,7 @@ import (
 // Status is the read model of this moment.
 func (d *Daemon) Status() status.Status {
 	s := d.Board.Read()
-	s.Node, s.Version, s.Now, s.Started, s.Listen = d.node(), d.Version, d.Now(), d.started, d.listens()
+	s.Node, s.Version, s.Now, s.Started, s.Listen = d.node(), d.Version, d.Now(), d.started, d.Listens()
 	called := d.called()
 	for i := range s.Peers {
 		s.Peers[i].Inbound = !called[s.Peers[i].Name]

@@ -81,8 +81,9 @@ var floor = map[string]int{
 	"daemon/retain":          4,
 	"transport/peer/pairing": 1,
 	"daemon":                 9,
-	"daemon/cli":             10,
-	"daemon/cmd/antipode":    11,
+	"daemon/process":         10,
+	"daemon/cli":             11,
+	"daemon/cmd/antipode":    12,
 }
 
 // walls: a package on the left must import nothing below a prefix on the right,

@@ -1,4 +1,7 @@
-package daemon
+// Package process is what a daemon is on a real machine: the lock of its state directory,
+// the sockets it listens on, the drivers of this build, the clock, signals, and a stop
+// that is bounded. It must not know what a daemon does with them.
+package process
 
 import (
 	"context"
@@ -14,6 +17,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
+	"antipode/daemon"
 	"antipode/daemon/config"
 	"antipode/daemon/control"
 	"antipode/daemon/hook"
@@ -31,8 +35,8 @@ import (
 // then, and the next daemon finds it by its lock.
 const stopPatience = 30 * time.Second
 
-// RunOptions is what a process knows that becomes a daemon.
-type RunOptions struct {
+// Options is what a process knows that becomes a daemon.
+type Options struct {
 	ConfigPath string
 	Version    string
 	// NewLog makes the log that the configuration asks for.
@@ -42,9 +46,9 @@ type RunOptions struct {
 // ErrRunning means that another daemon works on the same state directory.
 var ErrRunning = errors.New("another daemon runs on this state directory")
 
-// Run is `antipode daemon`: it makes everything that New wants out of the real
+// Run is `antipode daemon`: it makes everything that daemon.New wants out of the real
 // world and serves until ctx ends. SIGHUP reloads.
-func Run(ctx context.Context, o RunOptions) (err error) {
+func Run(ctx context.Context, o Options) (err error) {
 	cfg, err := config.Load(o.ConfigPath)
 	if err != nil {
 		return err
@@ -87,7 +91,7 @@ func Run(ctx context.Context, o RunOptions) (err error) {
 	// One disk that is not mounted at boot keeps nobody else waiting. A reload, at
 	// which somebody looks on, is strict.
 	drivers := &realDrivers{log: log, patient: true}
-	d, err := New(Options{
+	d, err := daemon.New(daemon.Options{
 		Config: cfg, Identity: identity, Drivers: drivers, Ledger: history, Listener: listener,
 		Dial: func(ctx context.Context, address string) (net.Conn, error) {
 			return dialer.DialContext(ctx, "tcp", address)
@@ -99,7 +103,7 @@ func Run(ctx context.Context, o RunOptions) (err error) {
 		return err
 	}
 	drivers.patient = false
-	return d.serveProcess(ctx, cfg.SocketPath)
+	return serve(ctx, d, cfg.SocketPath)
 }
 
 // listenAt listens for peers; nil where the configuration wants none.
@@ -110,15 +114,15 @@ func listenAt(ctx context.Context, address string) (net.Listener, error) {
 	return server.ListenConfig().Listen(ctx, "tcp", address)
 }
 
-// serveProcess serves peers and the control socket, and reloads on SIGHUP. A stop
+// serve serves peers and the control socket, and reloads on SIGHUP. A stop
 // is bounded by stopPatience.
-func (d *Daemon) serveProcess(ctx context.Context, socket string) error {
+func serve(ctx context.Context, d *daemon.Daemon, socket string) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
 	door, err := control.Listen(socket)
 	if err != nil {
-		d.end()
+		d.End()
 		return fmt.Errorf("open the control socket %s: %w", socket, err)
 	}
 	verbs := control.NewServer(d.Log)
@@ -128,29 +132,27 @@ func (d *Daemon) serveProcess(ctx context.Context, socket string) error {
 	defer stop()
 	go func() { ended <- verbs.Serve(ctx, door) }()
 	go func() { ended <- d.Serve(ctx) }()
-	d.Log.Info().Str("node", d.node()).Str("listen", d.listens()).Str("socket", socket).
+	d.Log.Info().Str("node", d.Config.Node).Str("listen", d.Listens()).Str("socket", socket).
 		Str("key", d.Identity.Fingerprint().String()).Str("version", d.Version).Msg("daemon is up")
 	var errs []error
 	for parts := 2; parts > 0; {
 		select {
 		case <-hup:
-			// Beside this loop: what a reload has to end may take its time, and a stop
-			// must not wait for that. The log has what comes of it.
-			d.background(func(context.Context) { _, _ = d.ReloadConfig() })
+			d.ReloadBeside()
 		case err := <-ended:
 			errs = append(errs, err)
 			parts--
 			stop()
 		case <-ctx.Done():
-			return d.stopProcess(ended, parts, errs)
+			return waitFor(d.Log, ended, parts, errs)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// stopProcess waits for what is under way to end, within the bound.
-func (d *Daemon) stopProcess(ended <-chan error, parts int, errs []error) error {
-	d.Log.Info().Dur("at_most", stopPatience).Msg("daemon stops")
+// waitFor waits for what is under way to end, within the bound.
+func waitFor(log zerolog.Logger, ended <-chan error, parts int, errs []error) error {
+	log.Info().Dur("at_most", stopPatience).Msg("daemon stops")
 	late := time.NewTimer(stopPatience)
 	defer late.Stop()
 	for ; parts > 0; parts-- {
