@@ -125,7 +125,7 @@ func (t target) Inventory(ctx context.Context, from string, q wire.InventoryRequ
 		replica := r.replica(ctx, at)
 		replica.Path, replica.Note = ask.Dataset.Path, notes[ask.Dataset.Path]
 		if isHeld && replica.Problem == nil { // else any name would raise an alarm
-			t.d.judgeSource(board.ReplicaKey{From: from, Dataset: ask.Dataset.Path}, replica.Mark, ask.Mark)
+			t.d.judgeSource(ctx, board.ReplicaKey{From: from, Dataset: ask.Dataset.Path}, r, replica.Mark, ask.Mark)
 		}
 		answer.Replicas = append(answer.Replicas, replica)
 	}
@@ -164,11 +164,16 @@ func unpinned(list []dataset.Snapshot) []dataset.Snapshot {
 	return list
 }
 
-// judgeSource compares the mark that a source shows with that of the replica. Two
-// activations of one generation are split brain: the source sends nothing then,
+// judgeSource compares the mark that a source shows with that of the replica. A standby
+// takes over its source's, so that a promotion goes on from there and the source steps
+// down. Two activations of one generation are split brain: the source sends nothing then,
 // and both sides tell their operators.
-func (d *Daemon) judgeSource(key board.ReplicaKey, ours, theirs dataset.Mark) {
-	_, err := activate.Accept(ours, theirs, !ours.IsZero() && ours.Node != d.node())
+func (d *Daemon) judgeSource(ctx context.Context, key board.ReplicaKey, r *room, ours, theirs dataset.Mark) {
+	was := activate.State{Role: activate.TargetRole(ours, d.node(), true), Node: d.node(), Mark: ours}
+	now, _, err := activate.Step(was, activate.Seen{Peer: key.From, Mark: theirs, MayPromote: was.Role != activate.Primary})
+	if err == nil && !now.Mark.Same(ours) {
+		d.learn(ctx, key, r, ours, now.Mark)
+	}
 	var split *activate.SplitBrain
 	d.mu.Lock()
 	delete(d.rivals, key)
@@ -183,6 +188,18 @@ func (d *Daemon) judgeSource(key board.ReplicaKey, ours, theirs dataset.Mark) {
 		d.watch.Alarm(watch.MarkRefused, string(key.Dataset), err.Error())
 	default:
 		d.watch.Clear(string(key.Dataset))
+	}
+}
+
+// learn writes the mark of a replica's source. Where that cannot be, nothing complete is
+// there yet or somebody was faster; the next exchange shows it again.
+func (d *Daemon) learn(ctx context.Context, key board.ReplicaKey, r *room, ours, theirs dataset.Mark) {
+	if d.isClosed(key) { // it is being promoted
+		return
+	}
+	err := r.driver.SwapMark(ctx, key.Dataset, ours, theirs)
+	if err != nil && !errors.Is(err, dataset.ErrNotFound) && !errors.Is(err, dataset.ErrChanged) {
+		d.Log.Warn().Err(err).Str("peer", key.From).Stringer("dataset", key.Dataset).Msg("the mark of the source could not be written")
 	}
 }
 
@@ -208,6 +225,9 @@ func (t target) Receive(ctx context.Context, from string, open wire.Open, r io.R
 		return wire.Committed{}, err
 	}
 	log.Info().Str("snapshot", point.Name).Msg("point is durable and published")
+	if ours, err := room.driver.Mark(ctx, path); err == nil && !ours.Same(open.Mark) { // before the first point it had no place
+		t.d.judgeSource(ctx, board.ReplicaKey{From: from, Dataset: path}, room, ours, open.Mark)
+	}
 	t.d.arrived(from, path, room, point)
 	return wire.Committed{Published: true, Snapshot: point}, nil
 }

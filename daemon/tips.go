@@ -151,7 +151,7 @@ func (t target) tips(ctx context.Context, from string, r *room, asks []wire.Inve
 		}
 		if tips[i] = now; now.tip != (wire.Tip{}) {
 			fresh[path] = now
-			t.d.judgeSource(board.ReplicaKey{From: from, Dataset: path}, now.mark, ask.Mark)
+			t.d.judgeSource(ctx, board.ReplicaKey{From: from, Dataset: path}, r, now.mark, ask.Mark)
 		}
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)

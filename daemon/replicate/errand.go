@@ -110,7 +110,7 @@ func (c *Courier) step(ctx context.Context, job policy.Job, step plan.Step, resu
 	c.Board.Pair(c.key(path), func(p *status.Pair) {
 		p.Moving = &status.Moving{Step: step.ID(), Kind: kind, Snapshot: step.To.Name, Bytes: resume.Done}
 	})
-	_, err := c.sender(job, path, m).Execute(ctx, step.Step, resume)
+	err := c.execute(ctx, job, step.Step, resume, m)
 	record := ledger.Step{
 		Job: job.ID, Dataset: path, Peer: c.Peer, Step: step.ID(), From: step.From.Name, To: step.To.Name,
 		Bytes: m.bytes(), Wire: m.wire.Load(), Started: began, Ended: c.Now(),
@@ -129,11 +129,24 @@ func (c *Courier) step(ctx context.Context, job policy.Job, step plan.Step, resu
 	return m.bytes(), nil
 }
 
-func (c *Courier) sender(job policy.Job, path dataset.Path, m *meter) *send.Sender {
+// execute sends a step, with the mark of what was promoted: the target of a first copy
+// has heard of none.
+func (c *Courier) execute(ctx context.Context, job policy.Job, step dataset.Step, resume dataset.Checkpoint, m *meter) (err error) {
+	var mark dataset.Mark
+	if step.Generation > 0 {
+		if mark, err = c.Near.Mark(ctx, step.Dataset.Path); err != nil {
+			return fmt.Errorf("read mark of %s: %w", step.Dataset.Path, err)
+		}
+	}
+	_, err = c.sender(job, step.Dataset.Path, mark, m).Execute(ctx, step, resume)
+	return err
+}
+
+func (c *Courier) sender(job policy.Job, path dataset.Path, mark dataset.Mark, m *meter) *send.Sender {
 	key := c.key(path)
 	return &send.Sender{
 		Driver: c.Near, Kind: string(job.Driver), Job: job.ID, Peer: c.Peer, ChunkBytes: wire.MaxChunk,
-		Transport: transport{far: c.Far, progress: func(p client.Progress) {
+		Transport: transport{far: c.Far, mark: mark, progress: func(p client.Progress) {
 			now := c.Now()
 			c.moving(key, func(line *status.Moving) { m.show(now, p, line) })
 		}},
@@ -163,10 +176,12 @@ func (c *Courier) moving(key board.PairKey, change func(*status.Moving)) {
 // transport fits the client to what a step needs of it.
 type transport struct {
 	far      Far
+	mark     dataset.Mark
 	progress func(client.Progress)
 }
 
 func (t transport) Send(ctx context.Context, open wire.Open, src io.Reader) (wire.Committed, error) {
+	open.Mark = t.mark
 	return t.far.Send(ctx, open, src, t.progress)
 }
 

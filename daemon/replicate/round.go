@@ -161,7 +161,7 @@ func (c *Courier) planOne(ctx context.Context, job policy.Job, s side, r wire.Re
 		return p, nil
 	}
 	// A crash came between the answer and the hold.
-	return p, c.sender(job, path, nil).Settle(ctx, path, p.Base)
+	return p, c.sender(job, path, dataset.Mark{}, nil).Settle(ctx, path, p.Base)
 }
 
 // conflict acts on the one conflict that asks for it: a target that was

@@ -135,7 +135,7 @@ func (o Open) Validate() error {
 	if !o.Checkpoint.IsZero() && o.Checkpoint.Step != o.Step.ID() {
 		return malformed("open", "checkpoint of step %s, want %s", o.Checkpoint.Step, o.Step.ID())
 	}
-	return first(step(o.Step), name("driver", o.Driver), checkpoint(o.Checkpoint), natural("estimate", o.Estimate))
+	return first(step(o.Step), name("driver", o.Driver), checkpoint(o.Checkpoint), natural("estimate", o.Estimate), bad(o.Mark.Validate()))
 }
 
 // Validate checks the form of a question.

@@ -104,6 +104,7 @@ type Open struct {
 	Incarnation string             `json:"incarnation"`         // 32 hexadecimal digits
 	Checkpoint  dataset.Checkpoint `json:"checkpoint,omitzero"` // what the stream goes on from; must be what the target has
 	Estimate    int64              `json:"estimate,omitempty"`  // bytes, a hint
+	Mark        dataset.Mark       `json:"mark,omitzero"`       // the source's; zero where it was never promoted
 	ChunkBytes  int                `json:"chunk_bytes"`         // largest payload of a chunk
 }
 
