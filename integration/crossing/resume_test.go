@@ -12,7 +12,7 @@ func TestDaemonThatWasKilledGoesOnByItself(t *testing.T) {
 	db := p.dataset("db")
 	random(t, db+"/data", 24*mib)
 	p.sin.configure(accept(p.into()))
-	p.fra.configure(narrow + job("db", db, slow, `every = "1h"`))
+	p.fra.configure(narrow + job("db", db, slow, `every = "1000h"`))
 	for _, killed := range [][]*site{{p.fra}, {p.sin}, {p.fra, p.sin}} {
 		before := p.there.There()
 		p.fra.eventually("it moves", func() bool { return p.there.There() > before+3*mib })

@@ -37,7 +37,7 @@ func TestKilledBtrfsCopyGoesOnFromItsLastSegment(t *testing.T) {
 	furnish(t, db)
 	random(t, db+"/big/more", 48*mib)
 	p.sin.configure(narrow + accept(p.into()))
-	p.fra.configure(narrow + job("db", db, slow, `every = "1h"`))
+	p.fra.configure(narrow + job("db", db, slow, `every = "1000h"`))
 	for _, killed := range [][]*site{{p.sin}, {p.fra}, {p.fra, p.sin}} {
 		before := p.there.There()
 		p.fra.eventually("it moves", func() bool { return p.there.There() > before+9*mib })
@@ -84,7 +84,7 @@ func TestOneBtrfsCopySurvivesRandomKillsAndCuts(t *testing.T) {
 	furnish(t, db)
 	random(t, db+"/big/more", int64(times)*3*mib)
 	p.sin.configure(narrow + accept(p.into()))
-	p.fra.configure(narrow + job("db", db, slow, `every = "1h"`))
+	p.fra.configure(narrow + job("db", db, slow, `every = "1000h"`))
 	for i := range times {
 		before := p.there.There()
 		moment := before + 1 + rand.Int64N(6*mib)

@@ -21,14 +21,14 @@ const perCut = (1 + 1 + 1 + 2) * mib
 
 // TestCopyGoesOnByTokenAfterCutsAndKills: a link that goes black for a while costs
 // nothing; a daemon that dies, or both, what was on the way. Nobody triggers
-// anything, and the next run is an hour away.
+// anything, and the next run is far away.
 func TestCopyGoesOnByTokenAfterCutsAndKills(t *testing.T) {
 	const size = 16 * mib
 	p := newPair(t)
 	db := p.filesystem("db")
 	sample.Random(t, dir(db)+"/data", size)
 	p.sin.Configure(narrow + accept(p.into()))
-	p.fra.Configure(narrow + job("db", db, `rate_limit = "3MiB/s"`, `every = "1h"`))
+	p.fra.Configure(narrow + job("db", db, `rate_limit = "3MiB/s"`, `every = "1000h"`))
 	begun := p.wan.sent()
 	moves := func(by int64) {
 		t.Helper()
@@ -94,7 +94,7 @@ func TestCopySurvivesKillsAndCutsAtRandomMoments(t *testing.T) {
 	size := int64(n) * 2 * mib
 	sample.Random(t, dir(db)+"/data", size)
 	p.sin.Configure(narrow + accept(p.into()))
-	p.fra.Configure(narrow + job("db", db, `rate_limit = "4MiB/s"`, `every = "1h"`))
+	p.fra.Configure(narrow + job("db", db, `rate_limit = "4MiB/s"`, `every = "1000h"`))
 	p.fra.Ask(nil, "trigger", "db")
 	for i := range n {
 		moment := p.wan.sent() + 1 + rand.Int64N(2*mib)
