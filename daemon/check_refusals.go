@@ -7,6 +7,7 @@ import (
 
 	"antipode/daemon/control"
 	"antipode/daemon/replicate"
+	"antipode/daemon/status"
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
 	"antipode/transport/wire"
@@ -65,7 +66,7 @@ func (c *checker) tooLong(ctx context.Context, object, name string, path dataset
 		return
 	}
 	if bytes, err := w.source.Estimate(ctx, plan.Steps[0].Step); err == nil && bytes > most {
-		c.add(control.Fatal, object, fmt.Sprintf("the first copy of %s has about %d bytes, and %s takes at most %d in one stream", path, bytes, name, most),
+		c.add(control.Fatal, object, fmt.Sprintf("the first copy of %s has about %s, and %s takes at most %s in one stream", path, status.Bytes(bytes), name, status.Bytes(most)),
 			"raise max_bytes in the [[accept]] on "+name)
 	}
 }

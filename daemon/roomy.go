@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"antipode/daemon/policy"
+	"antipode/daemon/status"
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
 )
@@ -81,7 +82,7 @@ func (e *fullError) Error() string {
 	if e.stops {
 		what = "no snapshot is made"
 	}
-	return fmt.Sprintf("%s has %d bytes free, less than the %d that min_free asks for; %s", e.usage.Where, e.usage.Free, e.least, what)
+	return fmt.Sprintf("%s has %s free, less than the %s that min_free asks for; %s", e.usage.Where, status.Bytes(e.usage.Free), status.Bytes(e.least), what)
 }
 
 // Next tells what makes room.

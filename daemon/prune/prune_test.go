@@ -144,7 +144,7 @@ func TestEveryReasonIsGiven(t *testing.T) {
 	want := []string{
 		"held: held by base.db.sin1", "held: held by step.db.sin1", "in-flight: needed by an unfinished step", "base: base of sin1",
 		"protected: protected until 2026-03-01 15:00:00 UTC", "last: last 2 of 2", "hourly: hourly 2 of 2", "daily: daily 1 of 1",
-		"weekly: weekly 1 of 1", "monthly: monthly 1 of 1", "yearly: yearly 1 of 1", "within: within 1h0m0s of the newest",
+		"weekly: weekly 1 of 1", "monthly: monthly 1 of 1", "yearly: yearly 1 of 1", "within: within 1h of the newest",
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("reasons\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"antipode/daemon/policy"
 )
 
 // Reason is one reason, for programs (Kind and what belongs to it) and for people
@@ -83,7 +85,7 @@ func (r Reason) Text() string {
 	case Unsent:
 		return fmt.Sprintf("not on %s yet, %s %d of %d of its backlog", r.Ref, r.Rule, r.N, r.Of)
 	case Within:
-		return fmt.Sprintf("within %s of the newest", r.Length)
+		return fmt.Sprintf("within %s of the newest", policy.FormatDuration(r.Length))
 	case Group:
 		return fmt.Sprintf("its group stays: %s of %s", r.Rule, r.Ref)
 	case NoRule:

@@ -22,7 +22,7 @@ func TestCheckFindsWhatTheTargetWouldRefuse(t *testing.T) {
 	says(t, p.fra.triggerFails("big"), "longer than the 1048576 bytes")
 
 	says(t, check(t, p.fra, "job db", control.Fatal), db+"/dev/sda is a device node", "sin1 lets none in", `allow = ["devices"]`)
-	says(t, check(t, p.fra, "job big", control.Fatal), "the first copy of "+big, "at most 1048576 in one stream", "raise max_bytes")
+	says(t, check(t, p.fra, "job big", control.Fatal), "the first copy of "+big, "at most 1.00 MiB in one stream", "raise max_bytes")
 	says(t, check(t, p.sin, "accept from fra1", control.Good), "keeps up to 32 snapshots", "1024 MiB or 5m0s")
 
 	p.sin.configure(accept(p.into(), `max_bytes = "10MiB"`, `allow = ["devices"]`))
