@@ -169,10 +169,9 @@ func unpinned(list []dataset.Snapshot) []dataset.Snapshot {
 // down. Two activations of one generation are split brain: the source sends nothing then,
 // and both sides tell their operators.
 func (d *Daemon) judgeSource(ctx context.Context, key board.ReplicaKey, r *room, ours, theirs dataset.Mark) {
-	was := activate.State{Role: activate.TargetRole(ours, d.node(), true), Node: d.node(), Mark: ours}
-	now, _, err := activate.Step(was, activate.Seen{Peer: key.From, Mark: theirs, MayPromote: was.Role != activate.Primary})
-	if err == nil && !now.Mark.Same(ours) {
-		d.learn(ctx, key, r, ours, now.Mark)
+	next, err := d.weigh(key.From, ours, theirs)
+	if err == nil && !next.Same(ours) {
+		d.learn(ctx, key, r, ours, next)
 	}
 	var split *activate.SplitBrain
 	d.mu.Lock()
@@ -189,6 +188,16 @@ func (d *Daemon) judgeSource(ctx context.Context, key board.ReplicaKey, r *room,
 	default:
 		d.watch.Clear(string(key.Dataset))
 	}
+}
+
+// weigh is the mark that a replica should carry, its source's mark known.
+func (d *Daemon) weigh(from string, ours, theirs dataset.Mark) (dataset.Mark, error) {
+	if ours.IsZero() && !theirs.IsZero() {
+		return theirs, activate.Learn(theirs, d.node())
+	}
+	was := activate.State{Role: activate.TargetRole(ours, d.node(), true), Node: d.node(), Mark: ours}
+	now, _, err := activate.Step(was, activate.Seen{Peer: from, Mark: theirs, MayPromote: was.Role != activate.Primary})
+	return now.Mark, err
 }
 
 // learn writes the mark of a replica's source. Where that cannot be, nothing complete is

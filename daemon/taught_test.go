@@ -47,31 +47,33 @@ func (p *pair) alarmsOfMarks() (all []status.Alert) {
 // A dataset whose source was promoted before: its first copy brings the mark, so that a
 // promotion right after it goes on from there and the source, once it is back, steps down.
 func TestAFreshReplicaLearnsThatItsSourceWasPromoted(t *testing.T) {
-	runPair(t, func(p *pair) {
-		was := p.wasPromoted(3)
-		p.startBoth()
-		p.hours(1)
-		if got := p.sin1Mark(); !got.Same(was) {
-			t.Fatalf("after the first copy sin1's replica carries %+v, want the source's %+v", got, was)
-		}
-		if got := p.alarmsOfMarks(); len(got) > 0 {
-			t.Errorf("sin1 alarms: %+v", got)
-		}
-		p.fra1.crash()
-		after(time.Minute)
-		done := p.promote(control.PromoteRequest{Dataset: db})
-		if done.Generation != 4 {
-			t.Errorf("promoted in generation %d, want 4", done.Generation)
-		}
-		p.start(p.fra1)
-		after(3 * time.Hour)
-		if line := p.pairLine(db); line.State != status.StateFenced {
-			t.Errorf("fra1 shows %+v, want it fenced", line)
-		}
-		if err := p.fra1.disk.Write(db, "late", []byte("x")); err == nil {
-			t.Error("fra1 can still be written to")
-		}
-	})
+	for _, generation := range []uint64{3, dataset.MaxMarkRise + 1, dataset.MaxMarkHistory + 20} {
+		runPair(t, func(p *pair) {
+			was := p.wasPromoted(generation)
+			p.startBoth()
+			p.hours(1)
+			if got := p.sin1Mark(); !got.Same(was) {
+				t.Fatalf("after the first copy sin1's replica carries %+v, want the source's %+v", got, was)
+			}
+			if got := p.alarmsOfMarks(); len(got) > 0 {
+				t.Errorf("sin1 alarms: %+v", got)
+			}
+			p.fra1.crash()
+			after(time.Minute)
+			done := p.promote(control.PromoteRequest{Dataset: db})
+			if done.Generation != generation+1 {
+				t.Errorf("promoted in generation %d, want %d", done.Generation, generation+1)
+			}
+			p.start(p.fra1)
+			after(3 * time.Hour)
+			if line := p.pairLine(db); line.State != status.StateFenced {
+				t.Errorf("generation %d: fra1 shows %+v, want it fenced", generation, line)
+			}
+			if err := p.fra1.disk.Write(db, "late", []byte("x")); err == nil {
+				t.Errorf("generation %d: fra1 can still be written to", generation)
+			}
+		})
+	}
 }
 
 // The source is promoted, and once more, while a replica has its points: the next exchange
@@ -96,14 +98,21 @@ func TestAReplicaLearnsThatItsSourceWasPromotedAgain(t *testing.T) {
 	})
 }
 
-// What cannot be believed is not taken over: what rises too far or has no past, and what
-// names the target itself, which would make it primary by a word.
+// What cannot be believed is not taken over: what no number of promotions leads to, what has
+// no past, and what names the target itself, which would make it primary by a word.
 func TestAReplicaDoesNotLearnWhatCannotBe(t *testing.T) {
 	at := func(generation uint64, node string) dataset.Mark {
 		return dataset.Mark{Activation: dataset.Activation{Generation: generation, ID: dataset.NewActivationID(), Node: node}}
 	}
+	long := func(generation uint64, node string) dataset.Mark {
+		m := at(generation, node)
+		for i := range uint64(dataset.MaxMarkHistory) {
+			m.History = append(m.History, at(generation-1-i, node).Activation)
+		}
+		return m
+	}
 	for name, mark := range map[string]dataset.Mark{
-		"rises too far": at(1<<40, "fra1"), "has no past": at(2, "fra1"), "names the target": at(1, "sin1"),
+		"is far off": long(1<<63, "fra1"), "is far off and has no past": at(1<<40, "fra1"), "has no past": at(2, "fra1"), "names the target": at(1, "sin1"),
 	} {
 		runPair(t, func(p *pair) {
 			p.level = zerolog.Disabled

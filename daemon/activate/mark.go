@@ -57,6 +57,29 @@ func Accept(ours, theirs dataset.Mark, mayPromote bool) (Verdict, error) {
 	return StepDown, nil
 }
 
+// maxFirst bounds the generation of a first mark: on top of the last one that a number
+// holds nobody could be promoted.
+const maxFirst = 1 << 32
+
+// Learn judges the first mark that a standby without one hears from the source that it
+// receives from. It makes nobody step down, so that MaxRise does not bound it: a source may
+// have been promoted often before this standby was made. Errors: *Lost for one that names
+// this node, *BadMark for one that does not remember what was before it, or cannot be.
+func Learn(theirs dataset.Mark, node string) error {
+	bad := func(why string) error { return &BadMark{Theirs: theirs, Why: why} }
+	switch err := theirs.Validate(); {
+	case err != nil:
+		return bad(fmt.Sprintf("it is malformed: %v", err))
+	case theirs.Node == node:
+		return &Lost{Theirs: theirs}
+	case !theirs.IsWhole():
+		return bad("it does not remember the promotions before it")
+	case theirs.Generation > maxFirst:
+		return bad("nothing was promoted so often")
+	}
+	return nil
+}
+
 // Promote returns the mark of a new activation on top of ours: one generation
 // higher, with at most dataset.MaxMarkHistory activations before it. base is
 // the recovery point it starts from; zero for a primary that goes on with its

@@ -137,3 +137,37 @@ func TestAPromotedReplicaIsNeverReceivedInto(t *testing.T) {
 		t.Errorf("a replica that was never promoted: %v, want allowed", err)
 	}
 }
+
+func TestTheFirstMarkIsLearntWhole(t *testing.T) {
+	often := dataset.Mark{}
+	for range dataset.MaxMarkHistory + 9 {
+		often = Promote(often, "fra1", "", dataset.NewActivationID())
+	}
+	short := often
+	short.History = short.History[:len(short.History)-1]
+	gap := Promote(dataset.Mark{}, "fra1", "", dataset.NewActivationID())
+	gap.Generation, gap.History = 3, []dataset.Activation{gap.Activation}
+	far := often
+	far.Generation = maxFirst + 1
+	far.History = nil
+	for g := uint64(maxFirst); len(far.History) < dataset.MaxMarkHistory; g-- {
+		far.History = append(far.History, dataset.Activation{Generation: g, ID: dataset.NewActivationID(), Node: "fra1"})
+	}
+	for name, c := range map[string]struct {
+		mark dataset.Mark
+		node string
+		want error
+	}{
+		"one promotion":          {Promote(dataset.Mark{}, "fra1", "", dataset.NewActivationID()), "sin1", nil},
+		"more than it remembers": {often, "sin1", nil},
+		"remembers fewer":        {short, "sin1", dataset.ErrRefused},
+		"a gap":                  {gap, "sin1", dataset.ErrRefused},
+		"nothing goes so far":    {far, "sin1", dataset.ErrRefused},
+		"names this node":        {often, "fra1", dataset.ErrDiverged},
+		"malformed":              {dataset.Mark{Activation: dataset.Activation{Generation: 1, ID: "x"}}, "sin1", dataset.ErrRefused},
+	} {
+		if err := Learn(c.mark, c.node); !errors.Is(err, c.want) || (err == nil) != (c.want == nil) {
+			t.Errorf("%s: got %v, want %v", name, err, c.want)
+		}
+	}
+}

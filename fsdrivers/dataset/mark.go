@@ -100,6 +100,20 @@ const MaxMarkRise = 16
 // Same reports whether both marks name the same activation.
 func (m Mark) Same(o Mark) bool { return m.Generation == o.Generation && m.ID == o.ID }
 
+// IsWhole reports whether m remembers the activations before its own one by one, back to
+// generation 1 or as many as a mark holds.
+func (m Mark) IsWhole() bool {
+	if m.IsZero() {
+		return true
+	}
+	for i, a := range m.History {
+		if a.Generation != m.Generation-1-uint64(i) {
+			return false
+		}
+	}
+	return uint64(len(m.History)) == min(m.Generation-1, MaxMarkHistory)
+}
+
 // Descends reports whether m came about from old by activations that m
 // remembers one by one: old's activation stands in m's history exactly as many
 // places back as the generations differ. From the zero mark descends what
