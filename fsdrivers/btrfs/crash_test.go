@@ -85,6 +85,7 @@ func TestOrphanedReceiveIsEnded(t *testing.T) {
 	if !runs(orphan) {
 		t.Fatal("the sweep ended the child of a living daemon")
 	}
+	awaitRecord(t, filepath.Join(p.to, "into"), orphan)
 	must(t, daemon.Process.Kill())
 	_ = daemon.Wait()
 	if !runs(orphan) {
@@ -95,6 +96,23 @@ func TestOrphanedReceiveIsEnded(t *testing.T) {
 		t.Errorf("process %d still runs", orphan)
 	}
 	p.nothingInProgress()
+}
+
+// awaitRecord waits until a daemon has written down which child it has started.
+func awaitRecord(t *testing.T, into string, child int) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-tick.C {
+		locks, err := filepath.Glob(filepath.Join(into, dataset.Dir, "incoming", "*", "lock"))
+		must(t, err)
+		for _, lock := range locks {
+			if text, err := os.ReadFile(lock); err == nil && strings.Contains(string(text), fmt.Sprintf("child %d ", child)) {
+				return
+			}
+		}
+	}
+	t.Fatalf("no lock below %s names process %d", into, child)
 }
 
 // beginning is the beginning of a full stream of to.

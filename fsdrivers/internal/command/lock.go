@@ -160,6 +160,9 @@ func endOrphan(ctx context.Context, path string, grace, patience time.Duration) 
 			return err
 		}
 	}
+	if child.pid == 0 { // its owner died before it could write down whom it had started
+		return fmt.Errorf("end orphan at %s: %w by a process that it does not name", path, ErrLocked)
+	}
 	return fmt.Errorf("end orphan at %s: process %d %w", path, child.pid, ErrStuck)
 }
 

@@ -171,6 +171,25 @@ func TestStrangerWithTheSameNumberIsNotEnded(t *testing.T) {
 	}
 }
 
+// The owner died between starting its child and writing that down.
+func TestAnOrphanWithoutANameIsNotSaidToHang(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	orphan(t, path, "sleep 1000 >&- & echo $!; wait")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(text), "\n")
+	lines[2] = "child 0 0"
+	if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err = endOrphan(t.Context(), path, time.Millisecond, time.Millisecond)
+	if !errors.Is(err, ErrLocked) || errors.Is(err, ErrStuck) || strings.Contains(err.Error(), "process 0") {
+		t.Errorf("EndOrphan = %v, want that somebody holds the lock", err)
+	}
+}
+
 func TestEndOrphanEndsWithItsContext(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
 	orphan(t, path, `trap "" TERM; sleep 1000 >&- & echo $!; wait; wait`)
