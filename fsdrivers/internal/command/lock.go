@@ -134,7 +134,7 @@ func (l *Lock) write(child process) error {
 // it ends the process group of the recorded child (SIGTERM, then SIGKILL) and
 // waits until the lock is free. A lock that nobody holds, or that is missing,
 // is success. It holds the lock itself for an instant, so that a TryLock beside it
-// may answer ErrLocked. Errors: ErrLocked (its owner lives), ErrStuck, the cause
+// may answer ErrLocked. Errors: ErrLocked (its owner lives, or it names no child), ErrStuck, the cause
 // of ctx.
 func EndOrphan(ctx context.Context, path string) error {
 	return endOrphan(ctx, path, defaultGrace, defaultPatience)
