@@ -59,6 +59,8 @@ func TestAFreshReplicaLearnsThatItsSourceWasPromoted(t *testing.T) {
 				t.Errorf("sin1 alarms: %+v", got)
 			}
 			p.fra1.crash()
+			p.sin1.crash() // what it was taught is on the disk
+			p.start(p.sin1)
 			after(time.Minute)
 			done := p.promote(control.PromoteRequest{Dataset: db})
 			if done.Generation != generation+1 {
