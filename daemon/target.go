@@ -234,8 +234,10 @@ func (t target) Receive(ctx context.Context, from string, open wire.Open, r io.R
 		return wire.Committed{}, err
 	}
 	log.Info().Str("snapshot", point.Name).Msg("point is durable and published")
-	if ours, err := room.driver.Mark(ctx, path); err == nil && !ours.Same(open.Mark) { // before the first point it had no place
-		t.d.judgeSource(ctx, board.ReplicaKey{From: from, Dataset: path}, room, ours, open.Mark)
+	if !open.Mark.IsZero() { // before the first point it had no place; reading ours costs ZFS a process
+		if ours, err := room.driver.Mark(ctx, path); err == nil && !ours.Same(open.Mark) {
+			t.d.judgeSource(ctx, board.ReplicaKey{From: from, Dataset: path}, room, ours, open.Mark)
+		}
 	}
 	t.d.arrived(from, path, room, point)
 	return wire.Committed{Published: true, Snapshot: point}, nil

@@ -67,8 +67,8 @@ func (i *Into) ReadAll(ctx context.Context) ([]*Lineage, error) {
 	byPath := make(map[dataset.Path]reading)
 	for _, l := range all {
 		l.seen = r.read
-		of := byPath[l.Path]
-		of.lineages, of.read, of.until, of.at = append(of.lineages, l), r.read, r.until, r.at
+		of := r
+		of.lineages = append(byPath[l.Path].lineages, l)
 		byPath[l.Path] = of
 	}
 	s.mu.Lock()
