@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -12,11 +11,9 @@ import (
 	"antipode/daemon/status"
 	"antipode/fsdrivers/dataset"
 	"antipode/integration/manifest"
-	"antipode/integration/stage"
 )
 
 const (
-	maxLastWords  = 4
 	shownMismatch = 10
 	detachTimeout = 2 * time.Second
 )
@@ -27,7 +24,7 @@ func ours(path string) bool { return path == dataset.Dir }
 // loseThePrimary kills fra1 in the middle of an increment and makes sin1 primary.
 func (d *demo) loseThePrimary(ctx context.Context) error {
 	d.chapter("The primary is lost")
-	inFlight, err := d.dieSending(ctx)
+	last, inFlight, err := d.dieSending(ctx)
 	if err != nil {
 		return err
 	}
@@ -48,44 +45,60 @@ func (d *demo) loseThePrimary(ctx context.Context) error {
 	p := d.promoted
 	d.good("sin1 is the primary after %.2f s, generation %d; the data are live below %s.", d.took.Seconds(), p.Generation, d.Short(d.ground.live()))
 	d.say("Recovery point: %s, %s old. Only what was written later is lost.", p.Point, seconds(p.Age))
-	d.say("The increment was given up.")
+	if p.Point == last {
+		d.say("All of the increment was there by then.")
+	} else {
+		d.say("The increment was given up.")
+	}
 	return nil
 }
 
-// dieSending kills fra1 while it sends, once the newest point that sin1 has is
-// written down in a manifest. It returns what had arrived of the increment.
-func (d *demo) dieSending(ctx context.Context) (int64, error) {
-	var killed bool
-	var inFlight int64
-	for range maxLastWords {
-		d.data.file("media/never arrives.mkv", d.ground.sizes().lastWords)
-		if d.data.err != nil {
-			return 0, d.data.err
-		}
-		written := time.Now()
-		err := stage.Until(ctx, func() (bool, error) {
-			p, err := d.line(ctx)
-			if err != nil {
-				return false, err
-			}
-			// On a slow machine it may have been pruned by now; then the next one.
-			if err := d.describe(ctx, p.LastPoint.Name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return false, err
-			}
-			if m := p.Moving; m != nil {
-				d.progress("sending %s: %s  %s/s", m.Snapshot, status.Bytes(m.Bytes), status.Bytes(m.Rate))
-				if inFlight = m.Bytes; inFlight >= d.ground.sizes().killAfter && d.isDescribed(p.LastPoint.Name) {
-					killed = true
-					return true, d.fra1.Kill()
-				}
-			}
-			return p.LastPoint.Time.After(written), nil // it slipped through
-		})
-		if killed || err != nil {
-			return inFlight, err
+// dieSending kills fra1 while it sends, once what sin1 has, and could still complete, is
+// written down in manifests. The link holds the increment meanwhile: however slow the
+// machine is, it does not arrive whole. It returns the snapshot, and what sin1 had acknowledged of it.
+func (d *demo) dieSending(ctx context.Context) (string, int64, error) {
+	d.link.HoldAt(d.link.There() + d.ground.sizes().killAfter)
+	if d.data.file("media/never arrives.mkv", d.ground.sizes().lastWords); d.data.err != nil {
+		return "", 0, d.data.err
+	}
+	moving, err := d.stall(ctx, time.Now())
+	if err != nil {
+		return "", 0, err
+	}
+	there, err := d.ground.received(ctx)
+	if err != nil {
+		return "", 0, err
+	}
+	for _, name := range append(there[max(0, len(there)-1):], moving.Snapshot) {
+		if err := d.describe(ctx, name); err != nil {
+			return "", 0, err
 		}
 	}
-	return 0, errors.New("every increment arrived before its daemon could be killed; the last file is too small for this machine")
+	if err := d.fra1.Kill(); err != nil {
+		return "", 0, err
+	}
+	d.link.Cut()
+	return moving.Snapshot, moving.Bytes, nil
+}
+
+// stall lets the increment move, a little more at each look, until enough of it has
+// been acknowledged. All that users wrote was written at a moment.
+func (d *demo) stall(ctx context.Context, written time.Time) (moving status.Moving, err error) {
+	enough := d.ground.sizes().killAfter
+	slipped := false
+	err = d.watch(ctx, func(p status.Pair) bool {
+		if m := p.Moving; m != nil {
+			d.progress("sending %s: %s  %s/s", m.Snapshot, status.Bytes(m.Bytes), status.Bytes(m.Rate))
+			moving = *m
+		}
+		d.link.HoldAt(d.link.There() + enough/8)
+		slipped = p.LastPoint.Time.After(written)
+		return slipped || moving.Bytes >= enough
+	})
+	if err == nil && slipped {
+		return moving, errors.New("the increment arrived before its daemon could be killed; its file is too small for this machine")
+	}
+	return moving, err
 }
 
 func (d *demo) isDescribed(name string) bool { return d.manifests[name] != nil }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"testing"
 	"time"
@@ -18,12 +19,17 @@ func TestStoryIsToldToItsEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	below := t.TempDir()
+	t.Setenv("TMPDIR", below) // where the story puts up its stage
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
 	var out bytes.Buffer
 	scr := &screen{out: &out, width: plainWidth, began: time.Now(), now: time.Now, gone: func(error) {}}
-	if code := perform(t.Context(), scr, bin, "btrfs"); code != 0 {
+	if code := perform(ctx, scr, bin, "btrfs"); code != 0 {
 		t.Errorf("the demo ended with code %d:\n%s", code, out.String())
 	}
-	if left, _ := os.ReadFile("/proc/self/mounts"); bytes.Contains(left, []byte("antipode-demo-")) {
-		t.Errorf("something of it is still mounted:\n%s", left)
+	left, err := os.ReadFile("/proc/self/mounts")
+	if err != nil || bytes.Contains(left, []byte(below)) {
+		t.Errorf("something of it is still mounted (%v):\n%s", err, left)
 	}
 }

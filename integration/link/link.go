@@ -1,6 +1,6 @@
 // Package link is the long way between two nodes that really are on one
-// machine: a TCP proxy that counts what passes, and that can be cut and
-// restored. It must not know what passes.
+// machine: a TCP proxy that counts what passes, that can be cut and restored, and
+// that can hold what comes. It must not know what passes.
 package link
 
 import (
@@ -21,9 +21,11 @@ type Link struct {
 	back     atomic.Int64 // bytes that were answered
 	running  sync.WaitGroup
 
-	mu    sync.Mutex // guards below
-	down  bool
-	conns map[net.Conn]struct{}
+	mu     sync.Mutex // guards below
+	down   bool
+	holdAt int64      // of there; 0 for never
+	opened *sync.Cond // tells held callers that down or holdAt changed
+	conns  map[net.Conn]struct{}
 }
 
 // Open takes connections at address on behalf of target, both host:port. A port
@@ -34,6 +36,7 @@ func Open(address, target string) (*Link, error) {
 		return nil, fmt.Errorf("open link to %s: %w", target, err)
 	}
 	l := &Link{listener: listener, target: target, conns: map[net.Conn]struct{}{}}
+	l.opened = sync.NewCond(&l.mu)
 	l.running.Go(l.serve)
 	return l, nil
 }
@@ -52,9 +55,30 @@ func (l *Link) Cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.down = true
+	l.opened.Broadcast()
 	for conn := range l.conns {
 		reset(conn)
 	}
+}
+
+// HoldAt holds what callers send once There has reached so many bytes (what each
+// connection was reading then still passes; 0 holds nothing): connections stay, and
+// callers wait until the link is cut or told another number. Answers pass.
+func (l *Link) HoldAt(bytes int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.holdAt = bytes
+	l.opened.Broadcast()
+}
+
+// await returns once callers may send; it reports whether the link is still up.
+func (l *Link) await() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for !l.down && l.holdAt > 0 && l.there.Load() >= l.holdAt {
+		l.opened.Wait()
+	}
+	return !l.down
 }
 
 // Restore lets connections pass again.
@@ -96,8 +120,8 @@ func (l *Link) carry(near net.Conn) {
 	}
 	defer l.leave(far)
 	var both sync.WaitGroup
-	both.Go(func() { pipe(far, near, &l.there) })
-	both.Go(func() { pipe(near, far, &l.back) })
+	both.Go(func() { pipe(far, near, held{counted{near, &l.there}, l}) })
+	both.Go(func() { pipe(near, far, counted{far, &l.back}) })
 	both.Wait()
 }
 
@@ -123,10 +147,10 @@ func (l *Link) leave(conn net.Conn) {
 	conn.Close()
 }
 
-// pipe copies until the end of from, counts, and hands the end on; an error resets
+// pipe copies what is read of from until its end, and hands the end on; an error resets
 // both connections, so that nobody takes a cut for an end.
-func pipe(to, from net.Conn, count *atomic.Int64) {
-	_, err := io.Copy(to, counted{from, count})
+func pipe(to, from net.Conn, read io.Reader) {
+	_, err := io.Copy(to, read)
 	if half, ok := to.(interface{ CloseWrite() error }); ok && err == nil {
 		err = half.CloseWrite()
 	}
@@ -154,4 +178,17 @@ func (c counted) Read(p []byte) (int, error) {
 	n, err := c.Reader.Read(p)
 	c.n.Add(int64(n))
 	return n, err
+}
+
+// held reads when the link lets callers send.
+type held struct {
+	io.Reader
+	link *Link
+}
+
+func (h held) Read(p []byte) (int, error) {
+	if !h.link.await() {
+		return 0, net.ErrClosed
+	}
+	return h.Reader.Read(p)
 }

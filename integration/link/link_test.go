@@ -7,6 +7,7 @@ import (
 	"net"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // echo answers every connection with what came, once the caller has sent all.
@@ -132,6 +133,49 @@ func TestCutLinkLetsNothingThrough(t *testing.T) {
 	}
 	if l.Total() != 0 {
 		t.Errorf("the cut link let %d bytes through", l.Total())
+	}
+}
+
+func TestHeldLinkLetsNoMoreThroughAndGoesOn(t *testing.T) {
+	l := open(t, echo(t))
+	conn := dial(t, l)
+	exchange := func() error {
+		if _, err := conn.Write(make([]byte, 8)); err != nil {
+			return err
+		}
+		_, err := io.ReadFull(conn, make([]byte, 8))
+		return err
+	}
+	l.HoldAt(8)
+	if err := exchange(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- exchange() }()
+	select {
+	case err := <-done:
+		t.Fatalf("the held link carried more than 8 bytes: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	l.HoldAt(0)
+	if err := <-done; err != nil {
+		t.Errorf("after the hold: %v", err)
+	}
+}
+
+func TestCutEndsWhatIsHeld(t *testing.T) {
+	l := open(t, echo(t))
+	conn := dial(t, l)
+	l.HoldAt(1)
+	if _, err := conn.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	l.Cut()
+	if _, err := conn.Read(make([]byte, 1)); !isBroken(err) {
+		t.Errorf("read after the cut: %v, want a broken connection", err)
 	}
 }
 
