@@ -38,6 +38,9 @@ const (
 	// retryFirst and retryMost bound the pause after a failure; it doubles.
 	retryFirst = 5 * time.Second
 	retryMost  = 5 * time.Minute
+	// awayMost bounds it where the peer does not answer: one question serves all
+	// datasets, and what waits for a peer is sent soon after that is back.
+	awayMost = 30 * time.Second
 )
 
 // Far is the peer as a courier needs it.
@@ -98,6 +101,7 @@ type Courier struct {
 	seen   map[dataset.Path]side         // as it was read, at its version
 	theirs map[dataset.Path]dataset.Mark // that the peer was last seen to have
 	told   []string                      // the lists that the peer was sent, by page
+	away   bool                          // the peer did not answer when it was last asked
 
 	mu      sync.Mutex // guards below
 	errands map[dataset.Path]*errand
@@ -300,13 +304,13 @@ func (c *Courier) retry() <-chan time.Time {
 	return time.After(max(first.Sub(c.Now()), 0))
 }
 
-// failed leaves a dataset alone for a while; succeeded ends that.
-func (c *Courier) failed(d dataset.Path) time.Time {
+// failed leaves a dataset alone from now on, for at most so long; succeeded ends that.
+func (c *Courier) failed(d dataset.Path, now time.Time, most time.Duration) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p := c.backoff[d]
-	wait := min(retryFirst<<min(p.failures, 10), retryMost)
-	p = pause{failures: p.failures + 1, until: c.Now().Add(wait)}
+	wait := min(retryFirst<<min(p.failures, 10), most)
+	p = pause{failures: p.failures + 1, until: now.Add(wait)}
 	c.backoff[d] = p
 	c.lookAgain()
 	return p.until

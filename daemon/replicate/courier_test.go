@@ -1,10 +1,12 @@
 package replicate_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -250,6 +252,46 @@ func TestAnUnreachablePeerIsTriedAgainByItself(t *testing.T) {
 		}
 		if p := s.board.Read().Peers[0]; !p.Reachable || p.ClockSkew != time.Second {
 			s.t.Errorf("peer %+v, want it reachable with its clock a second ahead", p)
+		}
+	})
+}
+
+func TestAPeerThatWasAwayForLongIsFoundSoonAfterItIsBack(t *testing.T) {
+	var log bytes.Buffer
+	play(t, []dataset.Path{"/a", "/b", "/c"}, func(s *scene) {
+		s.far.down = errors.New("no route")
+		if _, err := s.courier.Visit(s.t.Context(), false); err == nil {
+			s.t.Fatal("visit succeeded")
+		}
+		time.Sleep(3 * time.Hour)
+		if asked := len(s.far.asked); asked > 3*60*2+5 {
+			s.t.Errorf("asked %d times in three hours, want at most every half minute for all datasets together", asked)
+		}
+		if lines := strings.Count(log.String(), "\n"); lines != 1 {
+			s.t.Errorf("%d lines in the log, want one a change:\n%s", lines, log.String())
+		}
+		s.far.mu.Lock()
+		s.far.down = nil
+		s.far.mu.Unlock()
+		time.Sleep(31 * time.Second)
+		for _, path := range []dataset.Path{"/a", "/b", "/c"} {
+			if line := s.line(path); line.LastPoint.IsZero() || line.LastError != nil {
+				s.t.Errorf("%s: %+v half a minute after the peer was back, want a point", path, line)
+			}
+		}
+		if !strings.Contains(log.String(), "the peer answers again") {
+			s.t.Errorf("the log does not say that the peer is back:\n%s", log.String())
+		}
+	}, func(o *replicate.Options) { o.Log = zerolog.New(&log) })
+}
+
+func TestAPeerThatRefusesIsNotAskedOften(t *testing.T) {
+	play(t, []dataset.Path{"/a"}, func(s *scene) {
+		s.far.down = &wire.Error{Kind: wire.KindUnauthorized, Text: "not from you"}
+		_, _ = s.courier.Visit(s.t.Context(), false)
+		time.Sleep(3 * time.Hour)
+		if asked := len(s.far.asked); asked > 3*12+10 {
+			s.t.Errorf("asked %d times in three hours, want at most every five minutes", asked)
 		}
 	})
 }

@@ -220,13 +220,39 @@ func (c *Courier) fail(ctx context.Context, path dataset.Path, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	until := c.failed(path)
-	problem := Problem(err, c.Now())
-	if problem.Next == "" {
-		problem.Next = "it is tried again at " + until.UTC().Format(time.TimeOnly) + " UTC"
-	}
-	c.Board.Pair(c.key(path), func(p *status.Pair) { p.LastError = problem })
+	now := c.Now()
+	until := c.failed(path, now, retryMost)
+	c.problem(path, err, now, until)
 	c.Log.Error().Err(err).Stringer("dataset", path).Time("again", until).Msg("replication failed")
+}
+
+// unanswered is fail for datasets of which the peer did not say what it holds. They are
+// asked for together again; that the peer is away is in the log once.
+func (c *Courier) unanswered(ctx context.Context, sides []side, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	now, most := c.Now(), awayMost
+	var refusal *wire.Error
+	if errors.As(err, &refusal) {
+		most = retryMost // it is there
+	}
+	for _, s := range sides {
+		if s.idle {
+			path := s.dataset.Path
+			c.problem(path, fmt.Errorf("ask %s what it holds: %w", c.Peer, err), now, c.failed(path, now, most))
+		}
+	}
+	return err
+}
+
+// problem puts it on the board.
+func (c *Courier) problem(path dataset.Path, err error, now, again time.Time) {
+	p := Problem(err, now)
+	if p.Next == "" {
+		p.Next = "it is tried again at " + again.UTC().Format(time.TimeOnly) + " UTC"
+	}
+	c.Board.Pair(c.key(path), func(line *status.Pair) { line.LastError = p })
 }
 
 // Problem words an error for the operator: what failed, and the next step where
@@ -246,7 +272,10 @@ func Problem(err error, now time.Time) *status.Problem {
 }
 
 // contact notes whether the peer answered, and how far its clock is from ours.
-func (c *Courier) contact(theirs time.Time, err error) {
+func (c *Courier) contact(ctx context.Context, theirs time.Time, err error) {
+	if ctx.Err() != nil {
+		return // we hung up
+	}
 	now := c.Now()
 	c.Board.Peer(c.Peer, func(p *status.Peer) {
 		if err != nil {
@@ -255,4 +284,11 @@ func (c *Courier) contact(theirs time.Time, err error) {
 		}
 		p.Reachable, p.Problem, p.LastContact, p.ClockSkew = true, "", now, theirs.Sub(now)
 	})
+	switch was := c.away; {
+	case err != nil && !was:
+		c.Log.Error().Err(err).Msg("the peer does not say what it holds; it is asked again")
+	case err == nil && was:
+		c.Log.Info().Msg("the peer answers again")
+	}
+	c.away = err != nil
 }

@@ -184,7 +184,7 @@ func (c *Courier) comparePage(ctx context.Context, job policy.Job, sides []side,
 	if err == nil && (v.Unknown || !v.IsAbout(len(sides))) {
 		err = fmt.Errorf("%w: %d bytes of tips for %d datasets", send.ErrMisanswered, len(v.Tips), len(sides))
 	}
-	c.contact(v.Now, err)
+	c.contact(ctx, v.Now, err)
 	if err != nil {
 		return err
 	}
@@ -209,6 +209,6 @@ func (c *Courier) lists(ctx context.Context, job policy.Job, sides []side) ([]wi
 	if err == nil && len(v.Replicas) != len(sides) {
 		err = fmt.Errorf("%w: %d replicas in the answer for %d datasets", send.ErrMisanswered, len(v.Replicas), len(sides))
 	}
-	c.contact(v.Now, err)
+	c.contact(ctx, v.Now, err)
 	return v.Replicas, err
 }

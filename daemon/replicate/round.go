@@ -40,17 +40,6 @@ func (c *Courier) round(ctx context.Context, force bool) ([]*errand, error) {
 	return started, errors.Join(err, planErr)
 }
 
-// unanswered puts on the board that the peer did not say what it holds of
-// datasets.
-func (c *Courier) unanswered(ctx context.Context, sides []side, err error) error {
-	for _, s := range sides {
-		if s.idle {
-			c.fail(ctx, s.dataset.Path, fmt.Errorf("ask %s what it holds: %w", c.Peer, err))
-		}
-	}
-	return err
-}
-
 // idle reports whether a round may look at d; one that is busy is told to look
 // again when it is done.
 func (c *Courier) idle(d dataset.Path, force bool) bool {
