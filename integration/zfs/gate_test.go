@@ -18,6 +18,7 @@ import (
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/zfs"
 	"antipode/fsdrivers/zfs/stream"
+	"antipode/fsdrivers/zfs/token"
 )
 
 // counted is a zfs that notes each of its calls.
@@ -189,25 +190,25 @@ func TestAHostileTokenNamesAnotherDataset(t *testing.T) {
 	h.halfArrived(s)
 	c, err := h.target.Pending(t.Context(), d.Path)
 	h.must(err)
-	changed := func(change func(*stream.Token)) dataset.Checkpoint {
-		token, err := stream.ParseToken(string(c.Opaque))
+	changed := func(change func(*token.Token)) dataset.Checkpoint {
+		t, err := token.Parse(string(c.Opaque))
 		h.must(err)
-		change(&token)
+		change(&t)
 		forged := c
-		forged.Opaque = []byte(token.String())
+		forged.Opaque = []byte(t.String())
 		return forged
 	}
 	name := string(secret.Path) + "@" + other.Name
-	_, err = h.source.Send(t.Context(), s, changed(func(k *stream.Token) { k.ToName, k.ToGUID = name, guid(t, other) }))
+	_, err = h.source.Send(t.Context(), s, changed(func(k *token.Token) { k.ToName, k.ToGUID = name, guid(t, other) }))
 	tells(t, err, dataset.ErrStaleCheckpoint, string(other.ID))
-	_, err = h.source.Send(t.Context(), s, changed(func(k *stream.Token) { k.RawOK = true }))
+	_, err = h.source.Send(t.Context(), s, changed(func(k *token.Token) { k.RawOK = true }))
 	tells(t, err, dataset.ErrStaleCheckpoint, "flags")
-	rest := h.all(s, changed(func(k *stream.Token) { k.ToName = name }))
+	rest := h.all(s, changed(func(k *token.Token) { k.ToName = name }))
 	if bytes.Contains(rest, []byte("topsecret")) {
 		t.Error("the other dataset was sent")
 	}
 	// A position that nothing has: the step breaks off and says why.
-	r, err := h.source.Send(t.Context(), s, changed(func(k *stream.Token) { k.Object, k.Offset = 1<<40, 1<<60 }))
+	r, err := h.source.Send(t.Context(), s, changed(func(k *token.Token) { k.Object, k.Offset = 1<<40, 1<<60 }))
 	if err == nil {
 		_, err = io.Copy(io.Discard, r)
 		r.Close()

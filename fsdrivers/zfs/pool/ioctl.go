@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"antipode/fsdrivers/zfs/stream"
+	"antipode/fsdrivers/zfs/nvlist"
 )
 
 // Commands of ZFS_IOC_CHANGE_KEY (sys/dsl_crypt.h, dcp_cmd_t) that move a dataset
@@ -40,7 +40,7 @@ func moveKey(name string, command uint64) error {
 		return fmt.Errorf("change key of %s: /dev/zfs: %w", name, err)
 	}
 	defer func() { _ = unix.Close(fd) }()
-	list := stream.List{{Name: "crypt_cmd", Type: stream.Uint64Entry, Num: command}}.Pack()
+	list := nvlist.List{{Name: "crypt_cmd", Type: nvlist.Uint64Entry, Num: command}}.Pack()
 	cmd := make([]byte, cmdBytes)
 	copy(cmd, name)
 	var pins runtime.Pinner

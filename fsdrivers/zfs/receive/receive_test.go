@@ -15,6 +15,7 @@ import (
 	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/standby/standbytest"
 	"antipode/fsdrivers/zfs/stream"
+	"antipode/fsdrivers/zfs/token"
 	"antipode/fsdrivers/zfs/zfstest"
 )
 
@@ -192,10 +193,10 @@ func TestAReaderThatHangsIsNotWaitedFor(t *testing.T) {
 }
 
 func TestAbortOfNothingIsSuccess(t *testing.T) {
-	token := stream.Token{ToGUID: 3, ToName: "a@b"}.String()
+	resume := token.Token{ToGUID: 3, ToName: "a@b"}.String()
 	s, rv := receiverOn(t,
 		zfstest.Rule{Args: standbytest.GetLineages, Times: 1, Out: standbytest.LineageOut()},
-		zfstest.Rule{Args: standbytest.GetLineages, Out: standbytest.LineageOut("dst/into/src/db", "receive_resume_token", token)},
+		zfstest.Rule{Args: standbytest.GetLineages, Out: standbytest.LineageOut("dst/into/src/db", "receive_resume_token", resume)},
 		zfstest.Rule{Args: "receive -A", Times: 1, Code: 1, Err: "cannot abort: dataset is busy\n"},
 		zfstest.Rule{Args: "receive -A", Code: 1, Err: "'dst/into/src/db' does not have any resumable receive state to abort\n"})
 	for range 2 {

@@ -18,6 +18,7 @@ import (
 	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/standby"
 	"antipode/fsdrivers/zfs/stream"
+	"antipode/fsdrivers/zfs/token"
 )
 
 // counter counts what goes through it.
@@ -137,11 +138,11 @@ func (w *work) judge(head stream.Opening) error {
 		}
 	}
 	if c := w.pending(); head.Resume != nil && !c.IsZero() {
-		token, err := stream.ParseToken(string(c.Opaque))
+		t, err := token.Parse(string(c.Opaque))
 		if err != nil {
 			return err
 		}
-		w.plan.Resume, w.resume = &token.Position, true
+		w.plan.Resume, w.resume = &t.Position, true
 		w.plan.MaxBytes = max(w.in.MaxBytes-c.Done, min(w.in.MaxBytes, 1))
 	}
 	if err := stream.Judge(head, w.plan); err != nil {

@@ -16,6 +16,7 @@ import (
 	"antipode/fsdrivers/zfs/cli"
 	"antipode/fsdrivers/zfs/pool"
 	"antipode/fsdrivers/zfs/stream"
+	"antipode/fsdrivers/zfs/token"
 )
 
 // parseSize reads `zfs send -nP`: the last line is "size", a tab, and bytes.
@@ -128,8 +129,8 @@ func (p Plan) args() []string {
 }
 
 // token is the token of this step at its beginning.
-func (p Plan) token() stream.Token {
-	return stream.Token{
+func (p Plan) token() token.Token {
+	return token.Token{
 		Position: stream.Position{Object: 1}, ToGUID: p.to.GUID, FromGUID: p.from.GUID, ToName: p.to.Name,
 		LargeOK: true, PackedOK: true, RawOK: p.raw,
 	}
@@ -140,7 +141,7 @@ func (p Plan) resume(step dataset.Step, from dataset.Checkpoint) ([]string, erro
 	if from.Kind != stream.CheckpointKind || from.Step != step.ID() {
 		return nil, fmt.Errorf("this driver cannot go on from a %q checkpoint of step %s: %w", from.Kind, from.Step, dataset.ErrStaleCheckpoint)
 	}
-	theirs, err := stream.ParseToken(string(from.Opaque))
+	theirs, err := token.Parse(string(from.Opaque))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", dataset.ErrStaleCheckpoint, err)
 	}

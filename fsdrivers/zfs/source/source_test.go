@@ -14,6 +14,7 @@ import (
 	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/stream"
+	"antipode/fsdrivers/zfs/token"
 )
 
 // markOf is of the n-th promotion, and remembers those before.
@@ -269,10 +270,10 @@ func TestSendIsOneSingleStep(t *testing.T) {
 
 func TestAResumedSendUsesATokenOfOurOwn(t *testing.T) {
 	s, step := sender(t, "aes-256-gcm")
-	theirs := stream.Token{
+	theirs := token.Token{
 		Position: stream.Position{Object: 7, Offset: 4096}, Bytes: 5000, ToGUID: 11, FromGUID: 10, ToName: "tank/secret@all", PackedOK: true, RawOK: true,
 	}
-	at := func(change func(*stream.Token)) dataset.Checkpoint {
+	at := func(change func(*token.Token)) dataset.Checkpoint {
 		tok := theirs
 		if change != nil {
 			change(&tok)
@@ -283,8 +284,8 @@ func TestAResumedSendUsesATokenOfOurOwn(t *testing.T) {
 	if err != nil || !strings.HasPrefix(got, "send -w -t 1-") {
 		t.Fatalf("got %q, %v", got, err)
 	}
-	minted, err := stream.ParseToken(strings.TrimPrefix(got, "send -w -t "))
-	want := stream.Token{
+	minted, err := token.Parse(strings.TrimPrefix(got, "send -w -t "))
+	want := token.Token{
 		Position: theirs.Position, Bytes: 5000, ToGUID: 11, FromGUID: 10, ToName: "tank/db@antipode_b", LargeOK: true, PackedOK: true, RawOK: true,
 	}
 	if err != nil || minted != want {
@@ -295,8 +296,8 @@ func TestAResumedSendUsesATokenOfOurOwn(t *testing.T) {
 	kind := at(nil)
 	kind.Kind = "btrfs-segments"
 	for name, c := range map[string]dataset.Checkpoint{
-		"another snapshot": at(func(t *stream.Token) { t.ToGUID = 5 }), "another base": at(func(t *stream.Token) { t.FromGUID = 0 }),
-		"not raw": at(func(t *stream.Token) { t.RawOK = false }), "another step": other, "another kind": kind,
+		"another snapshot": at(func(t *token.Token) { t.ToGUID = 5 }), "another base": at(func(t *token.Token) { t.FromGUID = 0 }),
+		"not raw": at(func(t *token.Token) { t.RawOK = false }), "another step": other, "another kind": kind,
 		"noise": {Kind: stream.CheckpointKind, Step: step.ID(), Opaque: []byte("noise")},
 	} {
 		if got, err := sendArgs(t, s, step, c); !errors.Is(err, dataset.ErrStaleCheckpoint) {

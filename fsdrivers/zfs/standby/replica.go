@@ -14,6 +14,7 @@ import (
 	"antipode/fsdrivers/zfs/pool"
 	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/stream"
+	"antipode/fsdrivers/zfs/token"
 )
 
 // Lineage is one dataset that holds points of a replica: a full copy and what was
@@ -233,14 +234,14 @@ func (i *Into) LineageOf(ctx context.Context, d dataset.Path, s dataset.Snapshot
 // lineage's: that state is good for nothing.
 func (l *Lineage) Checkpoint() dataset.Checkpoint {
 	in := l.Incoming()
-	token, err := stream.ParseToken(l.Token())
-	if err != nil || naming.IDOf(token.ToGUID) != in.To || len(l.Token()) > dataset.MaxCheckpointBytes {
+	t, err := token.Parse(l.Token())
+	if err != nil || naming.IDOf(t.ToGUID) != in.To || len(l.Token()) > dataset.MaxCheckpointBytes {
 		return dataset.Checkpoint{}
 	}
-	if in.From.IsZero() != (token.FromGUID == 0) || token.FromGUID != 0 && naming.IDOf(token.FromGUID) != in.From {
+	if in.From.IsZero() != (t.FromGUID == 0) || t.FromGUID != 0 && naming.IDOf(t.FromGUID) != in.From {
 		return dataset.Checkpoint{}
 	}
-	return dataset.Checkpoint{Kind: stream.CheckpointKind, Step: in.Step, Done: int64(min(token.Bytes, 1<<62)), Opaque: []byte(l.Token())}
+	return dataset.Checkpoint{Kind: stream.CheckpointKind, Step: in.Step, Done: int64(min(t.Bytes, 1<<62)), Opaque: []byte(l.Token())}
 }
 
 // Live is the lineage that was activated in place, or nil.

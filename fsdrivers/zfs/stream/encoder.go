@@ -1,12 +1,17 @@
 package stream
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"antipode/fsdrivers/zfs/fletcher"
+	"antipode/fsdrivers/zfs/nvlist"
+)
 
 // Encoder makes streams, or parts of them, in memory, with checksums that fit. It
 // knows the framing and not which records make sense. The zero Encoder is ready.
 type Encoder struct {
 	buf []byte
-	sum fletcher
+	sum fletcher.Sum
 }
 
 // Field puts a number at a place of a record.
@@ -18,12 +23,12 @@ type Field struct {
 
 // Begin adds the record that opens a stream, and the list behind it if o has one
 // to show or extra is not empty. Its header type is SUBSTREAM.
-func (e *Encoder) Begin(o Opening, extra ...Entry) {
-	var list List
+func (e *Encoder) Begin(o Opening, extra ...nvlist.Entry) {
+	var list nvlist.List
 	if o.Resume != nil {
-		list = List{
-			{Name: "resume_object", Type: Uint64Entry, Num: o.Resume.Object},
-			{Name: "resume_offset", Type: Uint64Entry, Num: o.Resume.Offset},
+		list = nvlist.List{
+			{Name: "resume_object", Type: nvlist.Uint64Entry, Num: o.Resume.Object},
+			{Name: "resume_offset", Type: nvlist.Uint64Entry, Num: o.Resume.Offset},
 		}
 	}
 	list = append(list, extra...)
@@ -42,8 +47,8 @@ func (e *Encoder) Begin(o Opening, extra ...Entry) {
 	put(raw, Field{atPayloadLen, 4, uint64(len(payload))})
 	copy(raw[beginName:beginName+toNameBytes-1], o.ToName)
 	e.buf = append(append(e.buf, raw...), payload...)
-	e.sum.add(raw)
-	e.sum.add(payload)
+	e.sum.Add(raw)
+	e.sum.Add(payload)
 }
 
 // Record adds any other record and its payload, whose length is a multiple of
@@ -55,14 +60,14 @@ func (e *Encoder) Record(t Type, payload []byte, fields ...Field) {
 		put(raw, f)
 	}
 	if t == End {
-		sum := e.sum.bytes()
+		sum := e.sum.Bytes()
 		copy(raw[endSum:], sum[:])
 	}
-	e.sum.add(raw[:sumOffset])
-	sum := e.sum.bytes()
+	e.sum.Add(raw[:sumOffset])
+	sum := e.sum.Bytes()
 	copy(raw[sumOffset:], sum[:])
-	e.sum.add(raw[sumOffset:])
-	e.sum.add(payload)
+	e.sum.Add(raw[sumOffset:])
+	e.sum.Add(payload)
 	e.buf = append(append(e.buf, raw...), payload...)
 }
 

@@ -23,22 +23,24 @@ package stream
 import (
 	"fmt"
 	"strings"
+
+	"antipode/fsdrivers/zfs/fletcher"
+	"antipode/fsdrivers/zfs/nvlist"
 )
 
 // Limits. Records of other sizes do not exist; what the kernel takes in is
 // bounded by SPA_MAXBLOCKSIZE and, for the list in BEGIN, far above any real one.
 const (
 	MaxPayload      = 16 << 20 // bytes: SPA_MAXBLOCKSIZE
-	MaxBeginPayload = 64 << 10 // bytes
+	MaxBeginPayload = nvlist.MaxBytes
 	recordBytes     = 312
-	sumBytes        = 32
-	sumOffset       = recordBytes - sumBytes
+	sumOffset       = recordBytes - fletcher.Size
 	magic           = 0x2F5bacbac
 	firstBytes      = 16 << 10  // what Reader holds at first: most increments are small
 	bufferBytes     = 1 << 20   // and when more comes
 	sectorBytes     = 512       // SPA_MINBLOCKSIZE
 	oldMaxBlock     = 128 << 10 // SPA_OLD_MAXBLOCKSIZE
-	maxObject       = 1 << 48   // DN_MAX_OBJECT
+	MaxObject       = 1 << 48   // DN_MAX_OBJECT
 	dnodesPerBlock  = 32
 	maxSlots        = 32 // of 512 bytes: a dnode of 16 KiB
 	slotOverhead    = 192

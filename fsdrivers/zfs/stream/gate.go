@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/fletcher"
+	"antipode/fsdrivers/zfs/nvlist"
 )
 
 // ErrCorrupt means: a checksum does not fit. Such a refusal may also come from
@@ -85,7 +87,7 @@ func parseOpening(r Record) (Opening, error) {
 	if len(r.payload()) == 0 {
 		return o, nil
 	}
-	list, err := parseList(r.payload())
+	list, err := nvlist.Parse(r.payload())
 	if err != nil {
 		return Opening{}, refuse(r, "the list behind it: %v", err)
 	}
@@ -97,15 +99,15 @@ func parseOpening(r Record) (Opening, error) {
 
 // take reads the list of BEGIN. What is unknown there may change what the kernel
 // does, so it is refused.
-func (o *Opening) take(list List) (err error) {
+func (o *Opening) take(list nvlist.List) (err error) {
 	var at Position
 	for _, p := range list {
 		switch p.Name {
 		case "resume_object":
-			at.Object, err = p.uint64()
+			at.Object, err = p.Uint64()
 			o.Resume = &at
 		case "resume_offset":
-			at.Offset, err = p.uint64()
+			at.Offset, err = p.Uint64()
 			o.Resume = &at
 		case "crypt_keydata":
 			o.Key, err = parseKey(p)
@@ -192,7 +194,7 @@ type gate struct {
 
 // check refuses anything but a record that may stand between BEGIN and END, and
 // END with the checksum of all before it.
-func (g *gate) check(r Record, before *fletcher) error {
+func (g *gate) check(r Record, before *fletcher.Sum) error {
 	at, known := toGUID[r.Type]
 	if !known {
 		return refuse(r, "it must not be there (deduplicated, redacted, or a second stream)")
@@ -201,13 +203,13 @@ func (g *gate) check(r Record, before *fletcher) error {
 		return refuse(r, "it belongs to snapshot %016x, the stream is of %016x", got, g.ToGUID)
 	}
 	if r.Type == End {
-		if before.bytes() != [sumBytes]byte(r.Raw[endSum:]) {
+		if before.Bytes() != [fletcher.Size]byte(r.Raw[endSum:]) {
 			return &RefusedError{Index: r.Index, Type: End, What: "the checksum of the whole is wrong", corrupt: true}
 		}
 		return nil
 	}
 	object := r.u64(atObject)
-	if object >= maxObject && r.Type != FreeObjects {
+	if object >= MaxObject && r.Type != FreeObjects {
 		return refuse(r, "no object has that number")
 	}
 	g.object = object

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/nvlist"
 )
 
 const (
@@ -31,7 +32,7 @@ func rawOpening() Opening {
 }
 
 // streamOf is a stream with checksums that fit, whatever build puts in it.
-func streamOf(o Opening, build func(e *Encoder), extra ...Entry) []byte {
+func streamOf(o Opening, build func(e *Encoder), extra ...nvlist.Entry) []byte {
 	var e Encoder
 	e.Begin(o, extra...)
 	if build != nil {
@@ -53,7 +54,7 @@ func honest() []byte {
 	})
 }
 
-func honestRaw(key Entry) []byte {
+func honestRaw(key nvlist.Entry) []byte {
 	return streamOf(rawOpening(), func(e *Encoder) {
 		e.Record(ObjectRange, nil, Field{toGUID[ObjectRange], 8, to}, Field{atObject, 8, 32}, Field{rangeSlots, 8, 32})
 		e.Record(Object, make([]byte, 320), Field{toGUID[Object], 8, to}, Field{atObject, 8, 33}, Field{objType, 4, 19},
@@ -65,18 +66,18 @@ func honestRaw(key Entry) []byte {
 }
 
 // keydata is what stands behind BEGIN in a raw stream.
-func keydata(change func(l List) List) Entry {
-	l := List{{Name: "DSL_CRYPTO_SUITE", Type: Uint64Entry, Num: 8}, {Name: "DSL_CRYPTO_GUID", Type: Uint64Entry, Num: 5}}
+func keydata(change func(l nvlist.List) nvlist.List) nvlist.Entry {
+	l := nvlist.List{{Name: "DSL_CRYPTO_SUITE", Type: nvlist.Uint64Entry, Num: 8}, {Name: "DSL_CRYPTO_GUID", Type: nvlist.Uint64Entry, Num: 5}}
 	for _, n := range []string{"DSL_CRYPTO_VERSION", "keyformat", "pbkdf2iters", "pbkdf2salt", "mdn_nlevels", "to_ivset_guid", "from_ivset_guid"} {
-		l = append(l, Entry{Name: n, Type: Uint64Entry, Num: uint64(len(n))})
+		l = append(l, nvlist.Entry{Name: n, Type: nvlist.Uint64Entry, Num: uint64(len(n))})
 	}
 	for _, n := range []string{"DSL_CRYPTO_MASTER_KEY_1", "DSL_CRYPTO_HMAC_KEY_1", "DSL_CRYPTO_IV", "DSL_CRYPTO_MAC", "portable_mac"} {
-		l = append(l, Entry{Name: n, Type: BytesEntry, Bytes: []byte(n)})
+		l = append(l, nvlist.Entry{Name: n, Type: nvlist.BytesEntry, Bytes: []byte(n)})
 	}
 	if change != nil {
 		l = change(l)
 	}
-	return Entry{Name: "crypt_keydata", Type: ListEntry, List: l}
+	return nvlist.Entry{Name: "crypt_keydata", Type: nvlist.ListEntry, List: l}
 }
 
 func pass(in []byte, p Plan) ([]byte, Stats, error) {
@@ -164,7 +165,7 @@ var attacks = map[string]struct {
 		o.Resume = &Position{1, 0}
 	}), "goes on in the middle"},
 	"resuming without where":       {begin(func(o *Opening) { o.Features |= Resuming }), "not where"},
-	"an unknown entry in its list": {streamOf(opening(), nil, Entry{Name: "redact_snaps", Type: Uint64Entry}), "redact_snaps"},
+	"an unknown entry in its list": {streamOf(opening(), nil, nvlist.Entry{Name: "redact_snaps", Type: nvlist.Uint64Entry}), "redact_snaps"},
 	"of the other byte order":      {swapped(), "byte order"},
 	"a version of tomorrow":        {rawField(beginVersion+7, 0x80), "version"},
 	"a name without an end":        {unnamed(), "no end"},
@@ -228,7 +229,7 @@ func unnamed() []byte {
 		raw[i] = 'x'
 	}
 	e = Encoder{buf: raw}
-	e.sum.add(raw)
+	e.sum.Add(raw)
 	e.End(to)
 	return e.Bytes()
 }
@@ -262,12 +263,12 @@ func TestRawStreamsAreHeldToTheirKey(t *testing.T) {
 	if err != nil || head.Key.IsZero() {
 		t.Fatalf("got key %v, %v, want one", head.Key, err)
 	}
-	set := func(name string, v uint64) func(List) List {
-		return func(l List) List {
+	set := func(name string, v uint64) func(nvlist.List) nvlist.List {
+		return func(l nvlist.List) nvlist.List {
 			for i := range l {
 				if l[i].Name == name {
 					l[i].Num, l[i].Bytes = v, append(l[i].Bytes, 0)[:len(l[i].Bytes)]
-					if l[i].Type == BytesEntry {
+					if l[i].Type == nvlist.BytesEntry {
 						l[i].Bytes = append([]byte{byte(v)}, l[i].Bytes[1:]...)
 					}
 				}
@@ -276,7 +277,7 @@ func TestRawStreamsAreHeldToTheirKey(t *testing.T) {
 		}
 	}
 	for name, c := range map[string]struct {
-		change func(List) List
+		change func(nvlist.List) nvlist.List
 		plan   Plan
 		want   string
 	}{
@@ -287,9 +288,9 @@ func TestRawStreamsAreHeldToTheirKey(t *testing.T) {
 		"another wrapped key":    {set("DSL_CRYPTO_MASTER_KEY_1", 1), Plan{Raw: true, Key: head.Key}, "pinned"},
 		"another salt":           {set("pbkdf2salt", 1), Plan{Raw: true, Key: head.Key}, "pinned"},
 		"another format":         {set("keyformat", 1), Plan{Raw: true, Key: head.Key}, "pinned"},
-		"an entry too many":      {func(l List) List { return append(l, Entry{Name: "x", Type: Uint64Entry}) }, Plan{Raw: true}, "unknown"},
-		"an entry twice":         {func(l List) List { return append(l, l[0]) }, Plan{Raw: true}, "doubled"},
-		"an entry missing":       {func(l List) List { return l[1:] }, Plan{Raw: true}, "lacks"},
+		"an entry too many":      {func(l nvlist.List) nvlist.List { return append(l, nvlist.Entry{Name: "x", Type: nvlist.Uint64Entry}) }, Plan{Raw: true}, "unknown"},
+		"an entry twice":         {func(l nvlist.List) nvlist.List { return append(l, l[0]) }, Plan{Raw: true}, "doubled"},
+		"an entry missing":       {func(l nvlist.List) nvlist.List { return l[1:] }, Plan{Raw: true}, "lacks"},
 		"raw into a plain one":   {nil, Plan{}, "never mixed"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -385,8 +386,8 @@ func TestTheEndMustSumUpAll(t *testing.T) {
 	raw := make([]byte, recordBytes)
 	put(raw, Field{0, 4, uint64(End)})
 	put(raw, Field{toGUID[End], 8, to})
-	other.sum.add(raw[:sumOffset])
-	sum := other.sum.bytes()
+	other.sum.Add(raw[:sumOffset])
+	sum := other.sum.Bytes()
 	copy(raw[sumOffset:], sum[:])
 	in := append(bytes.Clone(e.Bytes()[:2*recordBytes]), raw...)
 	if _, _, err := pass(in, Plan{ToGUID: to}); !errors.Is(err, ErrCorrupt) {

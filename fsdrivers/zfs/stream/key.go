@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+
+	"antipode/fsdrivers/zfs/nvlist"
 )
 
 // Key is the digest of a wrapped key as a raw stream carries it: the key itself
@@ -30,27 +32,27 @@ func (k Key) IsZero() bool { return k == Key{} }
 
 // wrapped are the entries that unwrapping depends on (dsl_crypt.c,
 // dsl_crypto_populate_key_nvlist). The others describe the snapshot.
-var wrapped = map[string]EntryType{
-	"DSL_CRYPTO_SUITE": Uint64Entry, "DSL_CRYPTO_GUID": Uint64Entry, "DSL_CRYPTO_VERSION": Uint64Entry,
-	"DSL_CRYPTO_MASTER_KEY_1": BytesEntry, "DSL_CRYPTO_HMAC_KEY_1": BytesEntry,
-	"DSL_CRYPTO_IV": BytesEntry, "DSL_CRYPTO_MAC": BytesEntry,
-	"keyformat": Uint64Entry, "pbkdf2iters": Uint64Entry, "pbkdf2salt": Uint64Entry,
+var wrapped = map[string]nvlist.EntryType{
+	"DSL_CRYPTO_SUITE": nvlist.Uint64Entry, "DSL_CRYPTO_GUID": nvlist.Uint64Entry, "DSL_CRYPTO_VERSION": nvlist.Uint64Entry,
+	"DSL_CRYPTO_MASTER_KEY_1": nvlist.BytesEntry, "DSL_CRYPTO_HMAC_KEY_1": nvlist.BytesEntry,
+	"DSL_CRYPTO_IV": nvlist.BytesEntry, "DSL_CRYPTO_MAC": nvlist.BytesEntry,
+	"keyformat": nvlist.Uint64Entry, "pbkdf2iters": nvlist.Uint64Entry, "pbkdf2salt": nvlist.Uint64Entry,
 }
 
 // ofSnapshot are the other entries: what the snapshot's objset looks like.
-var ofSnapshot = map[string]EntryType{
-	"portable_mac": BytesEntry, "mdn_checksum": Uint64Entry, "mdn_compress": Uint64Entry, "mdn_nlevels": Uint64Entry,
-	"mdn_blksz": Uint64Entry, "mdn_indblkshift": Uint64Entry, "mdn_nblkptr": Uint64Entry, "mdn_maxblkid": Uint64Entry,
-	"to_ivset_guid": Uint64Entry, "from_ivset_guid": Uint64Entry,
+var ofSnapshot = map[string]nvlist.EntryType{
+	"portable_mac": nvlist.BytesEntry, "mdn_checksum": nvlist.Uint64Entry, "mdn_compress": nvlist.Uint64Entry, "mdn_nlevels": nvlist.Uint64Entry,
+	"mdn_blksz": nvlist.Uint64Entry, "mdn_indblkshift": nvlist.Uint64Entry, "mdn_nblkptr": nvlist.Uint64Entry, "mdn_maxblkid": nvlist.Uint64Entry,
+	"to_ivset_guid": nvlist.Uint64Entry, "from_ivset_guid": nvlist.Uint64Entry,
 }
 
 // parseKey checks the list crypt_keydata and digests the wrapped key in it, in an
 // order that does not depend on the sender.
-func parseKey(e Entry) (Key, error) {
-	if e.Type != ListEntry {
-		return Key{}, fmt.Errorf("crypt_keydata is no list: %w", errList)
+func parseKey(e nvlist.Entry) (Key, error) {
+	if e.Type != nvlist.ListEntry {
+		return Key{}, fmt.Errorf("crypt_keydata is no list: %w", nvlist.ErrDamaged)
 	}
-	found := make(map[string]Entry, len(e.List))
+	found := make(map[string]nvlist.Entry, len(e.List))
 	for _, p := range e.List {
 		want, ok := wrapped[p.Name]
 		if !ok {

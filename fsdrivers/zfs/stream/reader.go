@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/fletcher"
 )
 
 // Reader splits a stream into records. It bounds every length before it believes
@@ -22,8 +23,8 @@ type Reader struct {
 	head  *head // what Head read
 	eof   bool  // the source has answered io.EOF
 
-	sum    fletcher // of all up to and with the header of the next record
-	before fletcher // the same without that header, which is what END repeats
+	sum    fletcher.Sum // of all up to and with the header of the next record
+	before fletcher.Sum // the same without that header, which is what END repeats
 }
 
 // NewReader reads a stream from src, in pieces of up to 1 MiB. It holds as much
@@ -43,7 +44,7 @@ func (r *Reader) Next() (Record, error) {
 		return Record{}, err
 	}
 	if r.index == 0 {
-		r.sum.add(r.buf[r.start : r.start+recordBytes])
+		r.sum.Add(r.buf[r.start : r.start+recordBytes])
 	}
 	rec := r.peek(0)
 	size, err := r.size(rec)
@@ -100,16 +101,16 @@ func (r *Reader) prove(size int) error {
 	at := r.start + size
 	next := r.buf[at : at+recordBytes]
 	sum := r.sum
-	sum.add(r.buf[r.start+recordBytes : at])
+	sum.Add(r.buf[r.start+recordBytes : at])
 	before := sum
-	sum.add(next[:sumOffset])
-	if sum.bytes() != [sumBytes]byte(next[sumOffset:]) {
+	sum.Add(next[:sumOffset])
+	if sum.Bytes() != [fletcher.Size]byte(next[sumOffset:]) {
 		return &RefusedError{
 			Index: r.index + 1, Type: Type(binary.LittleEndian.Uint32(next)),
 			What: "the checksum of it, and of what stands before it, is wrong", corrupt: true,
 		}
 	}
-	sum.add(next[sumOffset:])
+	sum.Add(next[sumOffset:])
 	r.sum, r.before = sum, before
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/standby/standbytest"
 	"antipode/fsdrivers/zfs/stream"
+	"antipode/fsdrivers/zfs/token"
 )
 
 // twoLineages is a replica of src/db with the points 1 and 2 in an older lineage, which
@@ -114,7 +115,7 @@ func TestPointsAreSentOnFromTheLineageThatHoldsBoth(t *testing.T) {
 func TestASendOnwardGoesOnWithATokenOfOurOwn(t *testing.T) {
 	tg := twoLineages(t, nil)
 	step := onwardStep(1, 2, "")
-	theirs := stream.Token{Position: stream.Position{Object: 7, Offset: 512}, Bytes: 5000, FromGUID: 1, ToGUID: 2, ToName: "src/secret@x", LargeOK: true, PackedOK: true}
+	theirs := token.Token{Position: stream.Position{Object: 7, Offset: 512}, Bytes: 5000, FromGUID: 1, ToGUID: 2, ToName: "src/secret@x", LargeOK: true, PackedOK: true}
 	c := dataset.Checkpoint{Kind: stream.CheckpointKind, Step: step.ID(), Done: 5000, Opaque: []byte(theirs.String())}
 	r, err := tg.Onward().Send(t.Context(), step, c)
 	if err != nil {
@@ -125,7 +126,7 @@ func TestASendOnwardGoesOnWithATokenOfOurOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, args, found := strings.Cut(string(text), "-t ")
-	got, err := stream.ParseToken(args)
+	got, err := token.Parse(args)
 	if err != nil || !found || got.ToName != "dst/into/src/db@antipode_2" || got.Object != 7 || got.Bytes != 5000 || got.ToGUID != 2 || got.FromGUID != 1 {
 		t.Errorf("ran zfs send %q with the token %+v, %v", text, got, err)
 	}

@@ -13,7 +13,7 @@ import (
 	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/standby"
 	"antipode/fsdrivers/zfs/standby/standbytest"
-	"antipode/fsdrivers/zfs/stream"
+	"antipode/fsdrivers/zfs/token"
 )
 
 // target is one on a scripted zfs whose Into is there.
@@ -94,7 +94,7 @@ func TestPathsStayInInto(t *testing.T) {
 func TestSweepDropsOnlyWhatNothingGoesOnFrom(t *testing.T) {
 	st := fullStep()
 	record := standby.Incoming{Step: st.ID(), To: naming.IDOf(11), From: naming.IDOf(10), Name: "antipode_b"}.Text()
-	token := func(to uint64) string { return stream.Token{ToGUID: to, FromGUID: 10, ToName: "a@b"}.String() }
+	token := func(to uint64) string { return token.Token{ToGUID: to, FromGUID: 10, ToName: "a@b"}.String() }
 	for name, c := range map[string]struct {
 		token string
 		drops int

@@ -1,13 +1,18 @@
-package stream
+// Package fletcher computes the checksum of ZFS's send streams and resume tokens, as
+// fast as a stream comes.
+package fletcher
 
 import "encoding/binary"
 
-// fletcher is a running Fletcher-4 checksum over little-endian words of 32 bits,
-// as OpenZFS computes it (module/zcommon/zfs_fletcher.c).
-type fletcher [4]uint64
+// Size is the size of a checksum in a record.
+const Size = 32
 
-// add takes in p, whose length is a multiple of four.
-func (f *fletcher) add(p []byte) {
+// Sum is a running Fletcher-4 checksum over little-endian words of 32 bits,
+// as OpenZFS computes it (module/zcommon/zfs_fletcher.c).
+type Sum [4]uint64
+
+// Add takes in p, whose length is a multiple of four.
+func (f *Sum) Add(p []byte) {
 	a, b, c, d := f[0], f[1], f[2], f[3]
 	for len(p) >= 16 {
 		q := p[:16:16]
@@ -38,8 +43,8 @@ func (f *fletcher) add(p []byte) {
 	f[0], f[1], f[2], f[3] = a, b, c, d
 }
 
-// bytes is the checksum as it stands in a record.
-func (f *fletcher) bytes() (sum [sumBytes]byte) {
+// Bytes is the checksum as it stands in a record.
+func (f *Sum) Bytes() (sum [Size]byte) {
 	for i, w := range f {
 		binary.LittleEndian.PutUint64(sum[8*i:], w)
 	}

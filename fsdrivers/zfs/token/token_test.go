@@ -1,4 +1,4 @@
-package stream
+package token
 
 import (
 	"bytes"
@@ -6,6 +6,9 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"antipode/fsdrivers/zfs/nvlist"
+	"antipode/fsdrivers/zfs/stream"
 
 	"pgregory.net/rapid"
 )
@@ -23,23 +26,23 @@ func TestRealTokens(t *testing.T) {
 		want  Token
 	}{
 		"issue 4829": {token4829, Token{
-			Position: Position{5848483, 19398656}, Bytes: 342159973744, ToGUID: 12783819026210992351,
+			Position: stream.Position{Object: 5848483, Offset: 19398656}, Bytes: 342159973744, ToGUID: 12783819026210992351,
 			FromGUID: 8678830927986569597, ToName: "l/photos@May_26_2015", EmbedOK: true,
 		}},
 		"issue 10439": {token10439, Token{
-			Position: Position{394, 78512128}, Bytes: 95158912, ToGUID: 5637202801631902093, ToName: "data-storage/02_backup@bu_20190209",
+			Position: stream.Position{Object: 394, Offset: 78512128}, Bytes: 95158912, ToGUID: 5637202801631902093, ToName: "data-storage/02_backup@bu_20190209",
 		}},
 		"issue 14153": {token14153, Token{
-			Position: Position{1, 0}, ToGUID: 3346673376557487226, FromGUID: 9465784931539935513,
+			Position: stream.Position{Object: 1, Offset: 0}, ToGUID: 3346673376557487226, FromGUID: 9465784931539935513,
 			ToName: "resumetest/encr-child@with-a-file", PackedOK: true, RawOK: true,
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := ParseToken(c.token)
+			got, err := Parse(c.token)
 			if err != nil {
 				t.Fatal(err)
 			}
-			again, err := ParseToken(got.String())
+			again, err := Parse(got.String())
 			if err != nil || again != got {
 				t.Errorf("minted anew: got %+v, %v, want %+v", again, err, got)
 			}
@@ -61,8 +64,8 @@ func TestRealTokens(t *testing.T) {
 type fields Token
 
 func TestBadTokens(t *testing.T) {
-	good := Token{Position: Position{1, 2}, ToGUID: 3, ToName: "tank/db@x"}
-	list := func(l ...Entry) string { return mint(append(good.list(), l...)) }
+	good := Token{Position: stream.Position{Object: 1, Offset: 2}, ToGUID: 3, ToName: "tank/db@x"}
+	list := func(l ...nvlist.Entry) string { return mint(append(good.list(), l...)) }
 	for name, s := range map[string]string{
 		"empty": "", "words": "resume here please", "another version": "2" + good.String()[1:], "three parts": "1-2-3",
 		"a wrong checksum":   strings.Replace(good.String(), "-", "-f", 1),
@@ -70,13 +73,13 @@ func TestBadTokens(t *testing.T) {
 		"a length of a bomb": strings.Replace(token10439, "-d0-", "-ffffffff-", 1),
 		"no hexadecimals":    "1-1-1-xyz",
 		"cut":                token10439[:len(token10439)-4],
-		"redacted":           list(Entry{Name: "redact_snaps", Type: Uint64Entry}),
-		"a number as a flag": list(Entry{Name: "rawok", Type: Uint64Entry, Num: 1}),
-		"no snapshot":        mint(List{{Name: "object", Type: Uint64Entry, Num: 1}}),
-		"too long":           strings.Repeat("1", MaxTokenBytes+1),
+		"redacted":           list(nvlist.Entry{Name: "redact_snaps", Type: nvlist.Uint64Entry}),
+		"a number as a flag": list(nvlist.Entry{Name: "rawok", Type: nvlist.Uint64Entry, Num: 1}),
+		"no snapshot":        mint(nvlist.List{{Name: "object", Type: nvlist.Uint64Entry, Num: 1}}),
+		"too long":           strings.Repeat("1", MaxBytes+1),
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got, err := ParseToken(s); !errors.Is(err, ErrToken) {
+			if got, err := Parse(s); !errors.Is(err, ErrNotToken) {
 				t.Errorf("got %+v, %v, want ErrToken", got, err)
 			}
 		})
@@ -84,7 +87,7 @@ func TestBadTokens(t *testing.T) {
 }
 
 // mint makes a token of any list.
-func mint(l List) string { return tokenOf(l.Pack()) }
+func mint(l nvlist.List) string { return tokenOf(l.Pack()) }
 
 func TestATokenMustFitThePlan(t *testing.T) {
 	plan := Token{ToGUID: 3, FromGUID: 4, ToName: "tank/db@x", LargeOK: true, PackedOK: true}
@@ -93,7 +96,7 @@ func TestATokenMustFitThePlan(t *testing.T) {
 		fits   bool
 	}{
 		"the same":               {func(*Token) {}, true},
-		"further on":             {func(t *Token) { t.Position, t.Bytes = Position{9, 1 << 20}, 1<<30 }, true},
+		"further on":             {func(t *Token) { t.Position, t.Bytes = stream.Position{Object: 9, Offset: 1 << 20}, 1<<30 }, true},
 		"a renamed dataset":      {func(t *Token) { t.ToName = "tank/other@x" }, true},
 		"no large blocks in it":  {func(t *Token) { t.LargeOK = false }, true},
 		"another snapshot":       {func(t *Token) { t.ToGUID = 5 }, false},
@@ -117,12 +120,12 @@ func TestATokenMustFitThePlan(t *testing.T) {
 func TestTokensSurviveTheirText(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := Token{
-			Position: Position{rapid.Uint64().Draw(t, "object"), rapid.Uint64().Draw(t, "offset")},
+			Position: stream.Position{Object: rapid.Uint64().Draw(t, "object"), Offset: rapid.Uint64().Draw(t, "offset")},
 			Bytes:    rapid.Uint64().Draw(t, "bytes"), ToGUID: rapid.Uint64Min(1).Draw(t, "to"), FromGUID: rapid.Uint64().Draw(t, "from"),
 			ToName:  rapid.StringMatching(`[a-z][a-zA-Z0-9:. _/-]{0,100}@[a-z]{1,50}`).Draw(t, "name"),
 			LargeOK: rapid.Bool().Draw(t, "large"), PackedOK: rapid.Bool().Draw(t, "packed"), RawOK: rapid.Bool().Draw(t, "raw"),
 		}
-		got, err := ParseToken(want.String())
+		got, err := Parse(want.String())
 		if err != nil || got != want {
 			t.Fatalf("got %+v, %v, want %+v", got, err, want)
 		}
@@ -130,24 +133,44 @@ func TestTokensSurviveTheirText(t *testing.T) {
 }
 
 func TestListsSurviveBothForms(t *testing.T) {
-	want := List{
-		{Name: "a", Type: Uint64Entry, Num: 1<<64 - 1},
-		{Name: "sub", Type: ListEntry, List: List{{Name: "b", Type: BytesEntry, Bytes: []byte("bytes")}, {Name: "c", Type: FlagEntry}}},
-		{Name: "text", Type: StringEntry, Text: "some text"},
+	want := nvlist.List{
+		{Name: "a", Type: nvlist.Uint64Entry, Num: 1<<64 - 1},
+		{Name: "sub", Type: nvlist.ListEntry, List: nvlist.List{{Name: "b", Type: nvlist.BytesEntry, Bytes: []byte("bytes")}, {Name: "c", Type: nvlist.FlagEntry}}},
+		{Name: "text", Type: nvlist.StringEntry, Text: "some text"},
 	}
-	for name, packed := range map[string][]byte{"native": want.Pack(), "xdr": want.packXDR()} {
-		got, err := parseList(packed)
+	for name, packed := range map[string][]byte{"native": want.Pack(), "xdr": want.PackXDR()} {
+		got, err := nvlist.Parse(packed)
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: got %+v, %v, want %+v", name, got, err, want)
 		}
 		for at := range packed {
-			if _, err := parseList(packed[:at]); err == nil {
+			if _, err := nvlist.Parse(packed[:at]); err == nil {
 				t.Errorf("%s cut after %d of %d bytes: got no error", name, at, len(packed))
 			}
 		}
 	}
-	deep := List{{Name: "x", Type: ListEntry, List: List{{Name: "y", Type: ListEntry, List: List{}}}}}
-	if _, err := parseList(deep.Pack()); err == nil {
+	deep := nvlist.List{{Name: "x", Type: nvlist.ListEntry, List: nvlist.List{{Name: "y", Type: nvlist.ListEntry, List: nvlist.List{}}}}}
+	if _, err := nvlist.Parse(deep.Pack()); err == nil {
 		t.Error("three lists deep: got no error")
 	}
+}
+
+// FuzzParse: what is read can be minted again.
+func FuzzParse(f *testing.F) {
+	f.Add(token4829)
+	f.Add(token10439)
+	f.Add(token14153)
+	f.Add("1-2-3-4")
+	f.Fuzz(func(t *testing.T, s string) {
+		got, err := Parse(s)
+		if err != nil {
+			if !errors.Is(err, ErrNotToken) {
+				t.Errorf("error %v is not ErrToken", err)
+			}
+			return
+		}
+		if again, err := Parse(got.String()); err != nil || again != got {
+			t.Errorf("minted anew: got %+v, %v, want %+v", again, err, got)
+		}
+	})
 }

@@ -1,4 +1,6 @@
-package stream
+// Package nvlist reads and writes the packed lists of names and values of OpenZFS:
+// in send streams, resume tokens and ioctls. It must not know what they mean.
+package nvlist
 
 import (
 	"bytes"
@@ -17,8 +19,7 @@ type Entry struct {
 	List  List   // ListEntry
 }
 
-// List is what OpenZFS calls an nvlist, in the order in which it was packed. It
-// stands behind BEGIN and in resume tokens.
+// List is what OpenZFS calls an nvlist, in the order in which it was packed.
 type List []Entry
 
 // EntryType is the type of a value, by OpenZFS's numbers.
@@ -49,21 +50,25 @@ const (
 	maxDepth       = 2 // a list, and the one in it
 	maxEntries     = 64
 	maxText        = 4 << 10 // bytes of a name or a text
+	// MaxBytes bounds a packed list, and so the value of one entry.
+	MaxBytes = 64 << 10
 )
 
-var errList = errors.New("a packed list is damaged")
+// ErrDamaged means: it is no packed list, or one beyond a limit.
+var ErrDamaged = errors.New("a packed list is damaged")
 
-func (e Entry) uint64() (uint64, error) {
+// Uint64 is the value of a Uint64Entry. Errors: ErrDamaged where it is none.
+func (e Entry) Uint64() (uint64, error) {
 	if e.Type != Uint64Entry {
-		return 0, fmt.Errorf("%.64q is no number: %w", e.Name, errList)
+		return 0, fmt.Errorf("%.64q is no number: %w", e.Name, ErrDamaged)
 	}
 	return e.Num, nil
 }
 
-// parseList reads a packed list of either form. Errors: what is wrong with it.
-func parseList(p []byte) (List, error) {
+// Parse reads a packed list of either form. Errors: ErrDamaged.
+func Parse(p []byte) (List, error) {
 	if len(p) < listHead || p[1] != 1 && p[0] == nativeEncoding || p[0] > xdrEncoding {
-		return nil, fmt.Errorf("unknown form: %w", errList)
+		return nil, fmt.Errorf("unknown form: %w", ErrDamaged)
 	}
 	u := unpacker{p: p[4:], xdr: p[0] == xdrEncoding, left: maxEntries}
 	u.u32() // version
@@ -71,9 +76,9 @@ func parseList(p []byte) (List, error) {
 	list := u.list(maxDepth)
 	switch {
 	case u.bad:
-		return nil, errList
+		return nil, ErrDamaged
 	case len(u.p) != 0:
-		return nil, fmt.Errorf("%d bytes follow it: %w", len(u.p), errList)
+		return nil, fmt.Errorf("%d bytes follow it: %w", len(u.p), ErrDamaged)
 	}
 	return list, nil
 }
@@ -168,7 +173,7 @@ func (u *unpacker) nativeEntry(size uint32, depth int) (e Entry) {
 		end := bytes.IndexByte(in.p, 0)
 		e.Text = in.text(in.take(end+1, 8))
 	case BytesEntry:
-		e.Bytes = bytes.Clone(in.take(int(min(count, MaxBeginPayload)), 8))
+		e.Bytes = bytes.Clone(in.take(int(min(count, MaxBytes)), 8))
 	case ListEntry:
 		in.take(nativeList, 8)
 		e.List = u.list(depth - 1)
@@ -272,8 +277,8 @@ func pad(p []byte, align int) []byte {
 	return p
 }
 
-// packXDR writes the form that is the same on every machine.
-func (l List) packXDR() []byte {
+// PackXDR writes the form that is the same on every machine.
+func (l List) PackXDR() []byte {
 	out := []byte{xdrEncoding, 1, 0, 0}
 	return l.appendXDR(out)
 }
