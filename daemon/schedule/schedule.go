@@ -109,10 +109,22 @@ func (s *Scheduler) put(j policy.Job, last time.Time) {
 	case e.table.Same(table):
 		return
 	default:
-		e.table, e.late = table, false
-		e.last = s.now()
+		s.retime(e, table)
 	}
 	s.arm(e)
+}
+
+// retime gives a job other times. What was due by the former ones is not due by
+// these, but for the run that was missed and waits for its window: that one keeps
+// waiting, for the new window, as long as there are times at all.
+func (s *Scheduler) retime(e *entry, table policy.Calendar) {
+	now := s.now()
+	e.table, e.last = table, now
+	e.late = e.late && !table.IsZero()
+	if e.late && table.IsOpen(now) {
+		e.late = false
+		s.ask(e, CauseMissed)
+	}
 }
 
 // drop forgets a job. While its run winds down, the entry stays, lest the same

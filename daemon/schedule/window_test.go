@@ -48,6 +48,38 @@ func TestAMissedRunWaitsForItsWindow(t *testing.T) {
 	})
 }
 
+// TestAReloadKeepsWhatWaitsForItsWindow: a run was missed in the night, and somebody
+// edits the job before the window opens.
+func TestAReloadKeepsWhatWaitsForItsWindow(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*policy.Schedule)
+		want   []string
+	}{
+		{"other jitter", func(s *policy.Schedule) { s.Jitter = time.Minute }, []string{"01T22:00:00 j missed"}},
+		{"another window", func(s *policy.Schedule) { s.Window.From = 23 * 60 }, []string{"01T23:00:00 j missed"}},
+		{"a window that is open", func(s *policy.Schedule) { s.Window.From = 8 * 60 }, []string{"01T09:00:00 j missed"}},
+		{"no window", func(s *policy.Schedule) { s.Window = policy.Opening{} }, []string{"01T09:00:00 j missed"}},
+		{"no times at all", func(s *policy.Schedule) { *s = policy.Schedule{} }, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, 0, time.Now)
+				daily := atNight("j")
+				daily.Schedule.Every, daily.Schedule.Cron = 0, "30 2 * * *"
+				pass(8 * time.Hour)
+				b.Set([]policy.Job{daily}, map[string]time.Time{"j": time.Now().Add(-20 * time.Hour)})
+				b.serve(t)
+				pass(time.Hour)
+				c.change(&daily.Schedule)
+				b.Set([]policy.Job{daily}, nil)
+				pass(15 * time.Hour)
+				expect(t, b.strings(), c.want...)
+			})
+		})
+	}
+}
+
 func TestWhatWasMissedWhilePausedWaitsForItsWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 0, time.Now)
