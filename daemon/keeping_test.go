@@ -160,6 +160,11 @@ func TestTheBrakeStopsARunAndIsReleasedByCommand(t *testing.T) {
 		if err != nil || dry.Runs[0].Brake == "" {
 			t.Errorf("dry run: %v, brake %q; want it said", err, dry.Runs[0].Brake)
 		}
+		plan := pruneRequest{Plan: []prunePlan{throughJSON(t, dry).Runs[0].PrunePlan}}
+		before = len(p.own())
+		if r, err := p.fra1.daemon.Prune(p.t.Context(), plan); err != nil || len(p.own()) != before || len(r.Runs[0].Errors) != 1 || !strings.Contains(r.Runs[0].Errors[0].Next, "--plan FILE --release-brake") {
+			t.Errorf("the plan of it: %+v, %v; %d of %d left, want the brake for it too", r, err, len(p.own()), before)
+		}
 		r, err := p.fra1.daemon.Prune(p.t.Context(), pruneRequest{Job: "db", ReleaseBrake: true})
 		if err != nil || r.Runs[0].Destroyed < prune.BrakeFloor || len(p.own()) > 5 {
 			t.Errorf("released: %d destroyed, %d left, %v", r.Runs[0].Destroyed, len(p.own()), err)

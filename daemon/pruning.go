@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -9,6 +11,7 @@ import (
 
 	"antipode/daemon/control"
 	"antipode/daemon/ledger"
+	"antipode/daemon/policy"
 	"antipode/daemon/prune"
 	"antipode/daemon/retain"
 )
@@ -19,6 +22,7 @@ type (
 	pruneResponse = control.PruneResponse[prune.Verdict]
 	prunePlan     = control.PrunePlan[prune.Verdict]
 	pruneRun      = control.PruneRun[prune.Verdict]
+	prunePreview  = control.PrunePreview[prune.Verdict]
 )
 
 // prune applies retention now, shows what it would do, or carries out what was
@@ -35,10 +39,7 @@ func (d *Daemon) prune(ctx context.Context, r pruneRequest) (pruneResponse, erro
 	for _, p := range plans {
 		run := pruneRun{PrunePlan: prunePlan{Job: p.Job, From: p.From}}
 		err := d.pruneOne(ctx, r, p, &run)
-		if stop, ok := retain.AsBrake(err); ok && r.DryRun {
-			run.Brake, err = stop.Why, nil
-		}
-		if err != nil {
+		for _, err := range apart(err) {
 			run.Errors = append(run.Errors, *control.ErrorOf(d.worded(err)))
 		}
 		answer.Runs = append(answer.Runs, run)
@@ -88,33 +89,42 @@ func (d *Daemon) pruneOne(ctx context.Context, r pruneRequest, p prunePlan, run 
 	if p.Job != "" {
 		return d.pruneJob(ctx, r, p, run)
 	}
+	var errs []error
+	foreign := p.Prunes // of a plan, what no room is for
 	for key, room := range d.site().rooms {
 		if key.from != p.From {
 			continue
 		}
-		keep, err := d.targetRetention(ctx, key.from, room)
-		if err != nil {
-			return err
-		}
-		switch {
-		case r.DryRun || len(r.Plan) > 0:
-			if !r.DryRun {
-				if err := room.tending.take(ctx); err != nil {
-					return err
-				}
-				defer room.tending.give()
-			}
-			err = show(ctx, keep, r, p, run)
-		default:
-			var n int
-			n, err = d.tendRoom(ctx, key.from, room, r.ReleaseBrake)
-			run.Destroyed += n
-		}
-		if err != nil {
-			return err
-		}
+		of := func(x prunePreview) bool { return string(policy.DriverOf(x.Dataset)) == key.driver }
+		mine := prunePlan{From: p.From, Prunes: slices.DeleteFunc(slices.Clone(foreign), func(x prunePreview) bool { return !of(x) })}
+		foreign = slices.DeleteFunc(slices.Clone(foreign), of)
+		errs = append(errs, d.pruneRoom(ctx, r, mine, room, run))
 	}
-	return nil
+	for _, x := range foreign {
+		errs = append(errs, &control.Error{
+			Kind: control.KindNotFound, Object: string(x.Dataset), Text: "nothing of its kind is accepted from " + p.From, Next: "make a new plan",
+		})
+	}
+	return errors.Join(errs...)
+}
+
+func (d *Daemon) pruneRoom(ctx context.Context, r pruneRequest, p prunePlan, room *room, run *pruneRun) error {
+	if !r.DryRun && len(r.Plan) == 0 {
+		n, err := d.tendRoom(ctx, p.From, room, r.ReleaseBrake)
+		run.Destroyed += n
+		return err
+	}
+	if !r.DryRun {
+		if err := room.tending.take(ctx); err != nil {
+			return err
+		}
+		defer room.tending.give()
+	}
+	keep, err := d.targetRetention(ctx, p.From, room)
+	if err != nil {
+		return err
+	}
+	return show(ctx, keep, r, p, run)
 }
 
 func (d *Daemon) pruneJob(ctx context.Context, r pruneRequest, p prunePlan, run *pruneRun) error {
@@ -148,18 +158,13 @@ func (d *Daemon) pruneJob(ctx context.Context, r pruneRequest, p prunePlan, run 
 func show(ctx context.Context, r *retain.Retention, q pruneRequest, p prunePlan, run *pruneRun) error {
 	if q.DryRun {
 		all, brake, err := r.Preview(ctx)
-		run.Prunes, run.Brake = append(run.Prunes, all...), brake
+		run.Prunes, run.Brake = append(run.Prunes, all...), cmp.Or(run.Brake, brake)
 		return err
 	}
-	for _, planned := range p.Prunes {
-		done, left, err := r.Follow(ctx, planned)
-		run.Destroyed += done
-		run.Errors = append(run.Errors, left...)
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	done, left, err := r.Follow(ctx, p.Prunes, q.ReleaseBrake)
+	run.Destroyed += done
+	run.Errors = append(run.Errors, left...)
+	return err
 }
 
 // history answers from the ledger, what waits to be written included.

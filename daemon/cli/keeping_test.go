@@ -80,6 +80,10 @@ func TestAPrintedPlanComesBack(t *testing.T) {
 	if code, _, errOut := h.run(t, "prune", "db", "--from", "sin1"); code != exitUsage || !strings.Contains(errOut, "leave one of") {
 		t.Errorf("a job and a peer: %d, %s", code, errOut)
 	}
+	h.in = `{"jobs": [{"job": "db"}]}`
+	if code, _, errOut := h.run(t, "prune", "--plan", "-", "--release-brake"); code != exitOK || !got.ReleaseBrake || len(got.Plan) != 1 {
+		t.Errorf("with the brake released: got %d %q, asked for %+v", code, errOut, got)
+	}
 	if code, _, _ := h.run(t, "prune", "db", "--plan", "-"); code != exitUsage {
 		t.Errorf("a job beside a plan: got %d", code)
 	}

@@ -36,8 +36,8 @@ func (a *app) pruneCommand() *cobra.Command {
 				return usageError{fmt.Errorf("prune: --from takes the place of a job; leave one of %s and --from %s out", req.Job, req.From)}
 			}
 			if file != "" {
-				if req.Job != "" || req.From != "" || req.DryRun || req.ReleaseBrake {
-					return usageError{fmt.Errorf("prune: --plan says all; leave out the job and the other flags")}
+				if req.Job != "" || req.From != "" || req.DryRun {
+					return usageError{fmt.Errorf("prune: --plan says all; leave out the job, --from and --dry-run")}
 				}
 				var err error
 				if req.Plan, err = readPlan(cmd.InOrStdin(), file); err != nil {
@@ -59,7 +59,7 @@ func (a *app) pruneCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&req.From, "from", "", "what is accepted from this `PEER` instead of a job")
 	cmd.Flags().BoolVar(&req.DryRun, "dry-run", false, "destroy nothing, show what would go and why")
-	cmd.Flags().BoolVar(&req.ReleaseBrake, "release-brake", false, "although it is more than brake lets a run destroy")
+	cmd.Flags().BoolVar(&req.ReleaseBrake, "release-brake", false, "although it is more than brake lets a run destroy, or a plan")
 	cmd.Flags().StringVar(&file, "plan", "", "destroy exactly what this `FILE` (- is standard input) says, which `plan --json` or `prune --dry-run --json` printed")
 	cmd.Flags().BoolVar(&all, "all", false, "name every snapshot that stays, and why")
 	return a.jsonFlag(cmd)

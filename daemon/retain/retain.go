@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"antipode/daemon/control"
 	"antipode/daemon/ledger"
@@ -155,7 +154,7 @@ func (r *Retention) Braked(s Survey, release bool) error {
 		r.Alarm.Settle(alarmBrake, object)
 		return nil
 	}
-	err := &BrakeError{object, s.Brake}
+	err := &BrakeError{object: object, Why: s.Brake}
 	r.Alarm.Alarm(alarmBrake, object, err.Error()+"; "+err.Next())
 	return err
 }
@@ -207,6 +206,7 @@ const alarmBrake = "brake"
 type BrakeError struct {
 	object string
 	Why    string
+	plan   bool // somebody asked for it by a plan
 }
 
 // Error names whose retention it is.
@@ -214,58 +214,12 @@ func (e *BrakeError) Error() string { return e.object + ": " + e.Why }
 
 // Next tells how to let it go.
 func (e *BrakeError) Next() string {
+	if e.plan {
+		return "look at what the plan names; if it is meant, `antipode prune --plan FILE --release-brake`"
+	}
 	kind, name := "", e.object[len("job "):]
 	if e.object[0] == 'a' {
 		kind, name = "--from ", e.object[len("accept from "):]
 	}
 	return fmt.Sprintf("look with `antipode prune %s%s --dry-run`; if it is meant, `antipode prune %s%s --release-brake`", kind, name, kind, name)
-}
-
-// AsBrake finds the brake among the errors of a run.
-func AsBrake(err error) (*BrakeError, bool) {
-	return errors.AsType[*BrakeError](err)
-}
-
-// Follow destroys of one dataset what a plan says, and nothing else: what is still
-// there under that name with that identity, and what nothing needs by now. Rules do
-// not count: the plan was made under them, and somebody asked for it.
-func (r *Retention) Follow(ctx context.Context, planned control.PrunePreview[prune.Verdict]) (int, []control.Error, error) {
-	doomed := prune.Doomed(planned.Verdicts)
-	if len(doomed) == 0 {
-		return 0, nil, nil
-	}
-	if !slices.Contains(r.Paths, planned.Dataset) {
-		return 0, nil, &control.Error{
-			Kind: control.KindNotFound, Object: string(planned.Dataset), Text: "is not a dataset of " + r.Object() + " on this node, or another node is primary of it",
-			Next: "make a new plan",
-		}
-	}
-	now, err := r.Judge(ctx, planned.Dataset)
-	if err != nil {
-		return 0, nil, fmt.Errorf("list snapshots of %s: %w", planned.Dataset, err)
-	}
-	byID := make(map[dataset.ID]prune.Verdict, len(now))
-	for _, v := range now {
-		byID[v.Snapshot.ID] = v
-	}
-	var left []control.Error
-	var going []prune.Verdict
-	for _, v := range doomed {
-		current, there := byID[v.Snapshot.ID]
-		if !there || current.Snapshot.Name != v.Snapshot.Name {
-			continue // it is gone; another one under its name is not meant
-		}
-		if need := slices.IndexFunc(current.Reasons, func(x prune.Reason) bool { return x.Kind.IsNeed() }); need >= 0 {
-			left = append(left, control.Error{
-				Kind: control.KindRefused, Object: string(planned.Dataset) + "@" + v.Snapshot.Name,
-				Text: "stays, because it is needed by now: " + current.Reasons[need].Text(), Next: "make a new plan",
-			})
-			continue
-		}
-		current.Destroy, current.Reasons = true, v.Reasons
-		going = append(going, current)
-	}
-	done, err := prune.Execute(ctx, planned.Dataset, going, r.By)
-	r.Remember(planned.Dataset, done)
-	return len(done), left, err
 }

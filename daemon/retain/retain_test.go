@@ -80,12 +80,12 @@ func TestABrakeHoldsUntilItIsReleased(t *testing.T) {
 		t.Errorf("a preview says %q and told %v, want the brake and nobody told", brake, w.told)
 	}
 	n, err := r.Run(t.Context(), false)
-	stop, braked := retain.AsBrake(err)
+	stop, braked := errors.AsType[*retain.BrakeError](err)
 	if n != 0 || !braked || len(w.gone) != 0 || !strings.Contains(stop.Next(), "prune --from fra1 --release-brake") {
 		t.Errorf("destroyed %d, %v; want the brake and how to release it", n, err)
 	}
 	n, err = r.Run(t.Context(), true)
-	if _, braked := retain.AsBrake(err); braked || n != 2*(prune.BrakeFloor-2)-1 {
+	if _, braked := errors.AsType[*retain.BrakeError](err); braked || n != 2*(prune.BrakeFloor-2)-1 {
 		t.Errorf("released: destroyed %d, %v", n, err)
 	}
 	if want := []string{"brake accept from fra1", "settled accept from fra1"}; !slices.Equal(w.told, want) {
@@ -102,12 +102,38 @@ func TestAPlanIsFollowedAsFarAsNothingNeedsWhatItNames(t *testing.T) {
 	for _, name := range []string{"0", "1", "3", "other"} {
 		plan.Verdicts = append(plan.Verdicts, prune.Verdict{Snapshot: dataset.Snapshot{Name: name, ID: dataset.ID(name)}, Destroy: true, Reasons: []prune.Reason{{Kind: prune.Expired}}})
 	}
-	n, left, err := r.Follow(t.Context(), plan)
+	follow := func(p control.PrunePreview[prune.Verdict]) (int, []control.Error, error) {
+		return r.Follow(t.Context(), []control.PrunePreview[prune.Verdict]{p}, false)
+	}
+	n, left, err := follow(plan)
 	if err != nil || n != 1 || !slices.Equal(w.gone, []string{"/b@1"}) || len(left) != 2 {
 		t.Errorf("destroyed %v, left %v, %v; want /b@1, and the pinned and the newest left", w.gone, left, err)
 	}
 	plan.Dataset = "/c"
-	if n, _, err := r.Follow(t.Context(), plan); err == nil || n != 0 {
+	if n, _, err := follow(plan); err == nil || n != 0 {
 		t.Errorf("of another dataset: %d, %v", n, err)
+	}
+}
+
+// A plan destroys no more than the brake lets a run destroy, unless it is released with
+// it; one that is short is followed although a run would be stopped.
+func TestTheBrakeHoldsForAPlanToo(t *testing.T) {
+	w := &world{}
+	r := w.retention(prune.BrakeFloor, policy.Retention{Brake: 50})
+	plan, _, _ := r.Preview(t.Context())
+	n, _, err := r.Follow(t.Context(), plan, false)
+	stop, braked := errors.AsType[*retain.BrakeError](err)
+	if n != 0 || !braked || len(w.gone) != 0 || !strings.Contains(stop.Next(), "prune --plan FILE --release-brake") {
+		t.Errorf("destroyed %d, %v; want the brake and how to release it", n, err)
+	}
+	short := []control.PrunePreview[prune.Verdict]{{Dataset: "/a", Verdicts: plan[0].Verdicts[:3]}}
+	if n, _, err = r.Follow(t.Context(), short, false); n != 3 || err != nil {
+		t.Errorf("a short plan: destroyed %d, %v; want 3", n, err)
+	}
+	if n, _, err = r.Follow(t.Context(), plan, true); n != 2*(prune.BrakeFloor-2)-1 || err != nil {
+		t.Errorf("released: destroyed %d, %v", n, err)
+	}
+	if len(w.told) != 0 {
+		t.Errorf("told %v, want that a plan neither raises nor settles the alarm of runs", w.told)
 	}
 }
