@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -253,9 +254,14 @@ func (d *Daemon) background(work func(ctx context.Context)) {
 func (d *Daemon) sweep(ctx context.Context) {
 	for id, w := range d.site().jobs {
 		_, err := d.find(ctx, w)
-		if err != nil { // else what the last run said stands
-			d.Board.Job(id, func(j *status.Job) { j.Problem = d.problem(err) })
+		if err == nil {
+			continue // what the last run said stands
 		}
+		d.Board.Job(id, func(j *status.Job) {
+			if p := d.problem(err); j.Problem == nil || !strings.HasPrefix(j.Problem.Text, p.Text) { // else a run said more
+				j.Problem = p
+			}
+		})
 	}
 	for name, s := range d.sweepers() {
 		if err := s.Sweep(ctx); err != nil {

@@ -116,7 +116,7 @@ func (d *Daemon) retentionOf(ctx context.Context, s shelf) (*retain.Retention, e
 	if err != nil {
 		return nil, err
 	}
-	return d.sourceRetention(s.job, paths), nil
+	return d.sourceRetention(s.job, paths, nil), nil
 }
 
 // rhythm is when points come, and where days begin. On a target it is that of the

@@ -52,12 +52,13 @@ func (d *Daemon) snapshotJob(ctx context.Context, w *work, cause string) (int, e
 	defer d.Board.Job(id, func(j *status.Job) { j.Running = false })
 
 	paths, err := d.find(ctx, w)
-	live, roleErr := d.primaries(ctx, w, paths)
+	live, marks, roleErr := d.roles(ctx, w, paths)
+	fenceErr := d.fence(ctx, w, paths, marks)
 	may, spaceErr := d.roomy(ctx, w, live)
 	made, held, snapErr := d.takeSnapshots(ctx, w, may, cause)
-	_, pruneErr := d.sourceRetention(w, live).Run(ctx, false)
+	_, pruneErr := d.sourceRetention(w, live, errors.Join(err, roleErr)).Run(ctx, false)
 
-	err = errors.Join(err, roleErr, spaceErr, snapErr, pruneErr)
+	err = errors.Join(err, roleErr, fenceErr, spaceErr, snapErr, pruneErr)
 	d.Board.Job(id, func(j *status.Job) { j.Problem = d.problem(err) })
 	if isQuietRun(cause) && len(made.Taken) == 0 && len(made.Unchanged) > 0 && err == nil {
 		return 0, nil // thousands a day, in which nothing happened
@@ -101,8 +102,9 @@ func (d *Daemon) catchUp(w *work) {
 		if w.job.Forward != "" {
 			_ = d.runForward(ctx, w) // it is on the board
 		} else {
-			paths, _ := d.find(ctx, w)        // the next run tells what is wrong,
-			_, _ = d.primaries(ctx, w, paths) // and the rest need not wait for it
+			paths, _ := d.find(ctx, w) // the next run tells what is wrong,
+			_, marks, _ := d.roles(ctx, w, paths)
+			_ = d.fence(ctx, w, paths, marks) // and the rest need not wait for it
 		}
 		if w.job.Pulled || !w.job.Replicate.IsZero() {
 			return
@@ -201,12 +203,10 @@ func (e *rootError) Next() string {
 	return fmt.Sprintf("mount its file system or import its pool, make it again, or take it out of job %s; what targets hold of it stays", e.job)
 }
 
-// primaries returns the datasets that this node may snapshot. One that another
-// node was made primary of is fenced here; it is made read-only again each time,
-// since a crash may have come between the mark and that.
-func (d *Daemon) primaries(ctx context.Context, w *work, paths []dataset.Path) ([]dataset.Path, error) {
-	live, marks, err := d.roles(ctx, w, paths)
-	errs := []error{err}
+// fence makes read-only what another node was made primary of: again each time, since
+// a crash may have come between the mark and that.
+func (d *Daemon) fence(ctx context.Context, w *work, paths []dataset.Path, marks map[dataset.Path]dataset.Mark) error {
+	var errs []error
 	for _, p := range paths {
 		mark, known := marks[p]
 		if !known {
@@ -222,7 +222,7 @@ func (d *Daemon) primaries(ctx context.Context, w *work, paths []dataset.Path) (
 		}
 		d.Board.Dataset(w.job.ID, p, func(line *status.Dataset) { line.Role, line.Generation = role.String(), mark.Generation })
 	}
-	return live, errors.Join(errs...)
+	return errors.Join(errs...)
 }
 
 // roles reads which datasets this node is primary of, and their marks. It writes

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -27,7 +28,8 @@ type previewer struct {
 	w   *work
 	out jobPreview
 	// sides are both what exists and, as the newest, what the run would make.
-	sides map[dataset.Path]previewSide
+	sides  map[dataset.Path]previewSide
+	unseen error // why datasets may be missing among them
 }
 
 type previewSide struct {
@@ -42,7 +44,7 @@ func (d *Daemon) previewJob(ctx context.Context, w *work) jobPreview {
 		Snapshots: []control.SnapshotPreview{}, Sends: []control.SendPreview[plan.Plan]{},
 	}}
 	paths, err := d.find(ctx, w)
-	p.problem(err)
+	p.miss(err)
 	p.snapshots(ctx, paths)
 	for _, name := range slices.Sorted(maps.Keys(w.couriers)) {
 		p.sends(ctx, name)
@@ -59,15 +61,21 @@ func (p *previewer) problem(err error) {
 	}
 }
 
+// miss is a problem for which a dataset may not be among the sides.
+func (p *previewer) miss(err error) {
+	p.problem(err)
+	p.unseen = errors.Join(p.unseen, err)
+}
+
 // snapshots reads every dataset and adds the snapshot that the run would make.
 func (p *previewer) snapshots(ctx context.Context, paths []dataset.Path) {
 	live, _, err := p.d.roles(ctx, p.w, paths)
-	p.problem(err)
+	p.miss(err)
 	var newest time.Time
 	for _, path := range live {
 		side, err := p.read(ctx, path)
 		if err != nil {
-			p.problem(err)
+			p.miss(err)
 			continue
 		}
 		p.sides[path] = side
@@ -236,7 +244,7 @@ func (p *previewer) estimate(ctx context.Context, step dataset.Step) control.Est
 
 // prunes judges what the run would find, the new snapshot included.
 func (p *previewer) prunes(ctx context.Context) {
-	r := p.d.sourceRetention(p.w, slices.Sorted(maps.Keys(p.sides)))
+	r := p.d.sourceRetention(p.w, slices.Sorted(maps.Keys(p.sides)), p.unseen)
 	r.Judge = func(_ context.Context, path dataset.Path) ([]prune.Verdict, error) {
 		return prune.Decide(p.d.sourceInput(p.w, p.sides[path].snapshots)), nil
 	}

@@ -146,7 +146,7 @@ func (d *Daemon) pruneJob(ctx context.Context, r pruneRequest, p prunePlan, run 
 	if err != nil {
 		return err
 	}
-	keep := d.sourceRetention(w, live)
+	keep := d.sourceRetention(w, live, nil)
 	if r.DryRun || len(r.Plan) > 0 {
 		return show(ctx, keep, r, p, run)
 	}

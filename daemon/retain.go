@@ -13,10 +13,11 @@ import (
 )
 
 // sourceRetention is the policy of a job over datasets that this node is primary
-// of. What a target still needs carries a durable hold.
-func (d *Daemon) sourceRetention(w *work, paths []dataset.Path) *retain.Retention {
+// of; unseen is why some may be missing among them. What a target still needs carries
+// a durable hold.
+func (d *Daemon) sourceRetention(w *work, paths []dataset.Path, unseen error) *retain.Retention {
 	return &retain.Retention{
-		Side: ledger.Source, Name: w.job.ID, Bounds: w.job.Retention, Paths: paths, By: w.source, Alarm: d.watch,
+		Side: ledger.Source, Name: w.job.ID, Bounds: w.job.Retention, Paths: paths, Unseen: unseen, By: w.source, Alarm: d.watch,
 		Remember: func(p dataset.Path, gone []prune.Verdict) { d.remember(ledger.Source, w.job.ID, p, gone) },
 		Judge: func(ctx context.Context, path dataset.Path) ([]prune.Verdict, error) {
 			points, err := w.source.Snapshots(ctx, path)

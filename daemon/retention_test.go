@@ -65,6 +65,40 @@ func TestASnapshotsGroupIsKeptAndDestroyedTogether(t *testing.T) {
 	})
 }
 
+// As long as one of a group's datasets is away, nothing of the others goes: it may be
+// what holds the group.
+func TestAGroupWaitsForADatasetThatIsAway(t *testing.T) {
+	runPair(t, func(p *pair) {
+		www := dataset.Path("/data/www")
+		p.fra1.disk.Make(www)
+		p.fra1.config.Jobs = []policy.Job{hourly("db", db, www)}
+		p.fra1.config.Jobs[0].Keep, p.fra1.config.Jobs[0].Groups = policy.Keep{Last: 2}, true
+		p.startBoth()
+		p.hours(2)
+		name := p.own()[0].Name
+		if _, err := p.fra1.daemon.Pin(p.t.Context(), control.PinRequest{Snapshot: string(www) + "@" + name}); err != nil {
+			t.Fatal(err)
+		}
+		p.fra1.disk.Rename(www, "/away")
+		p.hours(4)
+		if !has(p.own(), name) {
+			t.Errorf("%s of db went while www was away", name)
+		}
+		if j := p.fra1.daemon.Status().Jobs[0]; j.Problem == nil || !strings.Contains(j.Problem.Text, "destroys nothing, since groups is set") {
+			t.Errorf("problem %+v; want why nothing is destroyed", j.Problem)
+		}
+		x, err := p.fra1.daemon.Preview(p.t.Context(), control.PlanRequest{Job: "db"})
+		if err != nil || len(prune.Doomed(x.Jobs[0].Prunes[0].Verdicts)) != 0 {
+			t.Errorf("plan: %+v, %v; want nothing doomed", x.Jobs, err)
+		}
+		p.fra1.disk.Rename("/away", www)
+		p.hours(2)
+		if n := len(p.own()); !has(p.own(), name) || n > 4 {
+			t.Errorf("%d snapshots, want retention to go on with the group of %s kept", n, name)
+		}
+	})
+}
+
 // A policy that would destroy most of what a target has waits for its operator, who
 // is told; what is received meanwhile is published.
 func TestATargetsBrakeHoldsUntilItIsReleased(t *testing.T) {

@@ -7,7 +7,10 @@ import "antipode/fsdrivers/dataset"
 // two passes over the datasets, with one of them in memory at a time: first each
 // one's verdicts are noted, then applied. What it holds is bounded by the number
 // of names.
-type Groups struct{ kept map[string]witness }
+type Groups struct {
+	kept   map[string]witness
+	missed string // why not all datasets were noted; "": they were
+}
 
 // witness is one snapshot that stays, and why.
 type witness struct {
@@ -36,16 +39,31 @@ func (g *Groups) Note(d dataset.Path, verdicts []Verdict) {
 	}
 }
 
-// Apply keeps of one dataset what stays elsewhere; the verdicts are changed in
-// place.
+// Miss says that what stays of a dataset cannot be noted, and why. It may be any
+// snapshot, so that Apply keeps all from then on.
+func (g *Groups) Miss(why string) {
+	if g.missed == "" {
+		g.missed = why
+	}
+}
+
+// Missed is why Apply keeps everything; "" where it does not.
+func (g *Groups) Missed() string { return g.missed }
+
+// Apply keeps of one dataset what stays elsewhere, or may stay there; the verdicts
+// are changed in place.
 func (g *Groups) Apply(verdicts []Verdict) {
 	for i := range verdicts {
 		v := &verdicts[i]
 		if !v.Destroy {
 			continue
 		}
-		if w, stays := g.kept[v.Snapshot.Name]; stays {
+		w, stays := g.kept[v.Snapshot.Name]
+		switch {
+		case stays:
 			v.Destroy, v.Bookmark, v.Reasons = false, false, []Reason{{Kind: Group, Rule: w.kind, Ref: string(w.dataset)}}
+		case g.missed != "":
+			v.Destroy, v.Bookmark, v.Reasons = false, false, []Reason{{Kind: Frozen, Ref: "its group may stay: " + g.missed}}
 		}
 	}
 }

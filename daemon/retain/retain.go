@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"antipode/daemon/control"
 	"antipode/daemon/ledger"
@@ -29,6 +30,8 @@ type Retention struct {
 	Name   string // the job, or the peer
 	Bounds policy.Retention
 	Paths  []dataset.Path
+	// Unseen is why datasets may be missing among Paths; nil: all are there.
+	Unseen error
 	// Judge lists one dataset and decides; what it returns may be kept.
 	Judge func(ctx context.Context, path dataset.Path) ([]prune.Verdict, error)
 	By    prune.Destroyer
@@ -66,12 +69,19 @@ func (r *Retention) Survey(ctx context.Context, whole bool) Survey {
 	var errs []error
 	if r.Bounds.Groups {
 		s.Groups = prune.NewGroups()
+		if r.Unseen != nil {
+			s.Groups.Miss(firstLine(r.Unseen))
+		}
 	}
 	kept := 0
 	for _, path := range r.Paths {
 		verdicts, err := r.Judge(ctx, path)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("list snapshots of %s: %w", path, err))
+			err = fmt.Errorf("list snapshots of %s: %w", path, err)
+			errs = append(errs, err)
+			if s.Groups != nil {
+				s.Groups.Miss(firstLine(err))
+			}
 			continue
 		}
 		if s.Groups != nil {
@@ -85,9 +95,30 @@ func (r *Retention) Survey(ctx context.Context, whole bool) Survey {
 		}
 		s.Judged = append(s.Judged, j)
 	}
+	if s.Groups != nil && s.Groups.Missed() != "" && len(s.Judged) > 0 {
+		errs = append(errs, &groupsError{r.Object(), s.Groups.Missed()})
+	}
 	s.Err = errors.Join(errs...)
 	s.Brake = r.stops(ctx, &s)
 	return s
+}
+
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}
+
+// groupsError is why nothing is destroyed where a dataset of a group was not seen.
+type groupsError struct{ object, why string }
+
+// Error names whose retention it is.
+func (e *groupsError) Error() string {
+	return fmt.Sprintf("retention of %s destroys nothing, since groups is set and not all datasets were seen: %s", e.object, e.why)
+}
+
+// Next tells the ways out.
+func (e *groupsError) Next() string {
+	return "make the dataset readable, take it out of the configuration, or take groups out"
 }
 
 // stops applies the groups, counts, and asks the brake.

@@ -58,17 +58,41 @@ func (w *world) retention(n int, bounds policy.Retention) *retain.Retention {
 }
 
 func TestADatasetThatCannotBeReadHoldsBackNoOther(t *testing.T) {
+	w := &world{}
+	n, err := w.retention(4, policy.Retention{}).Run(t.Context(), false)
+	if want := []string{"/a@0", "/a@1", "/b@1"}; !errors.Is(err, errUnread) || !strings.Contains(err.Error(), "/bad") || n != 3 || !slices.Equal(w.gone, want) {
+		t.Errorf("destroyed %d, %v, %v; want %v, and what cannot be read", n, w.gone, err, want)
+	}
+}
+
+// What a dataset that was not seen keeps may be any snapshot, and those of one instant
+// stay together.
+func TestInGroupsADatasetThatWasNotSeenHoldsBackAll(t *testing.T) {
 	for name, c := range map[string]struct {
-		groups bool
+		paths  []dataset.Path
+		unseen error
 		want   []string
 	}{
-		"each by itself": {false, []string{"/a@0", "/a@1", "/b@1"}},
-		"in groups":      {true, []string{"/a@1", "/b@1"}},
+		"all seen":        {[]dataset.Path{"/a", "/b"}, nil, []string{"/a@1", "/b@1"}},
+		"one unreadable":  {[]dataset.Path{"/a", "/b", "/bad"}, nil, nil},
+		"one not found":   {[]dataset.Path{"/a", "/b"}, errUnread, nil},
+		"the only is bad": {[]dataset.Path{"/bad"}, nil, nil},
 	} {
 		w := &world{}
-		n, err := w.retention(4, policy.Retention{Groups: c.groups}).Run(t.Context(), false)
-		if !errors.Is(err, errUnread) || !strings.Contains(err.Error(), "/bad") || n != len(c.want) || !slices.Equal(w.gone, c.want) {
-			t.Errorf("%s: destroyed %d, %v, %v; want %v, and what cannot be read", name, n, w.gone, err, c.want)
+		r := w.retention(4, policy.Retention{Groups: true})
+		r.Paths, r.Unseen = c.paths, c.unseen
+		shown, _, err := r.Preview(t.Context())
+		says := strings.Contains(fmt.Sprint(err), "destroys nothing, since groups is set")
+		for _, p := range shown {
+			if doomed := prune.Doomed(p.Verdicts); (len(doomed) > 0) != (c.want != nil) {
+				t.Errorf("%s: a preview dooms %v", name, doomed)
+			}
+		}
+		if want := c.want == nil && len(shown) > 0; says != want {
+			t.Errorf("%s: a preview says %v; want %t that nothing is destroyed", name, err, want)
+		}
+		if n, _ := r.Run(t.Context(), false); n != len(c.want) || !slices.Equal(w.gone, c.want) {
+			t.Errorf("%s: destroyed %v, want %v", name, w.gone, c.want)
 		}
 	}
 }
