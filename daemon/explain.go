@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -22,25 +23,35 @@ type explained = control.Explained[prune.Verdict]
 // targets have it; and when and why it was destroyed, as far back as history goes.
 func (d *Daemon) explain(ctx context.Context, r control.ExplainRequest) (control.ExplainResponse[prune.Verdict], error) {
 	answer := control.ExplainResponse[prune.Verdict]{Now: d.Now(), Snapshots: []explained{}}
-	all, err := d.lookUp(ctx, r.Snapshot)
-	if err != nil && control.ErrorOf(err).Kind != control.KindNotFound {
+	all, problems, err := d.lookUp(ctx, r.Snapshot)
+	if err != nil && control.ErrorOf(err).Kind == control.KindUsage {
 		return answer, err
 	}
+	answer.Problems = problems
 	var historyErr error
 	if answer.Gone, historyErr = d.gone(ctx, r.Snapshot); historyErr != nil { // what is there is explained without it
 		d.Log.Warn().Err(historyErr).Msg("cannot look for what was destroyed")
 	}
-	if err != nil && len(answer.Gone) == 0 {
+	switch {
+	case err != nil && len(answer.Gone) == 0:
 		return answer, err
+	case err != nil && control.ErrorOf(err).Kind != control.KindNotFound:
+		answer.Problems = d.problems(err)
 	}
 	surveys := map[string]retain.Survey{}
+	var errs []error
 	for _, f := range all {
 		one, err := d.explainOne(ctx, f, surveys)
 		if err != nil {
-			return answer, err
+			errs = append(errs, err)
+			continue
 		}
 		answer.Snapshots = append(answer.Snapshots, one)
 	}
+	if len(errs) > 0 && len(answer.Snapshots)+len(answer.Gone) == 0 {
+		return answer, errors.Join(errs...)
+	}
+	answer.Problems = append(answer.Problems, d.problems(errors.Join(errs...))...)
 	return answer, ctx.Err()
 }
 
@@ -112,11 +123,8 @@ func (d *Daemon) retentionOf(ctx context.Context, s shelf) (*retain.Retention, e
 	if s.job == nil {
 		return d.targetRetention(ctx, s.from, s.room)
 	}
-	paths, err := d.find(ctx, s.job)
-	if err != nil {
-		return nil, err
-	}
-	return d.sourceRetention(s.job, paths, nil), nil
+	paths, unseen := d.find(ctx, s.job) // a run goes on without what is missing, and lookUp told of it
+	return d.sourceRetention(s.job, paths, unseen), nil
 }
 
 // rhythm is when points come, and where days begin. On a target it is that of the

@@ -44,8 +44,8 @@ func (s shelf) kept(snap dataset.Snapshot) control.Kept {
 	return k
 }
 
-// shelves are all datasets of this node, or those of one path; what cannot be
-// listed is in the error.
+// shelves are all datasets of this node, or those of one path. What could not be
+// looked at, and may be meant, is in the error.
 func (d *Daemon) shelves(ctx context.Context, path dataset.Path) ([]shelf, error) {
 	var all []shelf
 	var errs []error
@@ -55,15 +55,26 @@ func (d *Daemon) shelves(ctx context.Context, path dataset.Path) ([]shelf, error
 		if w.job.Forward != "" {
 			continue // they are a room's
 		}
+		if path != "" && !w.job.Datasets.Match(path) {
+			continue
+		}
 		paths, err := d.find(ctx, w)
-		errs = append(errs, err)
+		errs = append(errs, slices.DeleteFunc(apart(err), func(err error) bool {
+			root, is := errors.AsType[*rootError](err)
+			return errors.Is(err, errSelectNone) || path != "" && is && !root.holds(path)
+		})...)
 		for _, p := range paths {
 			all = append(all, shelf{job: w, path: p, driver: w.source})
 		}
 	}
 	for key, r := range s.rooms {
+		if path != "" && string(policy.DriverOf(path)) != key.driver {
+			continue
+		}
 		held, err := r.driver.Find(ctx, "/", true)
-		errs = append(errs, err)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("list the replicas of %s: %w", key.from, err))
+		}
 		for _, h := range held {
 			all = append(all, shelf{room: r, from: key.from, path: h.Path, driver: r.driver})
 		}
@@ -116,14 +127,14 @@ func parseRef(ref string) (path dataset.Path, name string, err error) {
 	return path, ref[i+1:], nil
 }
 
-// lookUp finds what DATASET@NAME or NAME names on this node, on either side.
-func (d *Daemon) lookUp(ctx context.Context, ref string) ([]found, error) {
+// lookUp finds what DATASET@NAME or NAME names on this node, on either side. Where some
+// was found, problems tell what could not be looked at: there may be more.
+func (d *Daemon) lookUp(ctx context.Context, ref string) (all []found, problems []control.Error, err error) {
 	path, name, err := parseRef(ref)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	shelves, listErr := d.shelves(ctx, path)
-	var all []found
 	for _, s := range shelves {
 		list, err := s.driver.Snapshots(ctx, s.path)
 		if err != nil {
@@ -137,12 +148,12 @@ func (d *Daemon) lookUp(ctx context.Context, ref string) ([]found, error) {
 		}
 	}
 	if len(all) > 0 {
-		return all, nil
+		return all, d.problems(listErr), nil
 	}
 	if listErr != nil {
-		return nil, fmt.Errorf("look for %s: %w", ref, listErr)
+		return nil, nil, fmt.Errorf("look for %s: %w", ref, listErr)
 	}
-	return nil, &control.Error{
+	return nil, nil, &control.Error{
 		Kind: control.KindNotFound, Object: "snapshot " + ref, Text: "no dataset of this node has it",
 		Next: "`antipode prune --dry-run --all` lists all snapshots of this node",
 	}
@@ -172,10 +183,12 @@ func (d *Daemon) unpin(ctx context.Context, r control.PinRequest) (control.PinRe
 
 func (d *Daemon) setPins(ctx context.Context, ref string, p *dataset.Pin) (control.PinResponse, error) {
 	answer := control.PinResponse{Snapshots: []control.Kept{}}
-	all, err := d.lookUp(ctx, ref)
+	all, problems, err := d.lookUp(ctx, ref)
 	if err != nil {
 		return answer, err
 	}
+	answer.Problems = problems
+	var errs []error
 	for _, f := range all {
 		kind := "unpinned"
 		if p != nil {
@@ -185,12 +198,17 @@ func (d *Daemon) setPins(ctx context.Context, ref string, p *dataset.Pin) (contr
 			err = f.driver.Unpin(ctx, f.path, f.snap)
 		}
 		if err != nil {
-			return answer, fmt.Errorf("%s of %s: %w", f.snap.Name, f.path, err)
+			errs = append(errs, fmt.Errorf("%s of %s: %w", f.snap.Name, f.path, err))
+			continue
 		}
 		f.snap.Pin = p
 		answer.Snapshots = append(answer.Snapshots, f.kept(f.snap))
 		d.ledger.Record(ledger.Batch{Events: []ledger.Event{{At: d.Now(), Kind: kind, Object: string(f.path), Text: f.snap.Name}}})
 	}
+	if len(answer.Snapshots) == 0 {
+		return answer, errors.Join(errs...)
+	}
+	answer.Problems = append(answer.Problems, d.problems(errors.Join(errs...))...)
 	return answer, nil
 }
 
@@ -212,9 +230,7 @@ func (d *Daemon) holds(ctx context.Context, r control.HoldsRequest) (control.Hol
 	answer := control.HoldsResponse{Now: d.Now(), Holds: []control.HoldLine{}}
 	used := d.site().tags()
 	shelves, err := d.shelves(ctx, "")
-	if err != nil {
-		answer.Problems = append(answer.Problems, *control.ErrorOf(d.worded(err)))
-	}
+	answer.Problems = d.problems(err)
 	if r.Release != "" {
 		if answer.Released, err = d.releaseTag(ctx, r.Release, used, shelves); err != nil {
 			return answer, err

@@ -9,6 +9,7 @@ import (
 
 	"antipode/daemon/activate"
 	"antipode/daemon/ledger"
+	"antipode/daemon/policy"
 	"antipode/daemon/quiet"
 	"antipode/daemon/replicate"
 	"antipode/daemon/snapshot"
@@ -128,7 +129,7 @@ func (d *Daemon) find(ctx context.Context, w *work) ([]dataset.Path, error) {
 	for _, root := range w.job.Datasets.Roots() {
 		found, err := w.source.Find(ctx, root.Path, root.Deep)
 		if err != nil {
-			errs = append(errs, &rootError{w.job.ID, root.Path, err})
+			errs = append(errs, &rootError{w.job.ID, root, err})
 			continue
 		}
 		for _, f := range found {
@@ -150,10 +151,13 @@ func (d *Daemon) find(ctx context.Context, w *work) ([]dataset.Path, error) {
 	}
 	d.initPairs(w, paths)
 	if len(paths) == 0 && len(errs) == 0 && w.job.Forward == "" {
-		errs = append(errs, fmt.Errorf("the patterns of job %s select no dataset", w.job.ID))
+		errs = append(errs, fmt.Errorf("the patterns of job %s %w", w.job.ID, errSelectNone))
 	}
 	return paths, errors.Join(errs...)
 }
+
+// errSelectNone says that all could be looked at, and nothing is there.
+var errSelectNone = errors.New("select no dataset")
 
 // settle takes off the board what was not found any more, and returns what was
 // together with what a driver cannot find: a dataset below a pattern's root that is
@@ -185,12 +189,19 @@ func (d *Daemon) isFenced(ctx context.Context, w *work, path dataset.Path) bool 
 // rootError is why nothing could be found at a root of a job's patterns.
 type rootError struct {
 	job  string
-	root dataset.Path
+	root policy.Root
 	err  error
 }
 
+// holds reports whether a dataset may be at the root.
+func (e *rootError) holds(p dataset.Path) bool {
+	return e.root.Path == p || e.root.Deep && e.root.Path.Contains(p)
+}
+
 // Error names the root.
-func (e *rootError) Error() string { return fmt.Sprintf("look for datasets at %s: %v", e.root, e.err) }
+func (e *rootError) Error() string {
+	return fmt.Sprintf("look for datasets at %s: %v", e.root.Path, e.err)
+}
 
 // Unwrap returns what the driver said.
 func (e *rootError) Unwrap() error { return e.err }

@@ -113,6 +113,45 @@ func TestAPrintedPlanIsExecutedAsItIs(t *testing.T) {
 	})
 }
 
+// A root that is not there is told of, and what the others hold is pinned, explained and
+// pruned as a run would; a dataset that is named by its path is not less known for it.
+func TestAMissingRootHidesNothingOfTheOthers(t *testing.T) {
+	runPair(t, func(p *pair) {
+		p.fra1.config.Jobs = []policy.Job{hourly("db", db, "/data/gone")}
+		p.fra1.config.Jobs[0].Keep = policy.Keep{}
+		p.startBoth()
+		p.hours(3)
+		p.fra1.stop()
+		p.fra1.config.Jobs[0].Keep = policy.Keep{Last: 1}
+		p.fra1.disk.Stick() // the run at the start prunes nothing
+		p.start(p.fra1)
+		p.fra1.disk.Unstick()
+		name := p.own()[0].Name
+		tells := func(problems []control.Error) bool {
+			return len(problems) == 1 && strings.Contains(problems[0].Text, "/data/gone") && problems[0].Next != ""
+		}
+		dry, err := p.fra1.daemon.Prune(p.t.Context(), pruneRequest{Job: "db", DryRun: true})
+		if run := dry.Runs[0]; err != nil || len(run.Prunes) != 1 || len(prune.Doomed(run.Prunes[0].Verdicts)) == 0 || !tells(run.Errors) {
+			t.Errorf("dry run: %+v, %v; want what goes of db, and what is missing", dry, err)
+		}
+		x, err := p.fra1.daemon.Explain(p.t.Context(), control.ExplainRequest{Snapshot: name})
+		if err != nil || len(x.Snapshots) != 1 || !x.Snapshots[0].Verdict.Destroy || !tells(x.Problems) {
+			t.Errorf("explain: %+v, %v; want that of db, and what is missing", x, err)
+		}
+		r, err := p.fra1.daemon.Pin(p.t.Context(), control.PinRequest{Snapshot: name})
+		if err != nil || len(r.Snapshots) != 1 || !tells(r.Problems) {
+			t.Errorf("pin: %+v, %v; want that of db, and what is missing", r, err)
+		}
+		if r, err = p.fra1.daemon.Unpin(p.t.Context(), control.PinRequest{Snapshot: string(db) + "@" + name}); err != nil || len(r.Snapshots) != 1 || len(r.Problems) != 0 {
+			t.Errorf("by its path: %+v, %v; want no word of another", r, err)
+		}
+		done, err := p.fra1.daemon.Prune(p.t.Context(), pruneRequest{Job: "db"})
+		if err != nil || done.Runs[0].Destroyed == 0 || has(p.own(), name) || !tells(done.Runs[0].Errors) {
+			t.Errorf("prune: %+v, %v; want %s destroyed, and what is missing", done, err, name)
+		}
+	})
+}
+
 func TestADryRunTellsWhatItWouldFree(t *testing.T) {
 	runPair(t, func(p *pair) {
 		const size = 1 << 20

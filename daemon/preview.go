@@ -56,9 +56,7 @@ func (d *Daemon) previewJob(ctx context.Context, w *work) jobPreview {
 }
 
 func (p *previewer) problem(err error) {
-	if err != nil {
-		p.out.Problems = append(p.out.Problems, *control.ErrorOf(p.d.worded(err)))
-	}
+	p.out.Problems = append(p.out.Problems, p.d.problems(err)...)
 }
 
 // miss is a problem for which a dataset may not be among the sides.

@@ -39,9 +39,7 @@ func (d *Daemon) prune(ctx context.Context, r pruneRequest) (pruneResponse, erro
 	for _, p := range plans {
 		run := pruneRun{PrunePlan: prunePlan{Job: p.Job, From: p.From}}
 		err := d.pruneOne(ctx, r, p, &run)
-		for _, err := range apart(err) {
-			run.Errors = append(run.Errors, *control.ErrorOf(d.worded(err)))
-		}
+		run.Errors = append(run.Errors, d.problems(err)...)
 		answer.Runs = append(answer.Runs, run)
 	}
 	return answer, ctx.Err()
@@ -138,20 +136,15 @@ func (d *Daemon) pruneJob(ctx context.Context, r pruneRequest, p prunePlan, run 
 		}
 		defer w.running.give()
 	}
-	paths, err := d.find(ctx, w)
-	if err != nil {
-		return err
-	}
-	live, _, err := d.roles(ctx, w, paths)
-	if err != nil {
-		return err
-	}
-	keep := d.sourceRetention(w, live, nil)
+	paths, err := d.find(ctx, w) // a run goes on with what is there, and so does this
+	live, _, roleErr := d.roles(ctx, w, paths)
+	unseen := errors.Join(err, roleErr)
+	keep := d.sourceRetention(w, live, unseen)
 	if r.DryRun || len(r.Plan) > 0 {
-		return show(ctx, keep, r, p, run)
+		return errors.Join(unseen, show(ctx, keep, r, p, run))
 	}
 	run.Destroyed, err = keep.Run(ctx, r.ReleaseBrake)
-	return err
+	return errors.Join(unseen, err)
 }
 
 // show is a dry run, or carries a plan out that a dry run printed.

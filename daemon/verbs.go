@@ -97,9 +97,7 @@ func (d *Daemon) trigger(ctx context.Context, r control.TriggerRequest) (control
 	}
 	visits.Wait()
 	answer.Ended = d.Now()
-	for _, err := range apart(errors.Join(errs...)) {
-		answer.Errors = append(answer.Errors, *control.ErrorOf(d.worded(err)))
-	}
+	answer.Errors = d.problems(errors.Join(errs...))
 	return answer, ctx.Err()
 }
 
@@ -119,6 +117,14 @@ func apart(err error) []error {
 	var all []error
 	for _, e := range joined.Unwrap() {
 		all = append(all, apart(e)...)
+	}
+	return all
+}
+
+// problems words every part of an error; nil for none.
+func (d *Daemon) problems(err error) (all []control.Error) {
+	for _, err := range apart(err) {
+		all = append(all, *control.ErrorOf(d.worded(err)))
 	}
 	return all
 }

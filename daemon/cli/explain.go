@@ -73,6 +73,10 @@ func (p *printer) explained(r explainResponse) {
 			p.line(2, "%s: %s%s%s", t.Peer, t.State, why, pulled(t))
 		}
 	}
+	if len(r.Problems) > 0 {
+		p.line(0, "")
+	}
+	p.incomplete(r.Problems)
 }
 
 // pulled says that the target is who says when the job sends.

@@ -172,11 +172,17 @@ func TestPin(t *testing.T) {
 		answers(t, s, control.Pin, control.PinRequest{Snapshot: "/data/db@x", Until: noon.Add(30 * 24 * time.Hour), Why: "audit"},
 			control.PinResponse{Snapshots: []control.Kept{{Job: "db", Dataset: "/data/db", Snapshot: "x", Pin: pin}}}, nil)
 		answers(t, s, control.Unpin, control.PinRequest{Snapshot: "x"},
-			control.PinResponse{Snapshots: []control.Kept{{From: "syd1", Dataset: "/data/db", Snapshot: "x"}}}, nil)
+			control.PinResponse{
+				Snapshots: []control.Kept{{From: "syd1", Dataset: "/data/db", Snapshot: "x"}},
+				Problems:  []control.Error{{Text: "look for datasets at /data/gone: not found", Next: "mount its file system"}},
+			}, nil)
 	})
 	_, out, errOut := h.run(t, "pin", "/data/db@x", "--until", "30d", "--why", "audit")
-	_, off, offErr := h.run(t, "unpin", "x")
-	tells(t, "pin", "A pin is set and another taken off.", out+errOut+off+offErr)
+	code, off, offErr := h.run(t, "unpin", "x")
+	if code != exitFail {
+		t.Errorf("got %d although it was not looked everywhere, want %d", code, exitFail)
+	}
+	tells(t, "pin", "A pin is set; another is taken off where it can be found.", out+errOut+off+offErr)
 	if code, _, errOut := h.run(t, "pin", "x", "--until", "soon"); code != exitUsage || !strings.Contains(errOut, "30d") {
 		t.Errorf("a time that is none: got %d %q", code, errOut)
 	}
@@ -210,7 +216,7 @@ func TestExplainAndHolds(t *testing.T) {
 				Until:   noon.Add(48 * time.Hour),
 			},
 			{Kept: kept, Verdict: prune.Verdict{Destroy: true, Reasons: []prune.Reason{{Kind: prune.Expired}}}, Brake: "the brake holds"},
-		}, Gone: []control.Gone{{Kept: kept, At: noon.Add(-3 * time.Hour), Why: "nothing keeps it"}}}, nil)
+		}, Gone: []control.Gone{{Kept: kept, At: noon.Add(-3 * time.Hour), Why: "nothing keeps it"}}, Problems: []control.Error{{Text: "list snapshots of /data/z: timeout", Next: "look at it"}}}, nil)
 		answers(t, s, control.Holds, control.HoldsRequest{Release: "step.db.gone"}, control.HoldsResponse{
 			Now: noon, Released: 2, Holds: lines, Problems: []control.Error{{Object: "/data/y", Text: "cannot be read", Next: "mount it"}},
 		}, nil)

@@ -153,7 +153,7 @@ func (a *app) pinner(cmd *cobra.Command, verb control.Verb, req control.PinReque
 	if err != nil {
 		return err
 	}
-	return a.show(cmd, r, func(p *printer) {
+	err = a.show(cmd, r, func(p *printer) {
 		for _, k := range r.Snapshots {
 			state := "is not pinned"
 			if k.Pin != nil {
@@ -161,7 +161,20 @@ func (a *app) pinner(cmd *cobra.Command, verb control.Verb, req control.PinReque
 			}
 			p.line(0, "%s@%s (%s) %s", k.Dataset, k.Snapshot, owner(k), state)
 		}
+		p.incomplete(r.Problems)
 	})
+	if err == nil && len(r.Problems) > 0 {
+		err = exitError{exitFail}
+	}
+	return err
+}
+
+// incomplete tells what an answer to a name knows nothing of.
+func (p *printer) incomplete(problems []control.Error) {
+	if len(problems) > 0 {
+		p.line(0, "There may be more of that name:")
+		p.problems(2, problems)
+	}
 }
 
 func owner(k control.Kept) string {

@@ -77,7 +77,8 @@ type PinRequest struct {
 
 // PinResponse lists what is pinned now, or no more.
 type PinResponse struct {
-	Snapshots []Kept `json:"snapshots"`
+	Snapshots []Kept  `json:"snapshots"`
+	Problems  []Error `json:"problems,omitempty"` // where more of that name may be, or could not be changed
 }
 
 // Kept is a snapshot on this node with whose it is: a job that made it, or a peer
@@ -133,7 +134,8 @@ type ExplainRequest struct {
 type ExplainResponse[V any] struct {
 	Now       time.Time      `json:"now"`
 	Snapshots []Explained[V] `json:"snapshots"`
-	Gone      []Gone         `json:"gone,omitempty"` // newest first, as far back as history goes
+	Gone      []Gone         `json:"gone,omitempty"`     // newest first, as far back as history goes
+	Problems  []Error        `json:"problems,omitempty"` // where more of that name may be, or could not be explained
 }
 
 // Gone is a snapshot that was destroyed.
