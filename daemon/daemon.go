@@ -102,6 +102,7 @@ type Daemon struct {
 	rivals      map[board.ReplicaKey]dataset.Mark // what a source shows against our mark: split brain
 	silentSince map[string]time.Time              // peers that did not answer before a promotion
 	facts       map[ledger.FactKey]ledger.Fact    // of the run before this one; not changed after Serve began
+	starts      map[ledger.StartKey]time.Time     // when each job began last what its schedules make it do
 	pulls       map[pullKey]pullNote              // what targets asked for
 	asked       map[roomKey]pullNote              // what sources were asked for
 	running     sync.WaitGroup

@@ -59,7 +59,11 @@ func (d *Daemon) snapshotJob(ctx context.Context, w *work, cause string) (int, e
 	made, held, snapErr := d.takeSnapshots(ctx, w, may, cause)
 	_, pruneErr := d.sourceRetention(w, live, errors.Join(err, roleErr)).Run(ctx, false)
 
-	err = errors.Join(err, roleErr, fenceErr, spaceErr, snapErr, pruneErr)
+	err = errors.Join(err, roleErr, fenceErr, spaceErr, snapErr)
+	if cause != causePulled && (err == nil || ctx.Err() == nil) {
+		d.noteStart(ledger.StartKey{Job: id}, began, d.schedule.Next(id))
+	}
+	err = errors.Join(err, pruneErr)
 	d.Board.Job(id, func(j *status.Job) { j.Problem = d.problem(err) })
 	if isQuietRun(cause) && len(made.Taken) == 0 && len(made.Unchanged) > 0 && err == nil {
 		return 0, nil // thousands a day, in which nothing happened

@@ -8,6 +8,7 @@ import (
 	"antipode/daemon/board"
 	"antipode/daemon/control"
 	"antipode/daemon/ledger"
+	"antipode/daemon/schedule"
 	"antipode/daemon/status"
 )
 
@@ -30,9 +31,9 @@ func (d *Daemon) recall() {
 	}
 }
 
-// loadMemory reads what an earlier run left: its last facts.
+// loadMemory reads what an earlier run left: its last facts, and when jobs began last.
 func (d *Daemon) loadMemory() error {
-	d.facts = map[ledger.FactKey]ledger.Fact{}
+	d.facts, d.starts = map[ledger.FactKey]ledger.Fact{}, map[ledger.StartKey]time.Time{}
 	facts, err := d.ledger.Facts()
 	if err != nil {
 		return fmt.Errorf("read the ledger: %w", err)
@@ -40,24 +41,53 @@ func (d *Daemon) loadMemory() error {
 	for _, f := range facts {
 		d.facts[f.FactKey] = f
 	}
+	starts, err := d.ledger.Starts()
+	if err != nil {
+		return fmt.Errorf("read the ledger: %w", err)
+	}
+	for _, s := range starts {
+		d.starts[s.StartKey] = s.At
+	}
 	return nil
 }
 
 // lastRuns is when each job began last to do one kind of work, for the schedule to
 // catch up by.
 func (d *Daemon) lastRuns(kind string) map[string]time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	last := map[string]time.Time{}
-	runs, err := d.ledger.Runs(ledger.MaxRuns)
-	if err != nil {
-		d.Log.Error().Err(err).Msg("cannot read when jobs ran last; each runs now")
-		return last
-	}
-	for _, r := range runs {
-		if r.Kind == kind && r.Started.After(last[r.Job]) {
-			last[r.Job] = r.Started
+	for key, at := range d.starts {
+		if key.Kind == kind {
+			last[key.Job] = at
 		}
 	}
 	return last
+}
+
+// noteStart remembers when a run began that has ended, so that a restart makes up
+// for what was missed and for nothing else. A run that died with the daemon, or that
+// the end of the daemon cut short, is not noted: it is made up for.
+//
+// A job of every few seconds in which nothing happens must not write to the disk
+// each time. The start of a run that is due again within schedule.Soon may wait, and
+// so be lost to a kill or a power cut. It need not be known: whatever is due within
+// Soon is not made up for, but run then. The first start is written at once, for a
+// job that never ran is run at once.
+func (d *Daemon) noteStart(key ledger.StartKey, at, next time.Time) {
+	d.mu.Lock()
+	before := d.starts[key]
+	if at.Before(before) && !before.After(d.Now()) {
+		d.mu.Unlock()
+		return // a replication that took longer than one which began after it
+	}
+	d.starts[key] = at
+	d.mu.Unlock()
+	record := d.ledger.Record
+	if !before.IsZero() && !next.IsZero() && next.Sub(at) <= schedule.Soon {
+		record = d.ledger.RecordLater
+	}
+	record(ledger.Batch{Starts: []ledger.Start{{StartKey: key, At: at}}})
 }
 
 // SetPaused stops the schedule of a job and its couriers from beginning anything,

@@ -43,11 +43,15 @@ func (d *Daemon) visit(ctx context.Context, w *work, cause string, peers ...stri
 		})
 	}
 	visits.Wait()
+	err := errors.Join(errs...)
+	if cause != causePulled && (err == nil || ctx.Err() == nil) {
+		d.noteStart(ledger.StartKey{Job: run.Job, Kind: run.Kind}, run.Started, d.replication.Next(run.Job))
+	}
 	if isQuietRun(cause) && run.Steps == 0 && len(errs) == 0 {
 		return // there was nothing to tell anybody
 	}
 	run.Ended = d.Now()
-	if err := errors.Join(errs...); err != nil {
+	if err != nil {
 		run.Error = err.Error()
 	}
 	d.ledger.Record(ledger.Batch{Runs: []ledger.Run{run}})

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -10,6 +11,9 @@ import (
 // that much history; in exchange a schedule of ten seconds over hundreds of
 // datasets costs one fsync in this time and not one for each dataset.
 const FlushDelay = 2 * time.Second
+
+// LaterDelay is how long what RecordLater took may wait.
+const LaterDelay = 10 * time.Minute
 
 // maxBuffered bounds the records of a kind that wait while the disk fails.
 const maxBuffered = 10_000
@@ -27,21 +31,30 @@ func (l *Ledger) Record(b Batch) {
 	if b.isEmpty() {
 		return
 	}
-	l.mu.Lock()
-	l.pending.merge(b)
-	l.mu.Unlock()
+	l.RecordLater(b)
 	select {
 	case l.wake <- struct{}{}:
 	default: // Serve knows already
 	}
 }
 
+// RecordLater takes a batch that is no reason to write: it goes with the next that
+// is, within LaterDelay at the latest, and with Close.
+func (l *Ledger) RecordLater(b Batch) {
+	l.mu.Lock()
+	l.pending.merge(b)
+	l.mu.Unlock()
+}
+
 // Serve writes what Record takes until ctx ends, and once more then. An error of
 // a write goes to report and stops nothing: history is not worth a replication.
 func (l *Ledger) Serve(ctx context.Context, report func(error)) error {
+	later := time.NewTicker(LaterDelay)
+	defer later.Stop()
 	for {
 		select {
 		case <-ctx.Done():
+		case <-later.C:
 		case <-l.wake:
 			l.delay(ctx)
 		}
@@ -80,14 +93,18 @@ func (l *Ledger) Flush() error {
 	return err
 }
 
-// merge puts next behind b. A fact replaces the one with its key, and is undone
-// by a later Forget, as it would be by one transaction after the other.
+// merge puts next behind b. A start and a fact replace the one with their key, and a
+// fact is undone by a later Forget, as it would be by one transaction after the other.
 func (b *Batch) merge(next Batch) {
 	b.Runs = appendBounded(b.Runs, next.Runs)
 	b.Steps = appendBounded(b.Steps, next.Steps)
 	b.Destructions = appendBounded(b.Destructions, next.Destructions)
 	b.Events = appendBounded(b.Events, next.Events)
 	b.Alerts = appendBounded(b.Alerts, next.Alerts)
+	for _, s := range next.Starts {
+		b.Starts = slices.DeleteFunc(b.Starts, func(o Start) bool { return o.StartKey == s.StartKey })
+	}
+	b.Starts = appendBounded(b.Starts, next.Starts)
 	if len(next.Facts)+len(next.Forget) == 0 {
 		return
 	}

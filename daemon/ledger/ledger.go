@@ -1,12 +1,13 @@
 // Package ledger remembers what happened: runs, steps, destructions, events and
-// alerts, and the last fact of each replication, which `health` reads when the
-// daemon is down. It holds history only: losing the file loses neither data nor
-// the ability to go on incrementally, so a damaged one is moved aside and a new
-// one started. It does not know why anything is remembered.
+// alerts, the last fact of each replication, which `health` reads when the daemon
+// is down, and the last start of each job, by which a schedule catches up. It
+// holds history only: losing the file loses neither data nor the ability to go on
+// incrementally (each job runs once), so a damaged one is moved aside and a new one
+// started. It does not know why anything is remembered.
 //
 // The file is a bbolt database. Each kind has a bucket whose keys are rising
 // 64-bit big-endian numbers; the bucket "facts" is keyed by side, job, peer and
-// dataset. A value is a JSON object {"v": 1, "r": record}; one with another v
+// dataset, and "starts" by kind and job. A value is a JSON object {"v": 1, "r": record}; one with another v
 // was written by another release and is skipped. Every kind is bounded: the
 // oldest records make room for the new.
 package ledger
@@ -14,9 +15,11 @@ package ledger
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -32,6 +35,7 @@ const (
 	MaxEvents       = 5_000
 	MaxAlerts       = 2_000
 	MaxFacts        = 20_000
+	MaxStarts       = 5_000
 	MaxText         = 2_048
 )
 
@@ -117,14 +121,30 @@ func (l *Ledger) prepare(readOnly bool) error {
 	}
 	return guard(func() error {
 		return l.db.Update(func(tx *bolt.Tx) error {
+			began := tx.Bucket([]byte(starts)) != nil
 			for _, k := range kinds {
 				if _, err := tx.CreateBucketIfNotExists([]byte(k)); err != nil {
 					return fmt.Errorf("make bucket %s: %w", k, err)
 				}
 			}
-			return nil
+			if began {
+				return nil
+			}
+			return startsOfRuns(tx)
 		})
 	})
+}
+
+// startsOfRuns gives a file from before starts were kept those that its runs tell:
+// no job would be known to have run.
+func startsOfRuns(tx *bolt.Tx) error {
+	last := map[StartKey]Start{}
+	for _, r := range decodeAll[Run](tx.Bucket([]byte(runs))) {
+		if key := (StartKey{r.Job, r.Kind}); r.Started.After(last[key].At) {
+			last[key] = Start{key, r.Started}
+		}
+	}
+	return putStarts(tx, slices.Collect(maps.Values(last)))
 }
 
 func walk(tx *bolt.Tx) error {

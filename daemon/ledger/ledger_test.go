@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -90,7 +91,7 @@ func TestFactsAreBoundedByTheirAge(t *testing.T) {
 	if err := l.Write(b); err != nil {
 		t.Fatal(err)
 	}
-	err := l.db.Update(func(tx *bolt.Tx) error { return dropOldestFacts(tx.Bucket([]byte(facts)), 10, 1024) })
+	err := l.db.Update(func(tx *bolt.Tx) error { return dropStalest[Fact](tx.Bucket([]byte(facts)), 10, 1024) })
 	got, _ := l.Facts()
 	if err != nil || len(got) != 10 || got[0].Job != "1990" {
 		t.Errorf("kept %d facts, error %v, want the newest 10", len(got), err)
@@ -120,6 +121,73 @@ func TestAFactIsReplacedAndForgotten(t *testing.T) {
 	}
 	if n := len(writes[1].Facts[0].Error.Text); n != 2*MaxText {
 		t.Errorf("the caller's text was cut to %d bytes", n)
+	}
+}
+
+func TestStartsOutliveWhatRunsAreKept(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "l")
+	l := openTest(t, path)
+	night, sends := StartKey{Job: "night"}, StartKey{Job: "night", Kind: RunReplicate}
+	l.RecordLater(Batch{Starts: []Start{{night, noon}, {sends, noon}}})
+	l.RecordLater(Batch{Starts: []Start{{night, noon.Add(time.Hour)}}})
+	if got, err := l.Starts(); err != nil || len(got) != 0 {
+		t.Errorf("before anything was to be written there are %v, %v", got, err)
+	}
+	l.Record(Batch{Runs: slices.Repeat([]Run{{Job: "often", Started: noon}}, MaxRuns)})
+	l.Close()
+	l = openTest(t, path)
+	got, err := l.Starts()
+	if want := []Start{{night, noon.Add(time.Hour)}, {sends, noon}}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %v, %v, want %v", got, err, want)
+	}
+}
+
+func TestWhatMayWaitIsWrittenInTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := openTest(t, filepath.Join(t.TempDir(), "l"))
+		ctx, cancel := context.WithCancel(t.Context())
+		go l.Serve(ctx, func(err error) { t.Error(err) })
+		l.RecordLater(Batch{Starts: []Start{{StartKey{Job: "db"}, noon}}})
+		time.Sleep(LaterDelay - time.Second)
+		early, _ := l.Starts()
+		time.Sleep(2 * time.Second)
+		late, _ := l.Starts()
+		if len(early) != 0 || len(late) != 1 {
+			t.Errorf("got %v and then %v, want it written after %v", early, late, LaterDelay)
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
+// TestALedgerWithoutStartsTakesThoseOfItsRuns: it was written before starts were kept.
+func TestALedgerWithoutStartsTakesThoseOfItsRuns(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "l")
+	l := openTest(t, path)
+	err := l.Write(Batch{Runs: []Run{
+		{Job: "db", Started: noon.Add(time.Hour)},
+		{Job: "db", Started: noon},
+		{Job: "db", Kind: RunReplicate, Started: noon.Add(time.Minute)},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.db.Update(func(tx *bolt.Tx) error { return tx.DeleteBucket([]byte(starts)) }); err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	before, err := OpenReadOnly(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := before.Starts(); err != nil || len(got) != 0 {
+		t.Errorf("read only: got %v, %v, want none", got, err)
+	}
+	before.Close()
+	l = openTest(t, path)
+	got, err := l.Starts()
+	if want := []Start{{StartKey{Job: "db"}, noon.Add(time.Hour)}, {StartKey{"db", RunReplicate}, noon.Add(time.Minute)}}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %v, %v, want %v", got, err, want)
 	}
 }
 

@@ -49,6 +49,19 @@ type Run struct {
 	Error string        `json:"error,omitempty"`
 }
 
+// StartKey names what a schedule makes a job do.
+type StartKey struct {
+	Job  string `json:"job"`
+	Kind string `json:"kind,omitempty"` // as in Run
+}
+
+// Start is when a job began last what its schedule makes it do. Runs do not tell:
+// those in which nothing happened are not in them, and they are bounded.
+type Start struct {
+	StartKey
+	At time.Time `json:"at"`
+}
+
 // Step is one send or receive that ended, well or not.
 type Step struct {
 	Side    Side           `json:"side"`
@@ -126,8 +139,9 @@ type Batch struct {
 	Alerts       []Alert
 	Facts        []Fact    // each replaces the one with its key
 	Forget       []FactKey // facts of what left the configuration
+	Starts       []Start   // each replaces the one with its key
 }
 
 func (b *Batch) isEmpty() bool {
-	return len(b.Runs)+len(b.Steps)+len(b.Destructions)+len(b.Events)+len(b.Alerts)+len(b.Facts)+len(b.Forget) == 0
+	return len(b.Runs)+len(b.Steps)+len(b.Destructions)+len(b.Events)+len(b.Alerts)+len(b.Facts)+len(b.Forget)+len(b.Starts) == 0
 }

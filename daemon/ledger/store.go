@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -22,9 +23,10 @@ const (
 	events       kind = "events"
 	alerts       kind = "alerts"
 	facts        kind = "facts"
+	starts       kind = "starts"
 )
 
-var kinds = [...]kind{runs, steps, destructions, events, alerts, facts}
+var kinds = [...]kind{runs, steps, destructions, events, alerts, facts, starts}
 
 // version of the records' encoding.
 const version = 1
@@ -55,6 +57,7 @@ func put(tx *bolt.Tx, b *Batch) error {
 		add(tx, events, MaxEvents, b.Events, func(e *Event) { clip(&e.Object, &e.Text) }),
 		add(tx, alerts, MaxAlerts, b.Alerts, func(a *Alert) { clip(&a.Object, &a.Text, &a.Error) }),
 		putFacts(tx, b.Facts, b.Forget),
+		putStarts(tx, b.Starts),
 	)
 }
 
@@ -113,23 +116,39 @@ func putFacts(tx *bolt.Tx, put []Fact, forget []FactKey) error {
 			return fmt.Errorf("add to facts: %w", err)
 		}
 	}
-	return dropOldestFacts(bucket, MaxFacts, len(put))
+	return dropStalest[Fact](bucket, MaxFacts, len(put))
 }
 
-// dropOldestFacts looks at the number of facts only now and then: counting
-// reads the whole bucket.
-func dropOldestFacts(bucket *bolt.Bucket, limit, written int) error {
+func putStarts(tx *bolt.Tx, put []Start) error {
+	bucket := tx.Bucket([]byte(starts))
+	for _, s := range put {
+		if err := store(bucket, s.bytes(), s); err != nil {
+			return fmt.Errorf("add to starts: %w", err)
+		}
+	}
+	return dropStalest[Start](bucket, MaxStarts, len(put))
+}
+
+// replacing is a record that replaces the one with its key.
+type replacing interface {
+	bytes() []byte
+	since() time.Time
+}
+
+// dropStalest drops the oldest of records that replace each other. It looks at
+// their number only now and then: counting reads the whole bucket.
+func dropStalest[T replacing](bucket *bolt.Bucket, limit, written int) error {
 	if before := bucket.Sequence(); before/1024 == (before+uint64(written))/1024 {
 		return bucket.SetSequence(before + uint64(written))
 	}
 	if err := bucket.SetSequence(bucket.Sequence() + uint64(written)); err != nil {
-		return fmt.Errorf("count facts: %w", err)
+		return fmt.Errorf("count records: %w", err)
 	}
-	all := decodeAll[Fact](bucket)
-	slices.SortFunc(all, func(a, b Fact) int { return a.At.Compare(b.At) })
-	for _, f := range all[:max(0, len(all)-limit)] {
-		if err := bucket.Delete(f.bytes()); err != nil {
-			return fmt.Errorf("drop the oldest fact: %w", err)
+	all := decodeAll[T](bucket)
+	slices.SortFunc(all, func(a, b T) int { return a.since().Compare(b.since()) })
+	for _, r := range all[:max(0, len(all)-limit)] {
+		if err := bucket.Delete(r.bytes()); err != nil {
+			return fmt.Errorf("drop the oldest: %w", err)
 		}
 	}
 	return nil
@@ -139,6 +158,12 @@ func dropOldestFacts(bucket *bolt.Bucket, limit, written int) error {
 func (k FactKey) bytes() []byte {
 	return []byte(strings.Join([]string{string(k.Side), k.Job, k.Peer, string(k.Dataset)}, "\x00"))
 }
+
+func (k StartKey) bytes() []byte { return []byte(k.Kind + "\x00" + k.Job) }
+
+func (f Fact) since() time.Time { return f.At }
+
+func (s Start) since() time.Time { return s.At }
 
 func clip(texts ...*string) {
 	for _, t := range texts {
@@ -169,6 +194,13 @@ func (l *Ledger) Alerts(n int) ([]Alert, error) { return newest[Alert](l, alerts
 func (l *Ledger) Facts() ([]Fact, error) {
 	var out []Fact
 	err := l.read(facts, func(b *bolt.Bucket) { out = decodeAll[Fact](b) })
+	return out, err
+}
+
+// Starts returns the last start of each job, ordered by kind and job.
+func (l *Ledger) Starts() ([]Start, error) {
+	var out []Start
+	err := l.read(starts, func(b *bolt.Bucket) { out = decodeAll[Start](b) })
 	return out, err
 }
 

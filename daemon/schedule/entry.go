@@ -42,14 +42,23 @@ type entry struct {
 	dropped bool // no longer configured; kept until its run has ended
 }
 
+// Soon is how near the next time of a job may be for it to make up for those that
+// were missed. Whoever keeps the last starts need not keep those of a job that is due
+// again within Soon: that run is due either way, and none is asked for twice.
+const Soon = time.Minute
+
 // catchUp asks for a run if one has been due since the last: one, however many
-// were. Outside the window it waits for that to open.
+// were. Outside the window it waits for that to open. A run that is due within Soon
+// makes up for them, unless the job never ran.
 func (s *Scheduler) catchUp(e *entry, cause string) {
 	if e.table.IsZero() {
 		return
 	}
 	now := s.now()
 	if due := e.table.Previous(now); !due.After(e.last) {
+		return
+	}
+	if next := e.table.Next(now); !e.last.IsZero() && !next.IsZero() && next.Sub(now) <= Soon {
 		return
 	}
 	e.last = now

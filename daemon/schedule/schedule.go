@@ -76,8 +76,9 @@ func New(o Options) *Scheduler {
 
 // Set replaces the jobs. One whose schedule is what it was keeps its timer; one
 // that is gone has its run cancelled. A job that is new here runs at once if it is
-// behind: if lastRun, when it began last, is before the time it was due last. A
-// job that lastRun does not know never ran, and is behind.
+// behind: if lastRun, when it began last, is before the time it was due last, and it
+// is not due again within Soon. A job that lastRun does not know never ran, and is
+// behind.
 func (s *Scheduler) Set(jobs []policy.Job, lastRun map[string]time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -231,6 +231,36 @@ func TestCatchUp(t *testing.T) {
 	}
 }
 
+// TestARunThatIsDueSoonMakesUpForTheMissed: when such a job began last may have been
+// lost to a power cut, so that it would run twice within its period.
+func TestARunThatIsDueSoonMakesUpForTheMissed(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		every time.Duration
+		ago   time.Duration // of the last run, at 00:30:10; 0 is never
+		want  []string
+	}{
+		{"every minute", time.Minute, time.Hour, []string{"01T00:31:00 j due", "01T00:32:00 j due"}},
+		{"never ran", time.Minute, 0, []string{"01T00:30:10 j missed", "01T00:31:00 j due", "01T00:32:00 j due"}},
+		{"every two minutes", 2 * time.Minute, time.Hour, []string{"01T00:30:10 j missed", "01T00:32:00 j due"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				pass(30*time.Minute + 10*time.Second)
+				b := newBench(t, 0, time.Now)
+				last := map[string]time.Time{}
+				if c.ago > 0 {
+					last["j"] = time.Now().Add(-c.ago)
+				}
+				b.Set([]policy.Job{every("j", c.every)}, last)
+				b.serve(t)
+				pass(2 * time.Minute)
+				expect(t, b.strings(), c.want...)
+			})
+		})
+	}
+}
+
 func TestRunsNeverOverlapAndATickIsRememberedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 0, time.Now)
