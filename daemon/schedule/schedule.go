@@ -235,6 +235,7 @@ func (s *Scheduler) begin(ctx context.Context, t *timers) {
 	defer s.mu.Unlock()
 	s.serving, s.timers = ctx, t
 	for _, e := range s.entries {
+		s.catchUp(e, CauseMissed) // its time may have come since Set
 		s.arm(e)
 	}
 	s.dispatch()

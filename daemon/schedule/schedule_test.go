@@ -261,6 +261,21 @@ func TestARunThatIsDueSoonMakesUpForTheMissed(t *testing.T) {
 	}
 }
 
+// TestWhatFallsDueBeforeServeIsMadeUpFor: a daemon looks at its disks first.
+func TestWhatFallsDueBeforeServeIsMadeUpFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 0, time.Now)
+		pass(59*time.Minute + 30*time.Second)
+		b.Set([]policy.Job{every("due", time.Hour), every("missed", time.Hour)},
+			map[string]time.Time{"due": time.Now(), "missed": time.Now().Add(-policy.Day)})
+		pass(time.Minute)
+		b.serve(t)
+		got := b.strings()
+		slices.Sort(got)
+		expect(t, got, "01T01:00:30 due missed", "01T01:00:30 missed missed")
+	})
+}
+
 func TestRunsNeverOverlapAndATickIsRememberedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 0, time.Now)
