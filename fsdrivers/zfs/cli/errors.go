@@ -25,6 +25,11 @@ var (
 	ErrKey       = fmt.Errorf("the encryption key is not loaded: %w", dataset.ErrRefused)
 	errSuspended = fmt.Errorf("the pool is suspended: %w", dataset.ErrStuck)
 	ErrSlow      = fmt.Errorf("it takes too long: %w", dataset.ErrStuck)
+	// ErrNoEntry is a position that a resumed send does not find, if it was one.
+	ErrNoEntry = errors.New("zfs does not find something")
+	// ErrInvalid is all that the kernel answers EINVAL to in a receive with -s: a feature
+	// that it does not know, and also a resumed stream that does not fit the partial state.
+	ErrInvalid = fmt.Errorf("the kernel does not take the stream: %w", dataset.ErrRefused)
 )
 
 // diagnoses is the one place that reads text (OpenZFS 2.2 to 2.4: libzfs_util.c,
@@ -32,13 +37,15 @@ var (
 // more comes first.
 var diagnoses = [...]diagnosis{
 	{"pool I/O is currently suspended", errSuspended, "look at `zpool status`, bring the disk back, then `zpool clear`"},
+	{"error while loading shared libraries", dataset.ErrToolMissing, "the upgrade of zfs is half done: install zfsutils-linux and its libraries of one version"},
 	{"ZFS modules", dataset.ErrToolMissing, "`modprobe zfs`; install the zfs module for this kernel"},
 	{"/dev/zfs", dataset.ErrToolMissing, "`modprobe zfs`, and run the daemon as a user that may open /dev/zfs"},
 	{"used in the initial send no longer exists", dataset.ErrStaleCheckpoint, "it is planned again"},
 	{"no longer the same snapshot used in the initial send", dataset.ErrStaleCheckpoint, "it is planned again"},
 	{"resume token is corrupt", dataset.ErrStaleCheckpoint, "it is planned again"},
 	{"cannot resume send", dataset.ErrStaleCheckpoint, "it is planned again"},
-	{"No such file or directory", dataset.ErrStaleCheckpoint, "nothing is at the position in the resume token; the step starts again"},
+	{"Resuming recv on existing dataset", dataset.ErrStaleCheckpoint, "it is planned again"},
+	{"No such file or directory", ErrNoEntry, "was something renamed or destroyed meanwhile?"},
 	{"resumable receive state to abort", ErrNothing, ""},
 	{"tag already exists on this dataset", ErrNothing, ""},
 	{"no such tag on this dataset", ErrNothing, ""},
@@ -63,6 +70,7 @@ var diagnoses = [...]diagnosis{
 	{"key not loaded", ErrKey, "`zfs load-key -r`"},
 	{"Key must be loaded", ErrKey, "`zfs load-key -r`"},
 	{"does not match existing key", dataset.ErrRefused, "the source changed its key; approve the new one here first"},
+	{"kernel modules must be upgraded", ErrInvalid, "upgrade the ZFS modules of this host, or the stream was not what it said"},
 	{"must be upgraded", dataset.ErrRefused, "upgrade the pool or the ZFS modules of this host"},
 	{"stream has unsupported feature", dataset.ErrRefused, "upgrade the pool or the ZFS modules of this host"},
 	{"dependent clones", dataset.ErrHeld, "a clone, for example an activated dataset, or an unfinished receive uses it"},

@@ -13,6 +13,7 @@ import (
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/prop"
+	"antipode/fsdrivers/zfs/standby"
 	"antipode/fsdrivers/zfs/standby/standbytest"
 	"antipode/fsdrivers/zfs/stream"
 	"antipode/fsdrivers/zfs/token"
@@ -168,6 +169,45 @@ func TestAnErrorOfTheReceiverIsItsOwn(t *testing.T) {
 		if errors.As(err, &space) && (space.Where != "dst/into" || space.Free != 5) {
 			t.Errorf("%q: got %+v, want what is left in dst/into", text, space)
 		}
+	}
+}
+
+// TestAResumedStreamThatTheKernelRefusesStartsAgain: it says "kernel modules must be upgraded"
+// to whatever is invalid, also to what would fit if it came from its beginning. ErrRefused is
+// final.
+func TestAResumedStreamThatTheKernelRefusesStartsAgain(t *testing.T) {
+	inc := fullStep()
+	inc.From = dataset.Snapshot{Name: "antipode_a", ID: naming.IDOf(10)}
+	partial := token.Token{Position: stream.Position{Object: 7}, Bytes: 99, ToGUID: 11, FromGUID: 10, ToName: "src/db@antipode_b", LargeOK: true, PackedOK: true}.String()
+	in := standby.Incoming{Step: inc.ID(), To: inc.To.ID, From: inc.From.ID, Name: inc.To.Name}.Text()
+	for name, c := range map[string]struct {
+		at       *stream.Position
+		features stream.Features
+		says     string
+		want     error
+	}{
+		"resumed":                            {&stream.Position{Object: 7}, stream.Resuming, "kernel modules must be upgraded to receive this stream.", dataset.ErrStaleCheckpoint},
+		"from its beginning":                 {nil, 0, "kernel modules must be upgraded to receive this stream.", dataset.ErrRefused},
+		"resumed, with a feature of another": {&stream.Position{Object: 7}, stream.Resuming, "pool must be upgraded to receive this stream.", dataset.ErrRefused},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, rv := receiverOn(t,
+				zfstest.Rule{Args: standbytest.GetLineages, Out: standbytest.LineageOut("dst/into/src/db", "receive_resume_token", partial, "dst/into/src/db", prop.Incoming, in)},
+				zfstest.Rule{Args: "list", Out: "dst/into/src/db@antipode_a\t10\t5\n"},
+				zfstest.Rule{Args: "receive -A"}, zfstest.Rule{Args: "set"},
+				zfstest.Rule{Args: "receive", Sink: true, Code: 1, Err: "cannot receive resume stream: " + c.says + "\n"})
+			got, err := rv.Receive(t.Context(), dataset.Incoming{Step: inc}, bytes.NewReader(streamOf(t, inc, func(o *stream.Opening) {
+				o.Resume, o.Features = c.at, o.Features|c.features
+			})))
+			for _, kind := range []error{dataset.ErrStaleCheckpoint, dataset.ErrRefused} {
+				if errors.Is(err, kind) != (kind == c.want) {
+					t.Errorf("got %v, %v, want %v and nothing else", got, err, c.want)
+				}
+			}
+			if err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("got %v, which does not say it", err)
+			}
+		})
 	}
 }
 

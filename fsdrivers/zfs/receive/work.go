@@ -322,6 +322,9 @@ func (w *work) outcome(err error) error {
 		}
 	case errors.Is(err, dataset.ErrExists):
 		return fmt.Errorf("%s was made by somebody else meanwhile: %w", w.name, err)
+	case w.resume && errors.Is(err, cli.ErrInvalid):
+		// Sent from its beginning, the step may fit.
+		return fmt.Errorf("%w: %v", dataset.ErrStaleCheckpoint, err) //nolint:errorlint // not ErrRefused, which is final
 	}
 	return err
 }

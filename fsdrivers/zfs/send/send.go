@@ -64,7 +64,7 @@ func (p Plan) Start(ctx context.Context, z *pool.Host, step dataset.Step, from d
 	if err != nil {
 		return nil, err
 	}
-	return &sending{zfs: z, child: c, on: p.ds, what: p.to.Name}, nil
+	return &sending{zfs: z, child: c, on: p.ds, what: p.to.Name, resumed: !from.IsZero()}, nil
 }
 
 // Estimate asks how many bytes the step has. From a bookmark ZFS may not know, and what it
@@ -160,20 +160,26 @@ func (p Plan) resume(step dataset.Step, from dataset.Checkpoint) ([]string, erro
 // sending is a running send.
 // It embeds nothing: io.Copy would find an *os.File's WriteTo.
 type sending struct {
-	zfs    *pool.Host
-	child  *cli.Child
-	on     string
-	what   string
-	closed bool
+	zfs     *pool.Host
+	child   *cli.Child
+	on      string
+	what    string
+	resumed bool
+	closed  bool
 }
 
-// Read answers io.EOF only when the child exited with 0.
+// Read answers io.EOF only when the child exited with 0. Errors: ErrCut, and in a resumed
+// send ErrStaleCheckpoint, when nothing is at the position in the token.
 func (s *sending) Read(p []byte) (int, error) {
 	n, err := s.child.Stdout().Read(p)
 	if err == nil || errors.Is(err, io.EOF) {
 		return n, err
 	}
-	return n, fmt.Errorf("send %s: %w: %w", s.what, dataset.ErrCut, cli.Explain(s.on, err, s.child.Stderr()))
+	err = cli.Explain(s.on, err, s.child.Stderr())
+	if s.resumed && errors.Is(err, cli.ErrNoEntry) {
+		err = fmt.Errorf("%w: nothing is at the position in the resume token: %w", dataset.ErrStaleCheckpoint, err)
+	}
+	return n, fmt.Errorf("send %s: %w: %w", s.what, dataset.ErrCut, err)
 }
 
 // Close ends the child and waits for it.

@@ -306,6 +306,38 @@ func TestAResumedSendUsesATokenOfOurOwn(t *testing.T) {
 	}
 }
 
+// TestOnlyAResumedSendWithoutItsPositionIsStale: a checkpoint that is dropped costs all that
+// was sent.
+func TestOnlyAResumedSendWithoutItsPositionIsStale(t *testing.T) {
+	s, step := sender(t, "off")
+	tok := token.Token{Position: stream.Position{Object: 7}, Bytes: 5000, ToGUID: 11, FromGUID: 10, ToName: "tank/db@antipode_b", LargeOK: true, PackedOK: true}
+	resumed := dataset.Checkpoint{Kind: stream.CheckpointKind, Step: step.ID(), Done: 5000, Opaque: []byte(tok.String())}
+	const (
+		gone    = "warning: cannot send 'tank/db@antipode_b': No such file or directory\n"
+		library = "zfs: error while loading shared libraries: libzfs.so.6: cannot open shared object file: No such file or directory\n"
+	)
+	rules := s.Rules
+	for name, c := range map[string]struct {
+		from  dataset.Checkpoint
+		says  string
+		stale bool
+	}{
+		"resumed":                  {resumed, gone, true},
+		"from its beginning":       {dataset.Checkpoint{}, gone, false},
+		"an upgrade that goes on":  {resumed, library, false},
+		"a disk with bad sectors":  {resumed, "warning: cannot send 'tank/db@antipode_b': Input/output error\n", false},
+		"a key that is not loaded": {resumed, "warning: cannot send 'tank/db@antipode_b': source key must be loaded\n", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.Answer(append([]rule{{Args: "send", Code: 1, Err: c.says}}, rules...)...)
+			_, err := sendArgs(t, s, step, c.from)
+			if errors.Is(err, dataset.ErrStaleCheckpoint) != c.stale || !errors.Is(err, dataset.ErrCut) || !strings.Contains(err.Error(), strings.TrimSpace(c.says)) {
+				t.Errorf("got %v, want cut, with what zfs says, and stale: %v", err, c.stale)
+			}
+		})
+	}
+}
+
 func TestOldVersionsDoNotTouchEncryptedDatasets(t *testing.T) {
 	s, step := sender(t, "aes-256-gcm")
 	s.Answer(append([]rule{{Args: "version", Out: "zfs-2.2.7-1\nzfs-kmod-2.2.7-1\n"}}, append(listed(),
