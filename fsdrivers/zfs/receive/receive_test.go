@@ -2,9 +2,11 @@ package receive
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,6 +14,7 @@ import (
 
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/zfs/naming"
+	"antipode/fsdrivers/zfs/nvlist"
 	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/standby"
 	"antipode/fsdrivers/zfs/standby/standbytest"
@@ -208,6 +211,62 @@ func TestAResumedStreamThatTheKernelRefusesStartsAgain(t *testing.T) {
 				t.Errorf("got %v, which does not say it", err)
 			}
 		})
+	}
+}
+
+// keyed is a list of BEGIN with a wrapped key.
+func keyed(b byte) nvlist.Entry {
+	var l nvlist.List
+	for _, name := range []string{"DSL_CRYPTO_SUITE", "DSL_CRYPTO_GUID", "DSL_CRYPTO_VERSION", "keyformat", "pbkdf2iters", "pbkdf2salt"} {
+		l = append(l, nvlist.Entry{Name: name, Type: nvlist.Uint64Entry, Num: uint64(b)})
+	}
+	for _, name := range []string{"DSL_CRYPTO_MASTER_KEY_1", "DSL_CRYPTO_HMAC_KEY_1", "DSL_CRYPTO_IV", "DSL_CRYPTO_MAC"} {
+		l = append(l, nvlist.Entry{Name: name, Type: nvlist.BytesEntry, Bytes: []byte{b}})
+	}
+	return nvlist.Entry{Name: "crypt_keydata", Type: nvlist.ListEntry, List: l}
+}
+
+// TestTheRestOfAStreamUsesUpThatTheKeyMayBeAny: it took in a new key and left the lineage
+// open for every further one.
+func TestTheRestOfAStreamUsesUpThatTheKeyMayBeAny(t *testing.T) {
+	inc := fullStep()
+	inc.From = dataset.Snapshot{Name: "antipode_a", ID: naming.IDOf(10)}
+	at := stream.Position{Object: 7}
+	unfinished := token.Token{Position: at, Bytes: 99, ToGUID: 11, FromGUID: 10, ToName: "src/db@antipode_b", RawOK: true, LargeOK: true, PackedOK: true}
+	of := standby.Incoming{Step: inc.ID(), To: inc.To.ID, From: inc.From.ID, Name: inc.To.Name}
+	for name, c := range map[string]struct {
+		key  string
+		pins int
+	}{"any": {prop.AnyKey, 1}, "pinned before": {"", 0}} {
+		var e stream.Encoder
+		e.Begin(stream.Opening{
+			Kind: stream.Filesystem, ToGUID: 11, FromGUID: 10, ToName: "src/db@x", Flags: stream.FlagSpillBlock, Resume: &at,
+			Features: stream.Raw | stream.Resuming | stream.Compressed | stream.LargeBlocks,
+		}, keyed(66))
+		e.End(11)
+		head, err := stream.Head(stream.NewReader(bytes.NewReader(e.Bytes())))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, rv := receiverOn(t,
+			zfstest.Rule{Args: standbytest.GetLineages, Out: standbytest.LineageOut("dst/into/src/db", prop.Key, cmp.Or(c.key, head.Key.String()),
+				"dst/into/src/db", "receive_resume_token", unfinished.String(), "dst/into/src/db", prop.Incoming, of.Text())},
+			zfstest.Rule{Args: "list", Times: 1, Out: "dst/into/src/db@antipode_a\t10\t5\n"},
+			zfstest.Rule{Args: "list", Out: "dst/into/src/db@antipode_a\t10\t5\ndst/into/src/db@antipode_b\t11\t6\n"},
+			zfstest.Rule{Args: "receive", Sink: true}, zfstest.Rule{Args: "set"}, zfstest.Rule{Args: "get"}, zfstest.Rule{Args: "holds"})
+		if _, err := rv.Receive(t.Context(), dataset.Incoming{Step: inc}, bytes.NewReader(e.Bytes())); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		calls := s.Calls()
+		pin := "set " + prop.Key + "=" + head.Key.String() + " dst/into/src/db"
+		pins := slices.DeleteFunc(slices.Clone(calls), func(call string) bool { return call != pin })
+		if len(pins) != c.pins {
+			t.Errorf("%s: got %q, want the key pinned %d times", name, calls, c.pins)
+		}
+		begun := slices.IndexFunc(calls, func(call string) bool { return strings.HasPrefix(call, "receive ") })
+		if c.pins > 0 && slices.Index(calls, pin) > begun {
+			t.Errorf("%s: got %q, want the key pinned before anything is received", name, calls)
+		}
 	}
 }
 

@@ -198,7 +198,7 @@ func (w *work) prepare() error {
 		return nil // it is written down as it is made
 	}
 	if w.resume {
-		return nil
+		return w.note(nil)
 	}
 	if w.on.Token() != "" || w.on.IsPartial() {
 		if err := w.by.zfs.Abort(w.ctx, w.on.Name); err != nil {
@@ -214,9 +214,17 @@ func (w *work) prepare() error {
 			return err
 		}
 	}
-	set := []string{prop.Incoming, w.record().Text()}
+	return w.note([]string{prop.Incoming, w.record().Text()})
+}
+
+// note writes properties on what is received onto, and pins the key that an operator let in:
+// that it may be any counts for one stream, be it a whole one or the rest of one.
+func (w *work) note(set []string) error {
 	if !w.key.IsZero() && w.on.Prop(prop.Key) == prop.AnyKey {
 		set = append(set, prop.Key, w.key.String())
+	}
+	if len(set) == 0 {
+		return nil
 	}
 	return w.by.zfs.Set(w.ctx, w.on.Name, set...)
 }
