@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -75,6 +74,13 @@ func (rv *Receiver) receive(ctx context.Context, in dataset.Incoming, r io.Reade
 	}
 	defer release()
 	defer rv.into.Changed(in.Step.Dataset.Path)()
+	// Before anything is read: it ends a receive that outlived its daemon, whose token moves on,
+	// or whose point appears, until it has ended.
+	lock, err := rv.into.Lock(ctx, in.Step.Dataset.Path)
+	if err != nil {
+		return dataset.Snapshot{}, err
+	}
+	defer func() { _ = lock.Close() }()
 	rep, err := rv.into.Replica(ctx, in.Step.Dataset.Path)
 	if err != nil {
 		return dataset.Snapshot{}, err
@@ -85,11 +91,6 @@ func (rv *Receiver) receive(ctx context.Context, in dataset.Incoming, r io.Reade
 	if done, err := rv.arrived(ctx, rep, in.Step); !done.ID.IsZero() || err != nil {
 		return done, err
 	}
-	lock, err := rv.into.Lock(ctx, in.Step.Dataset.Path)
-	if err != nil {
-		return dataset.Snapshot{}, err
-	}
-	defer func() { _ = lock.Close() }()
 	w := &work{by: rv, ctx: ctx, in: in, rep: rep, lock: lock}
 	if err := w.choose(); err != nil {
 		return dataset.Snapshot{}, err
@@ -164,31 +165,23 @@ func (rv *Receiver) point(ctx context.Context, l *standby.Lineage, e pool.Entry)
 // Abort implements fsdrivers.Receiver. A receive that still runs is ErrBusy: end
 // it first.
 func (rv *Receiver) Abort(ctx context.Context, d dataset.Path) error {
-	release, err := rv.into.Claim(d)
-	if err != nil {
-		return fmt.Errorf("abort receive of %s: %w", d, err)
-	}
-	defer release()
-	defer rv.into.Changed(d)()
-	r, err := rv.into.Replica(ctx, d)
-	if err != nil {
-		return fmt.Errorf("abort receive: %w", err)
-	}
-	if !slices.ContainsFunc(r.Lineages, func(l *standby.Lineage) bool { return l.Token() != "" || l.IsPartial() }) {
+	err := rv.into.Alone(ctx, d, func() error {
+		r, err := rv.into.Replica(ctx, d)
+		if err != nil {
+			return err
+		}
+		for _, l := range r.Lineages {
+			if l.Token() == "" && !l.IsPartial() {
+				continue
+			}
+			if err := rv.zfs.Abort(ctx, l.Name); err != nil {
+				return err
+			}
+		}
 		return nil
-	}
-	lock, err := rv.into.Lock(ctx, d)
+	})
 	if err != nil {
 		return fmt.Errorf("abort receive of %s: %w", d, err)
-	}
-	defer func() { _ = lock.Close() }()
-	for _, l := range r.Lineages {
-		if l.Token() == "" && !l.IsPartial() {
-			continue
-		}
-		if err := rv.zfs.Abort(ctx, l.Name); err != nil {
-			return fmt.Errorf("abort receive of %s: %w", d, err)
-		}
 	}
 	return nil
 }

@@ -308,6 +308,31 @@ func TestAbortOfNothingIsSuccess(t *testing.T) {
 	}
 }
 
+// TestNothingIsReadBesideAReceiveThatEnds: while one that outlived its daemon still ends, its
+// token moves on, so what is read before the lock is there may not be true for long.
+func TestNothingIsReadBesideAReceiveThatEnds(t *testing.T) {
+	s, rv := receiverOn(t, zfstest.Rule{Args: standbytest.GetLineages, Out: standbytest.LineageOut()})
+	lock, err := rv.into.Lock(t.Context(), "src/db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	for name, do := range map[string]func() error{
+		"receive": func() error {
+			_, err := rv.Receive(t.Context(), dataset.Incoming{Step: fullStep()}, strings.NewReader(""))
+			return err
+		},
+		"abort": func() error { return rv.Abort(t.Context(), "src/db") },
+	} {
+		if err := do(); !errors.Is(err, dataset.ErrBusy) {
+			t.Errorf("%s: got %v, want busy", name, err)
+		}
+	}
+	if calls := s.Calls(); len(calls) > 0 {
+		t.Errorf("it ran %q", calls)
+	}
+}
+
 func TestNothingIsReceivedIntoWhatIsLive(t *testing.T) {
 	_, rv := receiverOn(t, zfstest.Rule{Args: standbytest.GetLineages, Out: standbytest.LineageOut("dst/into/src/db", prop.Live, prop.On)},
 		zfstest.Rule{Args: "list", Out: "dst/into/src/db@antipode_a\t10\t5\n"})
