@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,10 +39,10 @@ func (d *Daemon) explain(ctx context.Context, r control.ExplainRequest) (control
 	case err != nil && control.ErrorOf(err).Kind != control.KindNotFound:
 		answer.Problems = d.problems(err)
 	}
-	surveys := map[string]retain.Survey{}
+	known := map[shelf]*ruled{}
 	var errs []error
 	for _, f := range all {
-		one, err := d.explainOne(ctx, f, surveys)
+		one, err := d.explainOne(ctx, f, known)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -76,33 +77,24 @@ func (d *Daemon) gone(ctx context.Context, ref string) ([]control.Gone, error) {
 	return all, err
 }
 
-func (d *Daemon) explainOne(ctx context.Context, f found, surveys map[string]retain.Survey) (explained, error) {
+func (d *Daemon) explainOne(ctx context.Context, f found, known map[shelf]*ruled) (explained, error) {
 	out := explained{Kept: f.kept(f.snap), Holds: []control.HoldLine{}}
-	keep, err := d.retentionOf(ctx, f.shelf)
+	by, err := d.ruledBy(ctx, f.shelf, known)
 	if err != nil {
 		return out, err
 	}
-	s, known := surveys[keep.Object()]
-	if !known {
-		s = keep.Survey(ctx, false)
-		surveys[keep.Object()] = s
+	primary := by.elsewhere(f.path, d.node())
+	switch {
+	case primary != "":
+		out.Verdict = prune.Verdict{Snapshot: f.snap, Reasons: []prune.Reason{{Kind: prune.Frozen, Ref: primary + " is primary of its dataset, and no run here destroys any of it"}}}
+		out.Open = "until this node is primary again"
+	case !slices.Contains(by.keep.Paths, f.path):
+		return out, cmp.Or(by.unseen, fmt.Errorf("%s: %w", f.path, dataset.ErrNotFound))
+	default:
+		if err := d.foretell(ctx, f, by, &out); err != nil {
+			return out, err
+		}
 	}
-	out.Brake = s.Brake
-	verdicts, err := keep.Judge(ctx, f.path)
-	if err != nil {
-		return out, fmt.Errorf("list snapshots of %s: %w", f.path, err)
-	}
-	if s.Groups != nil {
-		s.Groups.Apply(verdicts)
-	}
-	at := slices.IndexFunc(verdicts, func(v prune.Verdict) bool { return v.Snapshot.ID == f.snap.ID })
-	if at < 0 {
-		return out, fmt.Errorf("%s of %s: %w", f.snap.Name, f.path, dataset.ErrNotFound)
-	}
-	out.Verdict = verdicts[at]
-	loc, ticks := f.rhythm()
-	end := forecast.Of(out.Verdict, verdicts[len(verdicts)-1].Snapshot, d.Now(), loc, ticks)
-	out.Until, out.Open = end.At, end.Open
 	lines, err := d.holdLines(ctx, f.shelf, d.site().tags())
 	if err != nil {
 		return out, fmt.Errorf("list holds of %s: %w", f.path, err)
@@ -112,19 +104,70 @@ func (d *Daemon) explainOne(ctx context.Context, f found, surveys map[string]ret
 			out.Holds = append(out.Holds, l)
 		}
 	}
-	if f.job != nil {
+	if f.job != nil && primary == "" { // which sends it
 		out.Targets = d.presences(ctx, f)
 	}
 	return out, nil
 }
 
-// retentionOf is the policy that a dataset on this node is under.
-func (d *Daemon) retentionOf(ctx context.Context, s shelf) (*retain.Retention, error) {
-	if s.job == nil {
-		return d.targetRetention(ctx, s.from, s.room)
+// foretell is what the next run would find, and when another destroys the snapshot.
+func (d *Daemon) foretell(ctx context.Context, f found, by *ruled, out *explained) error {
+	out.Brake = by.survey.Brake
+	verdicts, err := by.keep.Judge(ctx, f.path)
+	if err != nil {
+		return fmt.Errorf("list snapshots of %s: %w", f.path, err)
 	}
-	paths, unseen := d.find(ctx, s.job) // a run goes on without what is missing, and lookUp told of it
-	return d.sourceRetention(s.job, paths, unseen), nil
+	if by.survey.Groups != nil {
+		by.survey.Groups.Apply(verdicts)
+	}
+	at := slices.IndexFunc(verdicts, func(v prune.Verdict) bool { return v.Snapshot.ID == f.snap.ID })
+	if at < 0 {
+		return fmt.Errorf("%s of %s: %w", f.snap.Name, f.path, dataset.ErrNotFound)
+	}
+	out.Verdict = verdicts[at]
+	loc, ticks := f.rhythm()
+	end := forecast.Of(out.Verdict, verdicts[len(verdicts)-1].Snapshot, d.Now(), loc, ticks)
+	out.Until, out.Open = end.At, end.Open
+	return nil
+}
+
+// ruled is the policy that some datasets of this node are under, as a run sees them.
+type ruled struct {
+	keep   *retain.Retention
+	survey retain.Survey
+	marks  map[dataset.Path]dataset.Mark // of a job's
+	unseen error                         // why some of a job's may be missing
+}
+
+// elsewhere is the node that is primary of a job's dataset, where that is not this one.
+func (r *ruled) elsewhere(p dataset.Path, node string) string {
+	if mark := r.marks[p]; mark.IsForeign(node) {
+		return mark.Node
+	}
+	return ""
+}
+
+// ruledBy looks at all that is under a policy, once for all datasets that it is asked
+// of. A run goes on without what is missing, and so does this.
+func (d *Daemon) ruledBy(ctx context.Context, s shelf, known map[shelf]*ruled) (by *ruled, err error) {
+	key := shelf{job: s.job, room: s.room}
+	if by = known[key]; by != nil {
+		return by, nil
+	}
+	by = &ruled{}
+	if s.job == nil {
+		if by.keep, err = d.targetRetention(ctx, s.from, s.room); err != nil {
+			return nil, err
+		}
+	} else {
+		paths, err := d.find(ctx, s.job)
+		live, marks, roleErr := d.roles(ctx, s.job, paths)
+		by.marks, by.unseen = marks, errors.Join(err, roleErr)
+		by.keep = d.sourceRetention(s.job, live, by.unseen)
+	}
+	by.survey = by.keep.Survey(ctx, false)
+	known[key] = by
+	return by, nil
 }
 
 // rhythm is when points come, and where days begin. On a target it is that of the

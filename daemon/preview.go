@@ -134,7 +134,10 @@ func (p *previewer) whySnapshot(side previewSide) string {
 
 func (p *previewer) read(ctx context.Context, path dataset.Path) (previewSide, error) {
 	found, err := p.w.source.Find(ctx, path, false)
-	if err != nil || len(found) != 1 {
+	if err == nil && len(found) != 1 {
+		err = dataset.ErrNotFound
+	}
+	if err != nil {
 		return previewSide{}, fmt.Errorf("look at %s: %w", path, err)
 	}
 	mark, err := p.w.source.Mark(ctx, path)

@@ -99,6 +99,45 @@ func TestAGroupWaitsForADatasetThatIsAway(t *testing.T) {
 	})
 }
 
+// What another node is primary of stays, since no run here looks at it; and neither does
+// it keep or count for anything of the datasets that runs look at.
+func TestExplainSeesWhatARunSeesOnceAnotherNodeIsPrimary(t *testing.T) {
+	runPair(t, func(p *pair) {
+		www := dataset.Path("/data/www")
+		p.fra1.disk.Make(www)
+		p.fra1.config.Jobs = []policy.Job{hourly("db", db, www)}
+		p.fra1.config.Jobs[0].Keep = policy.Keep{}
+		p.startBoth()
+		p.hours(3)
+		name := p.own()[0].Name
+		if _, err := p.fra1.daemon.Pin(p.t.Context(), control.PinRequest{Snapshot: string(db) + "@" + name}); err != nil {
+			t.Fatal(err)
+		}
+		p.promote(control.PromoteRequest{Dataset: db, Force: true})
+		after(2 * time.Hour)
+		job := p.fra1.config.Jobs[0]
+		job.Keep, job.Groups = policy.Keep{Last: 1}, true
+		p.fra1.config.Jobs = []policy.Job{job}
+		if _, err := p.fra1.daemon.ReloadConfig(); err != nil {
+			t.Fatal(err)
+		}
+		dry, err := p.fra1.daemon.Prune(p.t.Context(), pruneRequest{Job: "db", DryRun: true})
+		if err != nil || len(dry.Runs[0].Prunes) != 1 || dry.Runs[0].Prunes[0].Dataset != www {
+			t.Fatalf("dry run: %+v, %v; want that of www alone", dry, err)
+		}
+		x, err := p.fra1.daemon.Explain(p.t.Context(), control.ExplainRequest{Snapshot: name})
+		if err != nil || len(x.Snapshots) != 2 || len(x.Problems) != 0 {
+			t.Fatalf("explain: %+v, %v; want both", x, err)
+		}
+		if e := x.Snapshots[0]; e.Dataset != db || e.Verdict.Destroy || !strings.Contains(e.Verdict.Reasons[0].Text(), "sin1 is primary") || e.Open == "" || len(e.Holds) == 0 {
+			t.Errorf("db: %+v, want that it stays, since sin1 is primary, and what holds it", e)
+		}
+		if e, want := x.Snapshots[1], dry.Runs[0].Prunes[0].Verdicts[0]; e.Dataset != www || !e.Verdict.Destroy || !want.Destroy || want.Snapshot.Name != name {
+			t.Errorf("www: %+v, and a run: %+v; want that it goes", e, want)
+		}
+	})
+}
+
 // A policy that would destroy most of what a target has waits for its operator, who
 // is told; what is received meanwhile is published.
 func TestATargetsBrakeHoldsUntilItIsReleased(t *testing.T) {
