@@ -1,7 +1,9 @@
 package config
 
 import (
+	"fmt"
 	"slices"
+	"time"
 
 	"antipode/daemon/policy"
 	"antipode/fsdrivers/dataset"
@@ -56,6 +58,8 @@ func (d *draft) checkJobs() {
 	for i, j := range d.jobs {
 		d.checkTargets(j)
 		d.checkForward(j)
+		d.warnRPO(j)
+		warnUnsent(j)
 		warnJob(j)
 		for _, o := range d.jobs[:i] {
 			checkPair(j, o)
@@ -123,23 +127,59 @@ func (d *draft) checkTargets(j placed[policy.Job]) {
 	}
 }
 
-// warnJob notes what a job may say and hardly means.
+// warnRPO notes an rpo that can only be missed: each of a job's schedules delays what
+// the target gets.
+func (d *draft) warnRPO(j placed[policy.Job]) {
+	v := j.value
+	if v.RPO == 0 || len(v.ReplicateTo) == 0 {
+		return
+	}
+	key := d.config.Node + "/" + v.ID // as the scheduler has it
+	warnGap(j.table, fmt.Sprintf("job %q", v.ID), v.RPO, "", v.Schedule.At(key, v.Location))
+	warnGap(j.table, fmt.Sprintf("job %q", v.ID), v.RPO, "replicate_", v.Replicate.At(key, v.Location))
+}
+
+// warnGap notes an rpo that a schedule, whose keys have that prefix, cannot keep.
+func warnGap(t *table, who string, rpo time.Duration, prefix string, c policy.Calendar) {
+	gap := c.Gap(rpo)
+	if rpo == 0 || gap == 0 {
+		return
+	}
+	when, within := fmt.Sprintf("%scron = %q", prefix, c.Cron), ""
+	if c.Every > 0 {
+		when = fmt.Sprintf("%severy = %q", prefix, policy.FormatDuration(c.Every))
+	}
+	if !c.Window.IsZero() {
+		within = " within its window"
+	}
+	t.warn("rpo", "%s has rpo = %q, which %s%s cannot keep: %s may pass between two runs; want an rpo above that, with time to send, or runs closer together",
+		who, policy.FormatDuration(rpo), when, within, policy.FormatDuration(gap))
+}
+
+// sendingKeys say only how a job sends.
+var sendingKeys = [...]string{
+	"replicate_every", "replicate_cron", "initial", "intermediates", "include", "backlog", "compress", "compressed_data", "encryption", "rate_limit", "may_promote",
+}
+
+// warnUnsent notes what a job says of sending and sends nothing.
+func warnUnsent(j placed[policy.Job]) {
+	v, t := j.value, j.table
+	if len(v.ReplicateTo) > 0 || v.Forward != "" {
+		return
+	}
+	if v.RPO != 0 {
+		t.warn("rpo", "job %q has an rpo and no replicate_to, so that there is nothing to measure it on", v.ID)
+	}
+	for _, key := range sendingKeys {
+		if t.has(key) {
+			t.warn(key, "job %q has %s and no replicate_to: it sends nothing, so that %s says nothing", v.ID, key, key)
+		}
+	}
+}
+
+// warnJob notes what a job may say and hardly means, and refuses to be pulled amiss.
 func warnJob(j placed[policy.Job]) {
 	v, t := j.value, j.table
-	switch {
-	case v.RPO == 0:
-	case len(v.ReplicateTo) == 0:
-		t.warn("rpo", "job %q has an rpo and no replicate_to, so that there is nothing to measure it on", v.ID)
-	case v.Schedule.Every >= v.RPO:
-		t.warn("rpo", "job %q has rpo = %q, which every = %q cannot keep; want an rpo of at least twice every",
-			v.ID, policy.FormatDuration(v.RPO), policy.FormatDuration(v.Schedule.Every))
-	}
-	if !v.Replicate.IsZero() && len(v.ReplicateTo) == 0 {
-		t.warn("", "job %q says when it replicates and not where to; want replicate_to", v.ID)
-	}
-	if !v.Rate.IsZero() && len(v.ReplicateTo) == 0 {
-		t.warn("rate_limit", "job %q has a rate_limit and no replicate_to, so that it sends nothing", v.ID)
-	}
 	if v.Pulled && len(v.ReplicateTo) == 0 {
 		t.wrong("pulled", "job %q is pulled by nobody; want replicate_to, with the targets that may pull it", v.ID)
 	}
@@ -174,6 +214,7 @@ func (d *draft) checkAccepts() {
 		if at := slices.IndexFunc(d.peers, func(p placed[policy.Peer]) bool { return p.value.Name == name }); at >= 0 && !a.value.Pull.IsZero() && !d.peers[at].table.has("address") {
 			a.table.wrong("", `accept pulls from %q, which has no address (%s); want address = "host:port" there`, name, place(d.peers[at].table))
 		}
+		warnGap(a.table, fmt.Sprintf("accept from %q", name), a.value.RPO, "pull_", a.value.Pull.At("", a.value.Location))
 		for _, o := range d.accepts[:i] {
 			checkAcceptPair(a, o)
 		}

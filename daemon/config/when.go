@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,9 @@ const maxHook = time.Hour
 // as left out.
 func decodeSchedule(t *table, loc *time.Location) policy.Schedule {
 	s := decodeWhen(t, loc, "")
+	if t.has("jitter") && !slices.ContainsFunc([]string{"every", "cron", "replicate_every", "replicate_cron"}, t.has) {
+		t.wrong("jitter", "jitter means nothing without every, cron, replicate_every or replicate_cron")
+	}
 	if pulled, _ := t.values["pulled"].(bool); !pulled && !t.has("forward") && !t.has("every") && !t.has("cron") {
 		id, _ := t.values["id"].(string)
 		t.warn("", "job %q has neither every nor cron, so that it runs only when triggered", id)
@@ -49,17 +53,15 @@ func decodeWhen(t *table, loc *time.Location, prefix string) policy.Schedule {
 		Cron:   t.text(cron, ""),
 		Window: decodeWindow(t, prefix+"window"),
 	}
-	if jitter := decodeJitter(t, prefix == ""); t.has(every) || t.has(cron) || prefix == "" {
+	if jitter := decodeJitter(t, prefix == ""); t.has(every) || t.has(cron) {
 		s.Jitter = jitter
 	}
 	key := cron
 	switch {
 	case s.Cron == "" && t.has(every):
 		key = every
-	case s.IsZero() && t.has(prefix+"window"):
-		key = prefix + "window"
 	case s.IsZero():
-		key = "jitter"
+		key = prefix + "window"
 	}
 	if t.has(cron) && strings.TrimSpace(s.Cron) == "" {
 		t.wrong(cron, `%s is empty; want for example "0 * * * *", or leave it out`, cron)
@@ -72,7 +74,7 @@ func decodeWhen(t *table, loc *time.Location, prefix string) policy.Schedule {
 	if s.IsZero() && (t.has(every) || t.has(cron)) {
 		return policy.Schedule{} // said already
 	}
-	if err := s.Validate(loc); err != nil {
+	if err := s.Validate(prefix, loc); err != nil {
 		t.wrong(key, "%v", err)
 		return policy.Schedule{}
 	}

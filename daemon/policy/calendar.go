@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"time"
@@ -66,6 +65,36 @@ func (t Calendar) Previous(now time.Time) time.Time {
 	return previous(now, t.Next)
 }
 
+// gapLooks bounds how often Gap looks: at two months or more for gaps of an hour, and
+// at most of a day for those of a minute.
+const gapLooks = 1024
+
+// Gap returns how long passes between two runs where that is at least `least`; 0 if
+// it never is, as far as Gap looks. It begins after noon of a Friday, so that nights
+// and weekends come soon.
+func (t Calendar) Gap(least time.Duration) time.Duration {
+	if t.Every > 0 && t.Window.IsZero() {
+		if t.Every < least {
+			return 0
+		}
+		return t.Every
+	}
+	at := t.Next(time.Date(2026, 1, 2, 12, 0, 0, 0, t.Location))
+	for range gapLooks { // no gap lies wholly between two looks, and in a gap half of it is left at the first
+		next := t.Next(at)
+		if next.IsZero() {
+			return 0
+		}
+		if next.Sub(at) >= least/2 {
+			if gap := next.Sub(t.Previous(at)); gap >= least {
+				return gap
+			}
+		}
+		at = next.Add(least / 2)
+	}
+	return 0
+}
+
 // IsOpen reports whether the window is open at now.
 func (t Calendar) IsOpen(now time.Time) bool { return t.Window.Contains(now, t.Location) }
 
@@ -73,23 +102,25 @@ func (t Calendar) IsOpen(now time.Time) bool { return t.Window.Contains(now, t.L
 func (t Calendar) Opens(now time.Time) time.Time { return t.Window.Opens(now, t.Location) }
 
 // validateTimes checks what only shows when jitter and window meet the schedule.
-func (s Schedule) validateTimes(loc *time.Location) error {
+func (s Schedule) validateTimes(prefix string, loc *time.Location) error {
 	switch {
 	case s.Jitter < 0 || s.Jitter%time.Second != 0:
 		return fmt.Errorf(`jitter = %q is not a whole number of seconds; want for example "2m"`, FormatDuration(s.Jitter))
 	case s.Every > 0 && s.Jitter > s.Every:
-		return fmt.Errorf(`jitter = %q is longer than every = %q; want less`, FormatDuration(s.Jitter), FormatDuration(s.Every))
+		return fmt.Errorf(`jitter = %q is longer than %severy = %q; want less`, FormatDuration(s.Jitter), prefix, FormatDuration(s.Every))
 	case s.Jitter > MaxJitter:
 		return fmt.Errorf(`jitter = %q is longer than a day; want for example "2m"`, FormatDuration(s.Jitter))
 	}
-	if s.IsZero() {
-		if s.Jitter != 0 || !s.Window.IsZero() {
-			return errors.New("jitter and window mean nothing without a schedule")
-		}
+	switch {
+	case s.IsZero() && !s.Window.IsZero():
+		return fmt.Errorf("%swindow means nothing without %severy or %scron", prefix, prefix, prefix)
+	case s.IsZero() && s.Jitter != 0:
+		return fmt.Errorf("jitter means nothing without %severy or %scron", prefix, prefix)
+	case s.IsZero():
 		return nil
 	}
 	if err := s.Window.Validate(); err != nil {
-		return err
+		return fmt.Errorf("%s%w", prefix, err)
 	}
 	for _, delay := range []time.Duration{0, s.Jitter} {
 		t := s.At("", loc)

@@ -72,14 +72,14 @@ func TestTimesValidate(t *testing.T) {
 		{"jitter below a second", "whole number of seconds", policy.Schedule{Every: time.Hour, Jitter: time.Millisecond}},
 		{"jitter longer than every", "longer than every", policy.Schedule{Every: time.Minute, Jitter: time.Hour}},
 		{"jitter of days", "longer than a day", policy.Schedule{Cron: "0 0 * * *", Jitter: 2 * policy.Day}},
-		{"jitter of nothing", "without a schedule", policy.Schedule{Jitter: time.Minute}},
-		{"window of nothing", "without a schedule", policy.Schedule{Window: night}},
+		{"jitter of nothing", "jitter means nothing without every or cron", policy.Schedule{Jitter: time.Minute}},
+		{"window of nothing", "window means nothing without every or cron", policy.Schedule{Window: night}},
 		{"window", "", policy.Schedule{Cron: "30 2 * * *", Window: night}},
 		{"window without time", "begins and ends at 22:00", policy.Schedule{Every: time.Hour, Window: policy.Opening{From: 22 * 60, To: 22 * 60}}},
 		{"never in the window", "never comes to pass within the window mon-sun 22:00-06:00", policy.Schedule{Cron: "30 12 * * *", Window: night}},
 		{"jitter out of the window", "late by its whole jitter", policy.Schedule{Cron: "50 5 * * *", Window: night, Jitter: 20 * time.Minute}},
 	} {
-		t.Run(c.name, func(t *testing.T) { says(t, c.schedule.Validate(nil), c.says) })
+		t.Run(c.name, func(t *testing.T) { says(t, c.schedule.Validate("", nil), c.says) })
 	}
 }
 
@@ -113,7 +113,7 @@ func calendars(t *rapid.T) policy.Calendar {
 			To:   policy.Clock(rapid.IntRange(1, 96).Draw(t, "to") * 15),
 		}
 	}
-	if s.Validate(loc) != nil {
+	if s.Validate("", loc) != nil {
 		t.Skip("it never comes to pass")
 	}
 	return s.At(rapid.StringN(1, 10, 40).Draw(t, "key"), loc)
@@ -149,6 +149,60 @@ func TestACalendarHoldsItsWindow(t *testing.T) {
 		}
 		if got := table.Previous(next.Add(-time.Second)); !got.IsZero() && !got.Before(next) || got.After(now) && got.Before(next) {
 			t.Fatalf("previous before %v is %v, after %v", next, got, now)
+		}
+	})
+}
+
+func TestGap(t *testing.T) {
+	const hour = time.Hour
+	berlin := zone(t, "Europe/Berlin")
+	for _, c := range []struct {
+		name     string
+		schedule policy.Schedule
+		least    time.Duration
+		want     time.Duration
+	}{
+		{"every", policy.Schedule{Every: hour}, hour, hour},
+		{"every, often enough", policy.Schedule{Every: hour}, hour + 1, 0},
+		{"a cron of every day", policy.Schedule{Cron: "0 3 * * *"}, hour, policy.Day},
+		{"a cron of every day, often enough", policy.Schedule{Cron: "0 3 * * *"}, 26 * hour, 0},
+		{"a cron of every month", policy.Schedule{Cron: "0 3 1 * *"}, hour, 28 * policy.Day},
+		{"a weekend", policy.Schedule{Cron: "*/10 8-17 * * 1-5"}, hour, 62*hour + 10*time.Minute},
+		{"nights, looked for by the minute", policy.Schedule{Cron: "* 8-17 * * *"}, 2 * time.Minute, 14*hour + time.Minute},
+		{"a window", policy.Schedule{Every: hour, Window: night}, 2 * hour, 17 * hour},
+		{"a window that is long enough", policy.Schedule{Every: hour, Window: night}, 18 * hour, 0},
+		{"no schedule", policy.Schedule{}, hour, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := c.schedule.At("", berlin).Gap(c.least); got != c.want {
+				t.Errorf("got %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+// TestGapIsTheFirstThatThereIs: as a walk from run to run finds it.
+func TestGapIsTheFirstThatThereIs(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		table := calendars(t)
+		least := time.Duration(rapid.IntRange(1, 5000).Draw(t, "least")) * time.Minute
+		got := table.Gap(least)
+		if got != 0 && got < least {
+			t.Fatalf("got a gap of %v, want %v at least", got, least)
+		}
+		noon := time.Date(2026, 1, 2, 12, 0, 0, 0, table.Location)
+		if table.Every > 0 && table.Window.IsZero() {
+			return
+		}
+		for last, runs := table.Next(noon), 0; runs < 500 && !last.IsZero(); runs++ {
+			next := table.Next(last)
+			if gap := next.Sub(last); !next.IsZero() && gap >= least {
+				if gap != got {
+					t.Fatalf("got %v, want the gap of %v after %v", got, gap, last)
+				}
+				return
+			}
+			last = next
 		}
 	})
 }

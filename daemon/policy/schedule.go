@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -28,30 +27,31 @@ func (s Schedule) String() string {
 
 // Validate checks that at most one of Every and Cron is set, that Every is a
 // whole number of seconds up to MaxEvery, that Cron can be read, and that it
-// comes to pass within the window in loc (nil is UTC).
-func (s Schedule) Validate(loc *time.Location) error {
-	if err := s.validateEvery(); err != nil {
+// comes to pass within the window in loc (nil is UTC). An error names the keys as
+// they are written, with the prefix: "replicate_" for replicate_every.
+func (s Schedule) Validate(prefix string, loc *time.Location) error {
+	if err := s.validateEvery(prefix); err != nil {
 		return err
 	}
 	if s.Cron != "" {
 		if _, err := parseCron(s.Cron); err != nil {
-			return err
+			return fmt.Errorf("%s%w", prefix, err)
 		}
 		if s.Next(time.Unix(0, 0), time.UTC).IsZero() {
-			return fmt.Errorf(`cron = %q names a day that never comes; want for example "0 * * * *"`, s.Cron)
+			return fmt.Errorf(`%scron = %q names a day that never comes; want for example "0 * * * *"`, prefix, s.Cron)
 		}
 	}
-	return s.validateTimes(loc)
+	return s.validateTimes(prefix, loc)
 }
 
-func (s Schedule) validateEvery() error {
+func (s Schedule) validateEvery(prefix string) error {
 	switch {
 	case s.Every != 0 && s.Cron != "":
-		return errors.New(`both every and cron are set; keep one of them`)
+		return fmt.Errorf(`both %severy and %scron are set; keep one of them`, prefix, prefix)
 	case s.Every < 0 || s.Every > MaxEvery:
-		return fmt.Errorf(`every = %q is out of range; want 1s to 366d`, FormatDuration(s.Every))
+		return fmt.Errorf(`%severy = %q is out of range; want 1s to 366d`, prefix, FormatDuration(s.Every))
 	case s.Every%time.Second != 0:
-		return fmt.Errorf(`every = %q is not a whole number of seconds, which is how fine the names of snapshots are; want for example "10s"`, FormatDuration(s.Every))
+		return fmt.Errorf(`%severy = %q is not a whole number of seconds, which is how fine the names of snapshots are; want for example "10s"`, prefix, FormatDuration(s.Every))
 	}
 	return nil
 }

@@ -88,7 +88,7 @@ func TestScheduleValidate(t *testing.T) {
 		{"broken zone inside", "want five fields", policy.Schedule{Cron: "TZ=0"}},
 		{"never", "never comes", policy.Schedule{Cron: "0 0 30 2 *"}},
 	} {
-		t.Run(c.name, func(t *testing.T) { says(t, c.schedule.Validate(nil), c.says) })
+		t.Run(c.name, func(t *testing.T) { says(t, c.schedule.Validate("", nil), c.says) })
 	}
 }
 

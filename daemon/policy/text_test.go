@@ -267,7 +267,7 @@ func FuzzParsers(f *testing.F) {
 			t.Errorf("name %q: got %q and %v", s, job, at)
 		}
 		schedule := policy.Schedule{Cron: s}
-		if schedule.Validate(nil) != nil || schedule.IsZero() {
+		if schedule.Validate("", nil) != nil || schedule.IsZero() {
 			return
 		}
 		now := time.Unix(1_774_000_000, 0)

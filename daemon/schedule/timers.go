@@ -133,7 +133,7 @@ type times struct {
 
 // IsValid checks the schedule; the crontab is not ours.
 func (t times) IsValid(string, *time.Location, time.Time) error {
-	return t.table.Validate(t.table.Location)
+	return t.table.Validate("", t.table.Location)
 }
 
 // Next returns the next time after last, in UTC. After a jump of the clock it
