@@ -414,6 +414,25 @@ func TestSmallPieces(t *testing.T) {
 	}
 }
 
+// scratch uses all of what it is given, as io.Reader allows.
+type scratch struct{ io.Reader }
+
+func (s scratch) Read(p []byte) (int, error) {
+	n, err := s.Reader.Read(p)
+	for i := range p[n:] {
+		p[n+i] = 0xaa
+	}
+	return n, err
+}
+
+func TestWhatASourceScribblesIsNotPassedOn(t *testing.T) {
+	in := honest()
+	var out bytes.Buffer
+	if _, err := Copy(&out, NewReader(scratch{bytes.NewReader(in)}), Plan{ToGUID: to}); err != nil || !bytes.Equal(out.Bytes(), in) {
+		t.Errorf("got error %v, and what came out is the input: %v", err, bytes.Equal(out.Bytes(), in))
+	}
+}
+
 func TestAPlanMustBeOne(t *testing.T) {
 	for name, p := range map[string]Plan{
 		"no identity": {}, "a negative bound": {ToGUID: to, MaxBytes: -1}, "a key and not raw": {ToGUID: to, Key: Key{1}},

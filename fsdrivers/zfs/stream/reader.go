@@ -130,13 +130,16 @@ func (r *Reader) Buffered() bool {
 // AtEOF demands that the stream ends here. Errors: *RefusedError if something
 // follows, dataset.ErrCut if the source fails.
 func (r *Reader) AtEOF() error {
-	if r.start == r.end && !r.eof {
-		r.start, r.end = 0, 0
-		if err := r.read(); err != nil {
-			return err
+	follows := r.end - r.start
+	if follows == 0 && !r.eof {
+		// Not into the buffer, where END still waits to be passed on: what Read
+		// does not fill it may use as it likes.
+		var err error
+		if follows, err = r.read(make([]byte, 1)); err != nil {
+			return r.cut(err)
 		}
 	}
-	if r.start < r.end {
+	if follows > 0 {
 		return &RefusedError{Index: r.index, What: "something follows the end of the stream"}
 	}
 	return nil
@@ -153,8 +156,10 @@ func (r *Reader) fill(n int) error {
 		if r.eof {
 			return r.cut(io.ErrUnexpectedEOF)
 		}
-		if err := r.read(); err != nil {
-			return err
+		got, err := r.read(r.buf[r.end:])
+		r.end += got
+		if err != nil {
+			return r.cut(err)
 		}
 	}
 	return nil
@@ -174,21 +179,20 @@ func (r *Reader) makeRoom(n int) {
 }
 
 // read reads once, or until something comes.
-func (r *Reader) read() error {
+func (r *Reader) read(p []byte) (int, error) {
 	for range 100 { // as bufio does: a source that gives nothing for ever is broken
-		n, err := r.src.Read(r.buf[r.end:])
-		r.end += n
+		n, err := r.src.Read(p)
 		switch {
 		case errors.Is(err, io.EOF):
 			r.eof = true
-			return nil
+			return n, nil
 		case err != nil:
-			return r.cut(err)
+			return n, err
 		case n > 0:
-			return nil
+			return n, nil
 		}
 	}
-	return r.cut(io.ErrNoProgress)
+	return 0, io.ErrNoProgress
 }
 
 // cut says where the stream broke off. A source that failed is named too.
