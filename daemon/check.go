@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"antipode/daemon/control"
 	"antipode/daemon/hook"
 	"antipode/daemon/policy"
+	"antipode/daemon/retain"
 	"antipode/daemon/status"
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
@@ -42,6 +44,9 @@ func (d *Daemon) check(ctx context.Context, r control.CheckRequest) (control.Che
 		} else {
 			c.add(control.Good, "accept from "+key.from, "takes "+key.driver+" datasets into "+room.Accept().Into, "")
 			c.costs(ctx, "accept from "+key.from, room.driver)
+		}
+		if keep, err := c.d.targetRetention(ctx, key.from, room); err == nil {
+			c.frozen(ctx, keep)
 		}
 		c.pulls(room.Accept(), hellos)
 	}
@@ -160,6 +165,8 @@ func (c *checker) job(ctx context.Context, w *work, hellos map[string]wire.Hello
 	}
 	if w.job.Forward == "" {
 		c.instant(object, w.job.Driver, paths)
+		live, _, _ := c.d.roles(ctx, w, paths) // a run tells what cannot be read
+		c.frozen(ctx, c.d.sourceRetention(w, live, nil))
 	} else {
 		c.add(control.Good, object, "sends on what "+w.job.Forward+" sends", "")
 	}
@@ -180,6 +187,13 @@ func (c *checker) job(ctx context.Context, w *work, hellos map[string]wire.Hello
 		}
 		c.offer(ctx, object, name, hello.Offers[at], w)
 		c.pulled(object, name, hello.Offers[at].Pull, w.job)
+	}
+}
+
+// frozen tells of a retention that waits for somebody to look.
+func (c *checker) frozen(ctx context.Context, r *retain.Retention) {
+	if why, is := errors.AsType[*retain.FrozenError](r.Survey(ctx, false).Frozen()); is {
+		c.add(control.Warning, r.Object(), strings.TrimPrefix(why.Error(), r.Object()+": "), why.Next())
 	}
 }
 

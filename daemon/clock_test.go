@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"antipode/daemon/control"
+	"antipode/daemon/ledger"
 	"antipode/daemon/policy"
 	"antipode/daemon/status"
 	"antipode/fsdrivers/dataset"
@@ -126,6 +127,86 @@ func TestAPointFromTheFutureHidesNoMissedObjective(t *testing.T) {
 		for _, want := range []string{"fra1 rpo-missed /data/db", "sin1 rpo-missed /data/db"} {
 			if !slices.Contains(notes, want) {
 				t.Errorf("three hours without a link told %v, want %s", notes, want)
+			}
+		}
+	})
+}
+
+// A retention that a clock stopped, which was ahead, says so for as long on every side:
+// nothing is destroyed meanwhile, and the disk fills.
+func TestARetentionThatAClockStoppedSpeaksUp(t *testing.T) {
+	for _, tc := range []struct {
+		name, object string
+		of           func(p *pair) *node
+		problem      func(s status.Status) *status.Problem
+	}{
+		{"the source's", "job db", func(p *pair) *node { return p.fra1 }, func(s status.Status) *status.Problem { return s.Jobs[0].Datasets[0].Problem }},
+		{"the target's", "accept from fra1", func(p *pair) *node { return p.sin1 }, func(s status.Status) *status.Problem { return s.Replicas[0].Problem }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			runPair(t, func(p *pair) {
+				p.startBoth()
+				p.hours(3)
+				n := tc.of(p)
+				p.setClock(n, year)
+				p.hours(1)
+				p.setClock(n, 0)
+				p.hours(8)
+				told := n.name + " retention-frozen " + tc.object
+				if notes := p.told.since(0); !slices.Contains(notes, told) {
+					t.Errorf("told %v, want %s", notes, told)
+				}
+				s := n.daemon.Status()
+				if x := tc.problem(s); x == nil || !strings.Contains(x.Text, "retention destroys nothing: ") || x.Next == "" {
+					t.Errorf("problem %+v, want why nothing is destroyed, and what to do", x)
+				}
+				if code, line := status.Health(s); code == status.HealthOK {
+					t.Errorf("health: %s", line)
+				}
+				r, err := n.daemon.Check(p.t.Context())
+				if err != nil || !slices.ContainsFunc(r.Findings, func(f control.Finding) bool {
+					return f.Severity == control.Warning && f.Object == tc.object && strings.HasPrefix(f.What, "retention destroys nothing") && f.Cure != ""
+				}) {
+					t.Errorf("check: %+v, %v; want it found", r, err)
+				}
+				q := pruneRequest{Job: "db"}
+				if n == p.sin1 {
+					q = pruneRequest{From: "fra1"}
+				}
+				if a, err := n.daemon.Prune(p.t.Context(), q); err != nil || len(a.Runs[0].Errors) != 1 || a.Runs[0].Destroyed != 0 {
+					t.Errorf("prune: %+v, %v; want why it destroys nothing", a, err)
+				}
+				h, err := n.daemon.History(ledger.Query{Kind: ledger.EntryRun})
+				if err != nil || slices.ContainsFunc(h.Entries, func(e ledger.Entry) bool { return e.Error != "" }) {
+					t.Errorf("history %+v, %v; want no run that failed", h, err)
+				}
+				p.setClock(n, year)
+				p.hours(2)
+				if s := n.daemon.Status(); tc.problem(s) != nil || slices.ContainsFunc(s.Alerts, func(a status.Alert) bool { return a.Kind == "retention-frozen" }) {
+					t.Errorf("a year later it still says %+v, %+v", tc.problem(s), s.Alerts)
+				}
+			})
+		})
+	}
+}
+
+// A dataset in which nothing is written any more has no newer snapshot, ever; that its
+// retention waits for one is as it should be.
+func TestARetentionThatWaitsForAPointIsNoProblem(t *testing.T) {
+	runPair(t, func(p *pair) {
+		p.fra1.config.Jobs[0].Always = false
+		p.startBoth()
+		after(3 * time.Hour)
+		for _, n := range []*node{p.fra1, p.sin1} {
+			p.setClock(n, 50*24*time.Hour)
+		}
+		after(3 * time.Hour)
+		if notes := p.told.since(0); slices.ContainsFunc(notes, func(s string) bool { return strings.Contains(s, "frozen") }) {
+			t.Errorf("told %v, want nothing of retention", notes)
+		}
+		for _, n := range []*node{p.fra1, p.sin1} {
+			if code, line := status.Health(n.daemon.Status()); code != status.HealthOK {
+				t.Errorf("%s: %s", n.name, line)
 			}
 		}
 	})

@@ -57,7 +57,7 @@ func (d *Daemon) snapshotJob(ctx context.Context, w *work, cause string) (int, e
 	fenceErr := d.fence(ctx, w, paths, marks)
 	may, spaceErr := d.roomy(ctx, w, live)
 	made, held, snapErr := d.takeSnapshots(ctx, w, may, cause)
-	_, pruneErr := d.sourceRetention(w, live, errors.Join(err, roleErr)).Run(ctx, false)
+	_, _, pruneErr := d.sourceRetention(w, live, errors.Join(err, roleErr)).Run(ctx, false)
 
 	err = errors.Join(err, roleErr, fenceErr, spaceErr, snapErr)
 	if cause != causePulled && (err == nil || ctx.Err() == nil) {
@@ -235,7 +235,12 @@ func (d *Daemon) fence(ctx context.Context, w *work, paths []dataset.Path, marks
 				role = activate.Fenced
 			}
 		}
-		d.Board.Dataset(w.job.ID, p, func(line *status.Dataset) { line.Role, line.Generation = role.String(), mark.Generation })
+		d.Board.Dataset(w.job.ID, p, func(line *status.Dataset) {
+			line.Role, line.Generation = role.String(), mark.Generation
+			if role != activate.Primary {
+				line.Problem = nil // its retention rests
+			}
+		})
 	}
 	return errors.Join(errs...)
 }

@@ -108,9 +108,9 @@ func (d *Daemon) pruneOne(ctx context.Context, r pruneRequest, p prunePlan, run 
 
 func (d *Daemon) pruneRoom(ctx context.Context, r pruneRequest, p prunePlan, room *room, run *pruneRun) error {
 	if !r.DryRun && len(r.Plan) == 0 {
-		n, err := d.tendRoom(ctx, p.From, room, r.ReleaseBrake)
+		n, frozen, err := d.tendRoom(ctx, p.From, room, r.ReleaseBrake)
 		run.Destroyed += n
-		return err
+		return errors.Join(err, frozen)
 	}
 	if !r.DryRun {
 		if err := room.tending.take(ctx); err != nil {
@@ -143,8 +143,9 @@ func (d *Daemon) pruneJob(ctx context.Context, r pruneRequest, p prunePlan, run 
 	if r.DryRun || len(r.Plan) > 0 {
 		return errors.Join(unseen, show(ctx, keep, r, p, run))
 	}
-	run.Destroyed, err = keep.Run(ctx, r.ReleaseBrake)
-	return errors.Join(unseen, err)
+	var frozen error
+	run.Destroyed, frozen, err = keep.Run(ctx, r.ReleaseBrake)
+	return errors.Join(unseen, err, frozen)
 }
 
 // show is a dry run, or carries a plan out that a dry run printed.

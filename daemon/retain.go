@@ -8,6 +8,7 @@ import (
 	"antipode/daemon/prune"
 	"antipode/daemon/retain"
 	"antipode/daemon/send"
+	"antipode/daemon/status"
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
 )
@@ -24,9 +25,21 @@ func (d *Daemon) sourceRetention(w *work, paths []dataset.Path, unseen error) *r
 			if err != nil {
 				return nil, err
 			}
-			return prune.Decide(d.sourceInput(w, points)), nil
+			verdicts := prune.Decide(d.sourceInput(w, points))
+			problem := d.frozen(ledger.Source, w.job.ID, path, verdicts)
+			d.Board.Dataset(w.job.ID, path, func(line *status.Dataset) { line.Problem = problem })
+			return verdicts, nil
 		},
 	}
+}
+
+// frozen is for the board why nothing of a dataset is destroyed until somebody looks;
+// nil for nothing.
+func (d *Daemon) frozen(side ledger.Side, name string, path dataset.Path, verdicts []prune.Verdict) *status.Problem {
+	if why := retain.Frozen(side, name, path, verdicts); why != nil {
+		return &status.Problem{Text: "retention destroys nothing: " + why.Why(), Next: why.Next(), At: d.Now()}
+	}
+	return nil
 }
 
 // sourceInput is what retention on the source depends on.

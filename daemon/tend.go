@@ -35,7 +35,7 @@ func (d *Daemon) tendReplicas(ctx context.Context) {
 
 // tend is tendRoom where nobody waits for the outcome.
 func (d *Daemon) tend(ctx context.Context, from string, r *room) {
-	if _, err := d.tendRoom(ctx, from, r, false); err != nil && !errors.Is(err, errPromoted) {
+	if _, _, err := d.tendRoom(ctx, from, r, false); err != nil && !errors.Is(err, errPromoted) {
 		d.Log.Warn().Err(err).Str("peer", from).Msg("retention did not finish; it goes on later")
 	}
 }
@@ -43,17 +43,17 @@ func (d *Daemon) tend(ctx context.Context, from string, r *room) {
 // tendRoom applies the policy of an [[accept]] to all replicas in it. What is
 // destroyed was decided on a second time just before, under the room's turn: a
 // promotion may have begun meanwhile.
-func (d *Daemon) tendRoom(ctx context.Context, from string, r *room, release bool) (destroyed int, err error) {
+func (d *Daemon) tendRoom(ctx context.Context, from string, r *room, release bool) (destroyed int, frozen, err error) {
 	accept := r.policy.Load()
 	keep, err := d.targetRetention(ctx, from, r)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	s := keep.Survey(ctx, false)
-	brake := keep.Braked(s, release)
+	brake := keep.Stopped(s, release)
 	r.last.Store(&tended{accept: accept, groups: s.Groups, braked: brake != nil})
 	if brake != nil {
-		return 0, errors.Join(s.Err, brake)
+		return 0, s.Frozen(), errors.Join(s.Err, brake)
 	}
 	errs := []error{s.Err}
 	for _, j := range s.Judged {
@@ -64,7 +64,7 @@ func (d *Daemon) tendRoom(ctx context.Context, from string, r *room, release boo
 		destroyed += n
 		errs = append(errs, err)
 	}
-	return destroyed, errors.Join(errs...)
+	return destroyed, s.Frozen(), errors.Join(errs...)
 }
 
 // targetRetention is the policy of a room over what it holds.
@@ -98,11 +98,12 @@ func (d *Daemon) judgeReplica(ctx context.Context, from string, path dataset.Pat
 		d.receiveFailed(from, path, err)
 		return nil, fmt.Errorf("read the mark: %w", err)
 	}
-	confirmed := d.confirmedBefore(from, path, points)
+	confirmed, verdicts := d.confirmedBefore(from, path, points), prune.Decide(r.input(points, mark, d))
+	problem := d.frozen(ledger.Target, from, path, verdicts)
 	d.Board.Replica(board.ReplicaKey{From: from, Dataset: path}, func(line *status.Replica) {
 		line.Points, line.RPO = len(points), r.Accept().RPO
 		line.Role, line.Generation = activate.TargetRole(mark, d.node(), len(points) > 0).String(), mark.Generation
-		line.InPlace = mark.InPlace && mark.Node == d.node()
+		line.Problem, line.InPlace = problem, mark.InPlace && mark.Node == d.node()
 		showAside(line)
 		was := line.LastPoint
 		line.LastPoint = status.Point{}
@@ -114,7 +115,7 @@ func (d *Daemon) judgeReplica(ctx context.Context, from string, path dataset.Pat
 			}
 		}
 	})
-	return prune.Decide(r.input(points, mark, d)), nil
+	return verdicts, nil
 }
 
 // pruneReplica decides on one replica and destroys, while nothing is promoted. The

@@ -161,7 +161,7 @@ func (b *Board) Read() status.Status {
 	}
 	for _, k := range slices.SortedFunc(maps.Keys(b.replicas), compareReplicas) {
 		r := *b.replicas[k]
-		r.Receiving, r.LastError = clone(r.Receiving), clone(r.LastError)
+		r.Receiving, r.LastError, r.Problem = clone(r.Receiving), clone(r.LastError), clone(r.Problem)
 		s.Replicas = append(s.Replicas, r)
 	}
 	return s

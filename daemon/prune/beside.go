@@ -51,7 +51,7 @@ func (d *Decider) bookmark(s dataset.Snapshot, newer []dataset.Snapshot, peers [
 	lacks := func(p Peer) bool {
 		return !slices.ContainsFunc(newer, func(o dataset.Snapshot) bool { return o.ID == p.Base })
 	}
-	if len(peers) > 0 && len(d.points) > 0 && d.frozen() == "" && !slices.ContainsFunc(peers, lacks) {
+	if len(peers) > 0 && len(d.points) > 0 && d.frozen().Kind == "" && !slices.ContainsFunc(peers, lacks) {
 		return Verdict{Snapshot: s, Destroy: true, Reasons: expired}
 	}
 	return Verdict{Snapshot: s, Reasons: []Reason{{Kind: Base, Ref: "a target, as a bookmark"}}}

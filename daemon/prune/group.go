@@ -30,7 +30,7 @@ func (g *Groups) Note(d dataset.Path, verdicts []Verdict) {
 			continue
 		}
 		why := v.Reasons[0].Kind
-		if why == Frozen || why == NoRule || why == Group {
+		if why == Frozen || why == Silent || why == NoRule || why == Group {
 			continue
 		}
 		if was, there := g.kept[v.Snapshot.Name]; !there || d < was.dataset { // whatever the order of the datasets

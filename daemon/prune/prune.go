@@ -107,8 +107,8 @@ type Verdict struct {
 	Reasons []Reason `json:"reasons"`
 }
 
-// Decide gives a verdict on every point, oldest first. With Frozen it keeps
-// them all, because the clock or the input cannot be believed.
+// Decide gives a verdict on every point, oldest first. With Frozen or Silent it
+// keeps them all, because the clock or the input cannot be believed.
 func Decide(in Input) []Verdict { return new(Decider).Decide(in) }
 
 // Decider decides on one dataset after the other in the same memory: ten million
@@ -137,8 +137,8 @@ func (d *Decider) Decide(in Input) []Verdict {
 	if len(d.points) == 0 {
 		return nil
 	}
-	if why := d.frozen(); why != "" {
-		return d.keepAll(Reason{Kind: Frozen, Ref: why})
+	if why := d.frozen(); why.Kind != "" {
+		return d.keepAll(why)
 	}
 	d.keepNeeded()
 	d.keepProtected()
@@ -232,18 +232,18 @@ func sized[T any](s []T, n int) []T { return slices.Grow(s[:0], n)[:n] }
 // expired is why most snapshots go; it is not changed.
 var expired = []Reason{{Kind: Expired}}
 
-// frozen says why nothing may be destroyed now; "" when there is no such
+// frozen says why nothing may be destroyed now; zero when there is no such
 // reason. Counting rules do not look at the clock, but the times they count
 // with came from it.
-func (d *Decider) frozen() string {
+func (d *Decider) frozen() Reason {
 	for i := range d.points {
 		if d.points[i].ID.IsZero() {
-			return fmt.Sprintf("%s has no identity, so the list cannot be trusted", d.points[i].Name)
+			return Reason{Kind: Frozen, Ref: fmt.Sprintf("%s has no identity, so the list cannot be trusted", d.points[i].Name)}
 		}
 	}
 	for _, p := range d.Peers {
 		if !p.Base.IsZero() && d.find(p.Base) < 0 {
-			return fmt.Sprintf("the base with %s, %s, is not in the list: it was removed by hand or the list is old; the next run looks again", p.Name, p.Base)
+			return Reason{Kind: Frozen, Ref: fmt.Sprintf("the base with %s, %s, is not in the list: it was removed by hand or the list is old; the next run looks again", p.Name, p.Base)}
 		}
 	}
 	return d.clockProblem()
@@ -260,26 +260,26 @@ func (d *Decider) find(id dataset.ID) int {
 }
 
 // clockProblem compares the clock with the newest times it gave out.
-func (d *Decider) clockProblem() string {
+func (d *Decider) clockProblem() Reason {
 	latest, at := &d.points[0], time.Time{}
 	for i := range d.points {
 		if t := stamp(&d.points[i]); !t.Before(at) {
 			latest, at = &d.points[i], t
 		}
 	}
-	limit := d.Now
+	until := at
 	if latest.Received.IsZero() {
-		limit = limit.Add(ClampAhead) // a name is one second after the one before, so a burst runs ahead
+		until = until.Add(-ClampAhead) // a name is one second after the one before, so a burst runs ahead
 	}
 	switch {
-	case at.After(limit):
-		return fmt.Sprintf("%s is from %s, and this clock says %s: if it was set back, set it right; if it was ahead then, pruning waits until it has caught up",
-			latest.Name, utc(at), utc(d.Now))
+	case until.After(d.Now):
+		return Reason{Kind: Frozen, At: until, Ref: fmt.Sprintf("%s is from %s, and this clock says %s: if it was set back, set it right; if it was ahead then, pruning waits until it has caught up",
+			latest.Name, utc(at), utc(d.Now))}
 	case d.Now.Sub(at) > MaxSilence:
-		return fmt.Sprintf("the newest time of any point is %s, and this clock says %s: the clock jumped ahead, or nothing came for more than %d days; pruning goes on with the next point",
-			utc(at), utc(d.Now), MaxSilence/(24*time.Hour))
+		return Reason{Kind: Silent, Ref: fmt.Sprintf("the newest time of any point is %s, and this clock says %s: the clock jumped ahead, or nothing came for more than %d days; pruning goes on with the next point",
+			utc(at), utc(d.Now), MaxSilence/(24*time.Hour))}
 	}
-	return ""
+	return Reason{}
 }
 
 // stamp is the time that this host itself gave the point.

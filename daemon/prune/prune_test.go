@@ -26,6 +26,7 @@ func TestFrozenKeepsEverythingAndSaysWhy(t *testing.T) {
 		name   string
 		change func(*Input)
 		says   string // "" for not frozen
+		silent bool   // the next point ends it
 	}{
 		{name: "all is well", change: func(*Input) {}},
 		{name: "clock an instant before the newest receipt", change: func(in *Input) {
@@ -42,7 +43,7 @@ func TestFrozenKeepsEverythingAndSaysWhy(t *testing.T) {
 		{name: "silence that may be a weekend or a month", change: func(in *Input) { in.Now = in.Points[2].Retain.Add(MaxSilence) }},
 		{name: "silence too long", change: func(in *Input) {
 			in.Now = in.Points[2].Retain.Add(MaxSilence + 1)
-		}, says: "nothing came for more than 45 days"},
+		}, says: "nothing came for more than 45 days", silent: true},
 		{name: "a point without identity", change: func(in *Input) { in.Points[1].ID = "" }, says: "no identity"},
 		{name: "base not listed", change: func(in *Input) { in.Peers = []Peer{{Name: "sin1", Base: "f"}} }, says: "base with sin1"},
 		{name: "base not known", change: func(in *Input) { in.Peers = []Peer{{Name: "sin1"}} }},
@@ -63,8 +64,12 @@ func TestFrozenKeepsEverythingAndSaysWhy(t *testing.T) {
 				t.Errorf("%d points stay, want all 3", kept)
 			}
 			for _, v := range verdicts {
-				if r := v.Reasons[0]; r.Kind != Frozen || !strings.Contains(r.Text(), tt.says) {
-					t.Errorf("reason %+v, want frozen because %q", r, tt.says)
+				r := v.Reasons[0]
+				if want := map[bool]Kind{true: Silent, false: Frozen}[tt.silent]; r.Kind != want || !strings.Contains(r.Text(), tt.says) {
+					t.Errorf("reason %+v, want %s because %q", r, want, tt.says)
+				}
+				if of := strings.Contains(tt.says, "set back") || strings.Contains(tt.says, "is from"); of != r.At.After(in.Now) {
+					t.Errorf("reason %+v, want an end: %t", r, of)
 				}
 			}
 		})

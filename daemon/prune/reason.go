@@ -18,10 +18,11 @@ type Reason struct {
 	// Rule is the kind that another reason works by: how a backlog was thinned,
 	// or what keeps the other snapshot of the group.
 	Rule Kind
-	// Ref is what the reason names: a tag, a peer, a dataset, or for Frozen the
-	// whole sentence.
+	// Ref is what the reason names: a tag, a peer, a dataset, or for Frozen and
+	// Silent the whole sentence.
 	Ref string
-	// At is when the reason ends, or for Expired when the pin ended.
+	// At is when the reason ends, or for Expired when the pin ended. A Frozen with it
+	// is of the clock.
 	At time.Time
 	// Length of Within.
 	Length time.Duration
@@ -49,7 +50,8 @@ const (
 	Within    Kind = "within"
 	Group     Kind = "group"    // another snapshot of the same instant stays
 	NoRule    Kind = "no-rule"  // the policy has no keep rule
-	Frozen    Kind = "frozen"   // nothing is destroyed now, and why
+	Frozen    Kind = "frozen"   // nothing is destroyed, and why: somebody has to look
+	Silent    Kind = "silent"   // nothing is destroyed before the next point comes
 	Asked     Kind = "asked"    // somebody asked for it; see the cures of conflicts
 	Expired   Kind = "expired"  // nothing keeps it
 	Bookmark  Kind = "bookmark" // nothing but a peer needs it, for which a bookmark is enough
@@ -59,7 +61,7 @@ const (
 // policy, and any plan that was made before: every kind but the rules.
 func (k Kind) IsNeed() bool {
 	switch k {
-	case Newest, Held, Pinned, Base, InFlight, Protected, Foreign, Frozen:
+	case Newest, Held, Pinned, Base, InFlight, Protected, Foreign, Frozen, Silent:
 		return true
 	}
 	return false
@@ -90,7 +92,7 @@ func (r Reason) Text() string {
 		return fmt.Sprintf("its group stays: %s of %s", r.Rule, r.Ref)
 	case NoRule:
 		return "no keep rule is set"
-	case Frozen:
+	case Frozen, Silent:
 		return r.Ref
 	case Bookmark:
 		return "nothing keeps its data; a bookmark stays as the base of " + r.Ref

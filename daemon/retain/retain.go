@@ -40,7 +40,7 @@ type Retention struct {
 	Alarm    Alarm
 }
 
-// Alarm tells the operator of a brake, and that it holds no more.
+// Alarm tells the operator of what stops a retention, and that it does no more.
 type Alarm interface {
 	Alarm(kind, object, text string)
 	Settle(kind, object string)
@@ -61,6 +61,7 @@ type Survey struct {
 	Groups *prune.Groups // nil: each dataset by itself
 	Brake  string        // why nothing may be destroyed; "" is none
 	Err    error         // of datasets that cannot be read
+	frozen *FrozenError
 }
 
 // Survey looks at all datasets and destroys nothing. With whole it keeps every verdict.
@@ -84,6 +85,7 @@ func (r *Retention) Survey(ctx context.Context, whole bool) Survey {
 			}
 			continue
 		}
+		s.frozen = s.frozen.and(Frozen(r.Side, r.Name, path, verdicts))
 		if s.Groups != nil {
 			s.Groups.Note(path, verdicts)
 		}
@@ -153,12 +155,13 @@ func (r *Retention) again(ctx context.Context, s *Survey, path dataset.Path) []p
 	return prune.Doomed(verdicts)
 }
 
-// Run carries the policy out. With release, the brake stops nothing.
-func (r *Retention) Run(ctx context.Context, release bool) (destroyed int, err error) {
+// Run carries the policy out. With release, the brake stops nothing. That a dataset is
+// frozen stands on the board and was told; frozen is for who asked for the run.
+func (r *Retention) Run(ctx context.Context, release bool) (destroyed int, frozen, err error) {
 	s := r.Survey(ctx, false)
 	errs := []error{s.Err}
-	if err := r.Braked(s, release); err != nil {
-		return 0, errors.Join(s.Err, err)
+	if err := r.Stopped(s, release); err != nil {
+		return 0, s.Frozen(), errors.Join(s.Err, err)
 	}
 	for _, j := range s.Judged {
 		if j.Dropped {
@@ -174,12 +177,14 @@ func (r *Retention) Run(ctx context.Context, release bool) (destroyed int, err e
 			errs = append(errs, fmt.Errorf("prune %s: %w", j.Path, err))
 		}
 	}
-	return destroyed, errors.Join(errs...)
+	return destroyed, s.Frozen(), errors.Join(errs...)
 }
 
-// Braked is why nothing may be destroyed after a survey, and has told the operator; nil
-// where it may. With release, the brake stops nothing.
-func (r *Retention) Braked(s Survey, release bool) error {
+// Stopped is the brake, which lets nothing be destroyed after a survey; nil where there
+// may. It has told the operator, also of what is frozen. With release, the brake stops
+// nothing.
+func (r *Retention) Stopped(s Survey, release bool) error {
+	r.tellFrozen(s)
 	object := r.Object()
 	if s.Brake == "" || release {
 		r.Alarm.Settle(alarmBrake, object)
@@ -203,11 +208,13 @@ func (r *Retention) Preview(ctx context.Context) ([]control.PrunePreview[prune.V
 }
 
 // Object names whose retention it is.
-func (r *Retention) Object() string {
-	if r.Side == ledger.Source {
-		return "job " + r.Name
+func (r *Retention) Object() string { return objectOf(r.Side, r.Name) }
+
+func objectOf(side ledger.Side, name string) string {
+	if side == ledger.Source {
+		return "job " + name
 	}
-	return "accept from " + r.Name
+	return "accept from " + name
 }
 
 // frees asks a driver that can tell; Btrfs knows it only with quotas.
@@ -248,9 +255,14 @@ func (e *BrakeError) Next() string {
 	if e.plan {
 		return "look at what the plan names; if it is meant, `antipode prune --plan FILE --release-brake`"
 	}
-	kind, name := "", e.object[len("job "):]
-	if e.object[0] == 'a' {
-		kind, name = "--from ", e.object[len("accept from "):]
+	arg := argument(e.object)
+	return fmt.Sprintf("look with `antipode prune %s --dry-run`; if it is meant, `antipode prune %s --release-brake`", arg, arg)
+}
+
+// argument names to `antipode prune` what Object names to people.
+func argument(object string) string {
+	if from, is := strings.CutPrefix(object, "accept from "); is {
+		return "--from " + from
 	}
-	return fmt.Sprintf("look with `antipode prune %s%s --dry-run`; if it is meant, `antipode prune %s%s --release-brake`", kind, name, kind, name)
+	return strings.TrimPrefix(object, "job ")
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"antipode/daemon/control"
 	"antipode/daemon/ledger"
@@ -27,7 +28,7 @@ func (w *world) Destroy(_ context.Context, d dataset.Path, s dataset.Snapshot) e
 }
 
 func (w *world) Alarm(kind, object, _ string) { w.told = append(w.told, kind+" "+object) }
-func (w *world) Settle(_, object string)      { w.told = append(w.told, "settled "+object) }
+func (w *world) Settle(kind, object string)   { w.told = append(w.told, "settled "+kind+" "+object) }
 
 var errUnread = errors.New("cannot be read")
 
@@ -59,7 +60,7 @@ func (w *world) retention(n int, bounds policy.Retention) *retain.Retention {
 
 func TestADatasetThatCannotBeReadHoldsBackNoOther(t *testing.T) {
 	w := &world{}
-	n, err := w.retention(4, policy.Retention{}).Run(t.Context(), false)
+	n, _, err := w.retention(4, policy.Retention{}).Run(t.Context(), false)
 	if want := []string{"/a@0", "/a@1", "/b@1"}; !errors.Is(err, errUnread) || !strings.Contains(err.Error(), "/bad") || n != 3 || !slices.Equal(w.gone, want) {
 		t.Errorf("destroyed %d, %v, %v; want %v, and what cannot be read", n, w.gone, err, want)
 	}
@@ -91,7 +92,7 @@ func TestInGroupsADatasetThatWasNotSeenHoldsBackAll(t *testing.T) {
 		if want := c.want == nil && len(shown) > 0; says != want {
 			t.Errorf("%s: a preview says %v; want %t that nothing is destroyed", name, err, want)
 		}
-		if n, _ := r.Run(t.Context(), false); n != len(c.want) || !slices.Equal(w.gone, c.want) {
+		if n, _, _ := r.Run(t.Context(), false); n != len(c.want) || !slices.Equal(w.gone, c.want) {
 			t.Errorf("%s: destroyed %v, want %v", name, w.gone, c.want)
 		}
 	}
@@ -103,17 +104,18 @@ func TestABrakeHoldsUntilItIsReleased(t *testing.T) {
 	if _, brake, _ := r.Preview(t.Context()); brake == "" || len(w.told) != 0 {
 		t.Errorf("a preview says %q and told %v, want the brake and nobody told", brake, w.told)
 	}
-	n, err := r.Run(t.Context(), false)
+	n, _, err := r.Run(t.Context(), false)
 	stop, braked := errors.AsType[*retain.BrakeError](err)
 	if n != 0 || !braked || len(w.gone) != 0 || !strings.Contains(stop.Next(), "prune --from fra1 --release-brake") {
 		t.Errorf("destroyed %d, %v; want the brake and how to release it", n, err)
 	}
-	n, err = r.Run(t.Context(), true)
+	n, _, err = r.Run(t.Context(), true)
 	if _, braked := errors.AsType[*retain.BrakeError](err); braked || n != 2*(prune.BrakeFloor-2)-1 {
 		t.Errorf("released: destroyed %d, %v", n, err)
 	}
-	if want := []string{"brake accept from fra1", "settled accept from fra1"}; !slices.Equal(w.told, want) {
-		t.Errorf("told %v, want %v", w.told, want)
+	told := slices.DeleteFunc(w.told, func(s string) bool { return !strings.Contains(s, "brake") })
+	if want := []string{"brake accept from fra1", "settled brake accept from fra1"}; !slices.Equal(told, want) {
+		t.Errorf("told %v, want %v", told, want)
 	}
 }
 
@@ -159,5 +161,46 @@ func TestTheBrakeHoldsForAPlanToo(t *testing.T) {
 	}
 	if len(w.told) != 0 {
 		t.Errorf("told %v, want that a plan neither raises nor settles the alarm of runs", w.told)
+	}
+}
+
+func (w *world) frozen(n int, at time.Time) *retain.Retention {
+	r := w.retention(0, policy.Retention{})
+	r.Side, r.Name, r.Paths = ledger.Source, "db", nil
+	for i := range n {
+		r.Paths = append(r.Paths, dataset.Path(fmt.Sprint("/", i)))
+	}
+	r.Judge = func(context.Context, dataset.Path) ([]prune.Verdict, error) {
+		return []prune.Verdict{{Reasons: []prune.Reason{{Kind: prune.Frozen, Ref: "the clock", At: at}}}}, nil
+	}
+	return r
+}
+
+func TestARetentionThatIsFrozenIsToldUntilItGoesOn(t *testing.T) {
+	at := time.Date(2027, 5, 4, 12, 0, 0, 0, time.UTC)
+	w := &world{}
+	for name, c := range map[string]struct {
+		r    *retain.Retention
+		says []string
+	}{
+		"one dataset":      {w.frozen(1, at), []string{"job db: retention destroys nothing of /0: the clock", "by itself about 2027-05-04 12:00 UTC"}},
+		"three":            {w.frozen(3, at), []string{"nothing of /0 and of 2 datasets more: the clock"}},
+		"not of the clock": {w.frozen(1, time.Time{}), []string{"look with `antipode prune db --dry-run`"}},
+	} {
+		_, frozen, err := c.r.Run(t.Context(), false)
+		told, is := errors.AsType[*retain.FrozenError](frozen)
+		for _, part := range c.says {
+			if !is || err != nil || !strings.Contains(told.Error()+" "+told.Next(), part) {
+				t.Errorf("%s: %v, %v; want %q", name, frozen, err, part)
+			}
+		}
+	}
+	w.told = nil
+	_, _, _ = w.frozen(1, at).Run(t.Context(), false)
+	if _, frozen, _ := w.frozen(0, at).Run(t.Context(), false); frozen != nil {
+		t.Errorf("%v, want nothing frozen any more", frozen)
+	}
+	if want := []string{"retention-frozen job db", "settled brake job db", "settled retention-frozen job db", "settled brake job db"}; !slices.Equal(w.told, want) {
+		t.Errorf("told %v, want %v", w.told, want)
 	}
 }

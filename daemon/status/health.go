@@ -54,6 +54,9 @@ func findings(s Status) (all []finding) {
 	for _, r := range s.Replicas {
 		what := fmt.Sprintf("%s from %s", r.Path, r.From)
 		all = append(all, judged{r.State, r.RPO, r.Lag, r.Receiving, nil, r.LastError}.findings(what)...)
+		if r.Problem != nil {
+			all = append(all, finding{HealthWarning, what + ": " + oneLine(r.Problem.Text)})
+		}
 	}
 	for _, p := range s.Peers {
 		if p.Problem != "" {

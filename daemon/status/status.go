@@ -81,7 +81,7 @@ type Dataset struct {
 	Role       string       `json:"role"` // as activate names it: primary, standby, seeding, outdated, fenced
 	Generation uint64       `json:"generation"`
 	Snapshot   Point        `json:"snapshot,omitzero"` // newest one here
-	Problem    *Problem     `json:"problem,omitempty"` // of this side, as a dataset that vanished
+	Problem    *Problem     `json:"problem,omitempty"` // of this side, as retention that a clock stops
 	Peers      []Pair       `json:"peers"`             // one for each target; none when the job only snapshots
 }
 
@@ -181,6 +181,7 @@ type Replica struct {
 	Points     int           `json:"points"` // recovery points held
 	Receiving  *Moving       `json:"receiving,omitempty"`
 	LastError  *Problem      `json:"last_error,omitempty"`
+	Problem    *Problem      `json:"problem,omitempty"` // of its retention, as a clock that was ahead
 }
 
 // Problem is an error as an operator reads it. It stands until a later try

@@ -252,6 +252,7 @@ func (p *page) replicas(s Status) {
 			orElse(pointCell(r.LastPoint), seeding), text(fmt.Sprint(r.Points)))
 		p.moving(&t, r.Receiving, "receiving")
 		p.failure(&t, s.Now, r.LastError)
+		p.failure(&t, s.Now, r.Problem)
 	}
 	p.table(t)
 }
