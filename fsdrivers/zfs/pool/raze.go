@@ -21,74 +21,93 @@ func AnswerAll(list []dataset.Snapshot, err error) []error {
 
 // razing destroys snapshots and bookmarks of one dataset.
 type razing struct {
-	host      *Host
-	ds        string
-	snapshots map[string]Entry     // by the name behind "@"
-	bookmarks map[dataset.ID]Entry // ours
-	list      []dataset.Snapshot
-	answers   []error
+	host    *Host
+	ds      string
+	list    []dataset.Snapshot
+	answers []error
 }
 
-// Raze destroys what is in list and nobody holds, and answers for each; all is what is in ds.
-func (h *Host) Raze(ctx context.Context, ds string, all []Entry, list []dataset.Snapshot) []error {
-	z := &razing{
-		host: h, ds: ds, list: list, answers: make([]error, len(list)),
-		snapshots: make(map[string]Entry), bookmarks: make(map[dataset.ID]Entry),
-	}
-	for _, e := range all {
-		switch {
-		case e.IsSnapshot():
-			z.snapshots[e.Short()] = e
-		case e.IsOurs():
-			z.bookmarks[e.ID()] = e
-		}
-	}
-	return z.do(ctx)
-}
-
-// do answers for each of the list.
-func (z *razing) do(ctx context.Context) []error {
+// Raze destroys what is in list and nobody holds, and answers for each. zfs destroys by
+// name, so what a name stands for is looked up right before each command: since the caller
+// has listed it the snapshot may have been made anew, or the dataset another.
+func (h *Host) Raze(ctx context.Context, ds string, list []dataset.Snapshot) []error {
+	z := &razing{host: h, ds: ds, list: list, answers: make([]error, len(list))}
 	var doomed, marks []int
-	for i, snap := range z.list {
-		e, err := z.find(snap)
-		if z.answers[i] = err; err != nil && !ConcernsOne(err) {
-			copy(z.answers[i:], AnswerAll(z.list[i:], err))
+	for i, snap := range list {
+		if err := naming.Own(snap.Name); err != nil {
+			copy(z.answers[i:], AnswerAll(list[i:], err))
 			break
 		}
-		switch {
-		case e.IsSnapshot():
-			doomed = append(doomed, i)
-		case e.IsBookmark():
+		if snap.Bookmark {
 			marks = append(marks, i)
+		} else {
+			doomed = append(doomed, i)
 		}
 	}
-	if err := z.raze(ctx, doomed); err != nil {
-		z.stop(marks, err)
-		return z.answers
-	}
-	for n, i := range marks {
-		name := z.bookmarks[z.list[i].ID].Name
-		if _, err := z.host.Run(ctx, z.ds, "destroy", name); cli.Unless(err, dataset.ErrNotFound) != nil {
-			z.stop(marks[n:], fmt.Errorf("destroy %s: %w", name, err))
-			break
+	err := z.raze(ctx, doomed)
+	for _, i := range marks {
+		if err == nil {
+			err = z.unmark(ctx, list[i].ID)
 		}
+		z.answers[i] = err
 	}
 	return z.answers
 }
 
-// find looks up what a name and an identity mean; zero where it is gone.
-func (z *razing) find(snap dataset.Snapshot) (Entry, error) {
-	if err := naming.Own(snap.Name); err != nil {
-		return Entry{}, err
+// unmark destroys the bookmark of ours that has the identity, if there is one.
+func (z *razing) unmark(ctx context.Context, id dataset.ID) error {
+	all, err := z.host.List(ctx, z.ds)
+	if err != nil {
+		return cli.Unless(err, dataset.ErrNotFound)
 	}
-	if snap.Bookmark {
-		return z.bookmarks[snap.ID], nil
+	at := slices.IndexFunc(all, func(e Entry) bool { return e.IsBookmark() && e.IsOurs() && e.ID() == id })
+	if at < 0 {
+		return nil
 	}
-	e := z.snapshots[snap.Name]
-	if e.Name != "" && e.ID() != snap.ID {
-		return Entry{}, fmt.Errorf("%s is %s, not the snapshot %s: %w", e.Name, e.ID(), snap.ID, dataset.ErrChanged)
+	if _, err := z.host.Run(ctx, z.ds, "destroy", all[at].Name); cli.Unless(err, dataset.ErrNotFound) != nil {
+		return fmt.Errorf("destroy %s: %w", all[at].Name, err)
 	}
-	return e, nil
+	return nil
+}
+
+// still are those that are there with the identity that is to go. It answers for those
+// that have another, and after an error for all; one that is gone is success.
+func (z *razing) still(ctx context.Context, some []int) (there []int, err error) {
+	ids := make(map[string]dataset.ID, len(some))
+	err = cli.AtOnce(z.names(some), func(names []string) error {
+		out, err := z.host.Run(ctx, z.ds, append([]string{"list", "-Hp", "-t", "snapshot", "-o", listColumns}, names...)...)
+		if cli.Unless(err, dataset.ErrNotFound) != nil {
+			return fmt.Errorf("look up %s: %w", names[0], err)
+		}
+		found, err := parseList(out)
+		for _, e := range found {
+			ids[e.Name] = e.ID()
+		}
+		return err
+	})
+	if err != nil {
+		z.stop(some, err)
+		return nil, err
+	}
+	for _, i := range some {
+		full := z.ds + "@" + z.list[i].Name
+		switch id, is := ids[full]; {
+		case is && id == z.list[i].ID:
+			there = append(there, i)
+		case is:
+			z.answers[i] = fmt.Errorf("%s is %s, not the snapshot %s: %w", full, id, z.list[i].ID, dataset.ErrChanged)
+		}
+	}
+	return there, nil
+}
+
+// names are the full names of those.
+func (z *razing) names(some []int) []string {
+	full := make([]string, len(some))
+	for n, i := range some {
+		full[n] = z.ds + "@" + z.list[i].Name
+	}
+	return full
 }
 
 // raze destroys snapshots that nobody holds, and answers for each. Its error is one
@@ -117,11 +136,15 @@ func (z *razing) raze(ctx context.Context, doomed []int) error {
 // destroy runs one `zfs destroy`. That destroys all it is told to, or none where one
 // has got a hold, a clone or a send meanwhile: then halves are tried.
 func (z *razing) destroy(ctx context.Context, some []int) error {
+	some, err := z.still(ctx, some)
+	if err != nil || len(some) == 0 {
+		return err
+	}
 	names := make([]string, len(some))
 	for n, i := range some {
 		names[n] = z.list[i].Name
 	}
-	_, err := z.host.Run(ctx, z.ds, "destroy", z.ds+"@"+strings.Join(names, ","))
+	_, err = z.host.Run(ctx, z.ds, "destroy", z.ds+"@"+strings.Join(names, ","))
 	err = cli.Unless(err, cli.ErrNothing, dataset.ErrNotFound)
 	kept := errors.Is(err, dataset.ErrBusy) || errors.Is(err, dataset.ErrHeld)
 	switch {
@@ -159,7 +182,7 @@ func (z *razing) letGo(ctx context.Context, doomed []int) (free []int, err error
 	if err != nil {
 		return nil, err
 	}
-	ended := make(map[string][]string) // by tag
+	ended := make(map[string][]int) // by tag
 	for _, i := range doomed {
 		full, pin := z.ds+"@"+z.list[i].Name, ""
 		if z.list[i].Pin != nil {
@@ -171,17 +194,21 @@ func (z *razing) letGo(ctx context.Context, doomed []int) (free []int, err error
 			continue
 		}
 		if len(holds[full]) > 0 {
-			ended[pin] = append(ended[pin], full)
+			ended[pin] = append(ended[pin], i)
 		}
 		free = append(free, i)
 	}
-	for tag, snaps := range ended {
-		err := cli.InBatches(snaps, func(some []string) error {
-			_, err := z.host.Run(ctx, z.ds, append([]string{"release", tag}, some...)...)
+	for tag, some := range ended {
+		there, err := z.still(ctx, some)
+		if err != nil {
+			return nil, err
+		}
+		err = cli.InBatches(z.names(there), func(names []string) error {
+			_, err := z.host.Run(ctx, z.ds, append([]string{"release", tag}, names...)...)
 			return cli.Unless(err, cli.ErrNothing, dataset.ErrNotFound)
 		})
 		if err != nil {
-			return nil, fmt.Errorf("take off the pin of %s: %w", snaps[0], err)
+			return nil, fmt.Errorf("take off the pin of %s@%s: %w", z.ds, z.list[some[0]].Name, err)
 		}
 	}
 	return free, nil
@@ -189,12 +216,8 @@ func (z *razing) letGo(ctx context.Context, doomed []int) (free []int, err error
 
 // holds are everybody's tags by snapshot.
 func (z *razing) holds(ctx context.Context, doomed []int) (map[string][]string, error) {
-	full := make([]string, len(doomed))
-	for n, i := range doomed {
-		full[n] = z.ds + "@" + z.list[i].Name
-	}
 	tags := make(map[string][]string)
-	return tags, cli.InBatches(full, func(some []string) error {
+	return tags, cli.InBatches(z.names(doomed), func(some []string) error {
 		out, err := z.host.Run(ctx, z.ds, append([]string{"holds", "-H"}, some...)...)
 		if cli.Unless(err, dataset.ErrNotFound) != nil {
 			return fmt.Errorf("holds of %s: %w", some[0], err)

@@ -19,8 +19,8 @@ func (s *Source) Destroy(ctx context.Context, d dataset.Path, snap dataset.Snaps
 	return s.DestroyAll(ctx, d, []dataset.Snapshot{snap})[0]
 }
 
-// DestroyAll implements fsdrivers.ManyDestroyer: one look at what is there, one at
-// who holds it, and one `zfs destroy` for as many as its command line takes. Of a
+// DestroyAll implements fsdrivers.ManyDestroyer: one look at who holds what goes, and
+// right after that one look at what it is, and one `zfs destroy` for as many as its command line takes. Of a
 // snapshot its bookmark stays, and is listed from then on; a bookmark, of which zfs
 // takes one at a time, goes where it is what was listed.
 func (s *Source) DestroyAll(ctx context.Context, d dataset.Path, list []dataset.Snapshot) []error {
@@ -29,11 +29,7 @@ func (s *Source) DestroyAll(ctx context.Context, d dataset.Path, list []dataset.
 		return pool.AnswerAll(list, cli.Unless(err, dataset.ErrNotFound))
 	}
 	defer s.changed(name, false)
-	all, err := s.zfs.List(ctx, name)
-	if err != nil {
-		return pool.AnswerAll(list, cli.Unless(err, dataset.ErrNotFound))
-	}
-	return s.zfs.Raze(ctx, name, all, list)
+	return s.zfs.Raze(ctx, name, list)
 }
 
 // Frees implements fsdrivers.Freer.

@@ -16,13 +16,23 @@ func snap(name string, guid uint64) dataset.Snapshot {
 	return dataset.Snapshot{Name: "antipode_" + name, ID: naming.IDOf(guid)}
 }
 
-const lookAtDB = "list -Hp -d 1 -t snapshot,bookmark -o name,guid,createtxg -s createtxg tank/db"
+// lookAtMarks is how all of tank/db is listed, and lookAgain what is about to go.
+const (
+	lookAtMarks = "list -Hp -d 1 -t snapshot,bookmark -o name,guid,createtxg -s createtxg tank/db"
+	lookAgain   = "list -Hp -t snapshot -o name,guid,createtxg tank/db@"
+)
 
 func TestDestroyLooksAtTheIdentityFirst(t *testing.T) {
-	there := rule{Args: lookAtDB, Out: "tank/db@antipode_a\t10\t5\ntank/db#antipode_a\t10\t5\n"}
+	there := rule{Args: lookAgain, Out: "tank/db@antipode_a\t10\t5\n"}
+	marks := rule{Args: lookAtMarks, Out: "tank/db@antipode_a\t10\t5\ntank/db#antipode_a\t10\t5\n"}
+	missing := func(args string) rule {
+		return rule{Args: args, Code: 1, Err: "cannot open 'tank/db@antipode_a': dataset does not exist\n"}
+	}
 	busy := rule{Args: "destroy", Code: 1, Err: "cannot destroy snapshot tank/db@antipode_a: dataset is busy\n"}
 	mark := snap("a", 10)
 	mark.Bookmark = true
+	other := snap("a", 11)
+	other.Bookmark = true
 	for name, c := range map[string]struct {
 		snap  dataset.Snapshot
 		rules []rule
@@ -30,14 +40,16 @@ func TestDestroyLooksAtTheIdentityFirst(t *testing.T) {
 		want  string
 	}{
 		"there":                       {snap("a", 10), []rule{there, {Args: "holds"}, {Args: "destroy"}}, nil, "destroy tank/db@antipode_a"},
-		"a bookmark":                  {mark, []rule{there, {Args: "destroy"}}, nil, "destroy tank/db#antipode_a"},
-		"gone":                        {snap("a", 10), []rule{{Args: lookAtDB}}, nil, ""},
-		"with its dataset":            {snap("a", 10), []rule{{Args: lookAtDB, Code: 1, Err: "cannot open 'tank/db': dataset does not exist\n"}}, nil, ""},
-		"made anew":                   {snap("a", 11), []rule{there}, dataset.ErrChanged, ""},
+		"a bookmark":                  {mark, []rule{marks, {Args: "destroy"}}, nil, "destroy tank/db#antipode_a"},
+		"a bookmark of another":       {other, []rule{marks}, nil, ""},
+		"a bookmark of no dataset":    {mark, []rule{missing(lookAtMarks)}, nil, ""},
+		"gone":                        {snap("a", 10), []rule{missing("holds"), missing(lookAgain)}, nil, ""},
+		"made anew":                   {snap("a", 11), []rule{there, {Args: "holds"}}, dataset.ErrChanged, ""},
 		"not ours":                    {dataset.Snapshot{Name: "daily", ID: naming.IDOf(10)}, []rule{there}, dataset.ErrRefused, ""},
 		"held by us":                  {snap("a", 10), []rule{there, {Args: "holds", Out: "tank/db@antipode_a\torg.antipode:base.x\tnow\n"}}, dataset.ErrHeld, ""},
 		"held by others":              {snap("a", 10), []rule{there, {Args: "holds", Out: "tank/db@antipode_a\tbackup\tnow\n"}}, dataset.ErrHeld, ""},
 		"held since it was looked at": {snap("a", 10), []rule{there, {Args: "holds"}, busy}, dataset.ErrHeld, "destroy tank/db@antipode_a"},
+		"not to be looked at":         {snap("a", 10), []rule{{Args: "holds"}, {Args: lookAgain, Code: 1, Err: "cannot open 'tank/db@antipode_a': pool I/O is currently suspended\n"}}, dataset.ErrStuck, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := script(t, c.rules...)
@@ -64,14 +76,14 @@ func crowd() (out string, list []dataset.Snapshot) {
 
 func TestAThousandSnapshotsAreAFewCommands(t *testing.T) {
 	out, list := crowd()
-	s := script(t, rule{Args: lookAtDB, Out: out}, rule{Args: "holds"}, rule{Args: "destroy"})
+	s := script(t, rule{Args: lookAgain, Out: out}, rule{Args: "holds"}, rule{Args: "destroy"})
 	for i, err := range s.source(nil).DestroyAll(t.Context(), "tank/db", list) {
 		if err != nil {
 			t.Fatalf("%s: %v", list[i].Name, err)
 		}
 	}
-	if n := len(s.Calls()); n > 4 {
-		t.Errorf("it took %d processes, want at most 4", n)
+	if n := len(s.Calls()); n > 3 {
+		t.Errorf("it took %d processes, want at most 3", n)
 	}
 	var named []string
 	for _, call := range s.Ran("destroy") {
@@ -97,7 +109,7 @@ func TestEachOfManyIsAnsweredFor(t *testing.T) {
 	list[4].ID = naming.IDOf(99)
 	list = append(list, snap("gone", 50))
 	busy := rule{Code: 1, Err: "cannot destroy snapshot tank/db@antipode_c: dataset is busy\n"}
-	rules := []rule{{Args: lookAtDB, Out: out}, {Args: "holds", Out: "tank/db@antipode_b\torg.antipode:base.x\tnow\n"}}
+	rules := []rule{{Args: lookAgain, Out: out}, {Args: "holds", Out: "tank/db@antipode_b\torg.antipode:base.x\tnow\n"}}
 	for _, args := range []string{"destroy tank/db@antipode_a,antipode_c,antipode_d", "destroy tank/db@antipode_c,antipode_d", "destroy tank/db@antipode_c"} {
 		busy.Args = args
 		rules = append(rules, busy)
@@ -114,9 +126,71 @@ func TestEachOfManyIsAnsweredFor(t *testing.T) {
 	}
 }
 
+// TestWhatANameStandsForIsAskedBeforeEachCommand: the snapshots a and c are made anew by somebody
+// while others are destroyed, a pin is taken off, or a command is tried again.
+func TestWhatANameStandsForIsAskedBeforeEachCommand(t *testing.T) {
+	pin := dataset.Pin{Why: "audit", At: theTime()}
+	var list []dataset.Snapshot
+	for i, name := range []string{"a", "b", "c", "d"} {
+		list = append(list, snap(name, uint64(10+i)))
+	}
+	pinned := snap("a", 10)
+	pinned.Pin = &pin
+	old := []string{"tank/db@antipode_a\t10\t5\n", "tank/db@antipode_b\t11\t6\n", "tank/db@antipode_c\t12\t7\n", "tank/db@antipode_d\t13\t8\n"}
+	anew := []string{"tank/db@antipode_a\t90\t95\n", old[1], "tank/db@antipode_c\t92\t97\n", old[3]}
+	before, after := strings.Join(old, ""), strings.Join(anew, "")
+	busy := rule{Args: "destroy", Times: 1, Code: 1, Err: "cannot destroy snapshot tank/db@antipode_b: dataset is busy\n"}
+	tag := prop.PinTag(pin)
+	for name, c := range map[string]struct {
+		list    []dataset.Snapshot
+		rules   []rule
+		changed []string
+		ran     []string // what changes something
+	}{
+		"before the first": {
+			list,
+			[]rule{{Args: lookAgain, Out: after}},
+			[]string{"a", "c"},
+			[]string{"destroy tank/db@antipode_b,antipode_d"},
+		},
+		"before the halves": {
+			list,
+			[]rule{{Args: lookAgain, Times: 1, Out: before}, {Args: lookAgain, Out: after}, busy},
+			[]string{"a", "c"},
+			[]string{"destroy tank/db@antipode_a,antipode_b,antipode_c,antipode_d", "destroy tank/db@antipode_b", "destroy tank/db@antipode_d"},
+		},
+		"before its pin is taken off": {
+			[]dataset.Snapshot{pinned},
+			[]rule{{Args: "holds", Out: "tank/db@antipode_a\t" + tag + "\tnow\n"}, {Args: lookAgain, Out: anew[0]}},
+			[]string{"a"},
+			nil,
+		},
+		"after its pin was taken off": {
+			[]dataset.Snapshot{pinned},
+			[]rule{{Args: "holds", Out: "tank/db@antipode_a\t" + tag + "\tnow\n"}, {Args: lookAgain, Times: 1, Out: old[0]}, {Args: lookAgain, Out: anew[0]}},
+			[]string{"a"},
+			[]string{"release " + tag + " tank/db@antipode_a"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := script(t, append(c.rules, rule{Args: "holds"}, rule{Args: "destroy"}, rule{Args: "release"})...)
+			for i, err := range s.source(nil).DestroyAll(t.Context(), "tank/db", c.list) {
+				want := slices.Contains(c.changed, strings.TrimPrefix(c.list[i].Name, "antipode_"))
+				if errors.Is(err, dataset.ErrChanged) != want || !want && err != nil {
+					t.Errorf("%s: got %v, want changed: %t", c.list[i].Name, err, want)
+				}
+			}
+			ran := append(s.Ran("release"), s.Ran("destroy")...)
+			if !slices.Equal(ran, c.ran) {
+				t.Errorf("ran %q, want %q", ran, c.ran)
+			}
+		})
+	}
+}
+
 func TestAnErrorOfThePoolLeavesTheRest(t *testing.T) {
 	out, list := crowd()
-	s := script(t, rule{Args: lookAtDB, Out: out}, rule{Args: "holds"},
+	s := script(t, rule{Args: lookAgain, Out: out}, rule{Args: "holds"},
 		rule{Args: "destroy", Code: 1, Err: "cannot destroy snapshots: pool I/O is currently suspended\n"})
 	for _, err := range s.source(nil).DestroyAll(t.Context(), "tank/db", append(list, snap("gone", 5))[:1000]) {
 		if !errors.Is(err, dataset.ErrStuck) {
@@ -132,7 +206,7 @@ func TestAPinThatEndedGoesWithItsSnapshotAlone(t *testing.T) {
 	pin := dataset.Pin{Why: "audit", At: theTime()}
 	seen, unseen := snap("a", 10), snap("b", 11)
 	seen.Pin = &pin
-	s := script(t, rule{Args: lookAtDB, Out: "tank/db@antipode_a\t10\t5\ntank/db@antipode_b\t11\t6\n"},
+	s := script(t, rule{Args: lookAgain, Out: "tank/db@antipode_a\t10\t5\ntank/db@antipode_b\t11\t6\n"},
 		rule{Args: "holds", Out: fmt.Sprintf("tank/db@antipode_a\t%s\tnow\ntank/db@antipode_b\t%s\tnow\n", prop.PinTag(pin), prop.PinTag(pin))},
 		rule{Args: "release"}, rule{Args: "destroy"})
 	answers := s.source(nil).DestroyAll(t.Context(), "tank/db", []dataset.Snapshot{seen, unseen})

@@ -99,10 +99,10 @@ func (t *Target) destroyIn(ctx context.Context, l *standby.Lineage, some []datas
 	isNewest := func(s dataset.Snapshot) bool { return s.ID == all[len(all)-1].ID() }
 	at := slices.IndexFunc(some, isNewest)
 	if at < 0 || l.Prop("written") != "0" || l.Token() != "" || l.Prop(prop.Live) != "" {
-		return t.zfs.Raze(ctx, l.Name, l.List, some)
+		return t.zfs.Raze(ctx, l.Name, some)
 	}
 	newest, older := some[at], slices.Delete(slices.Clone(some), at, at+1)
-	answers := t.zfs.Raze(ctx, l.Name, l.List, older)
+	answers := t.zfs.Raze(ctx, l.Name, older)
 	gone := make(map[dataset.ID]bool)
 	for n, err := range answers {
 		if gone[older[n].ID] = err == nil; err != nil && !pool.ConcernsOne(err) {
@@ -124,7 +124,7 @@ func (t *Target) destroyNewest(ctx context.Context, l *standby.Lineage, newest d
 			return err
 		}
 	}
-	err := t.zfs.Raze(ctx, l.Name, l.List, []dataset.Snapshot{newest})[0]
+	err := t.zfs.Raze(ctx, l.Name, []dataset.Snapshot{newest})[0]
 	switch {
 	case err != nil && back != "":
 		return errors.Join(err, t.zfs.Unset(ctx, l.Name, prop.Rewind))
@@ -132,12 +132,24 @@ func (t *Target) destroyNewest(ctx context.Context, l *standby.Lineage, newest d
 		return err
 	case back != "":
 		return t.zfs.Rewind(ctx, l.Name, back)
-	case l.Prop(prop.Mark) == "" && l.Prop(prop.Activation) == "":
-		// Without -r or -f: what has something below it stays.
-		_, err := t.zfs.Run(ctx, l.Name, "destroy", l.Name)
-		return cli.Unless(err, dataset.ErrHeld, dataset.ErrBusy, dataset.ErrNotFound)
 	}
-	return nil
+	return t.destroyEmpty(ctx, l)
+}
+
+// destroyEmpty destroys a lineage without a point, if nothing else needs it. What has its
+// name by now may be another dataset, or have got a mark.
+func (t *Target) destroyEmpty(ctx context.Context, l *standby.Lineage) error {
+	f, err := t.zfs.Get(ctx, prop.List("guid", prop.Mark, prop.Activation), []string{l.Name})
+	if err != nil {
+		return cli.Unless(err, dataset.ErrNotFound)
+	}
+	is := f[l.Name]
+	if is["guid"] != l.Prop("guid") || is[prop.Mark] != "" || is[prop.Activation] != "" {
+		return nil
+	}
+	// Without -r or -f: what has something below it stays.
+	_, err = t.zfs.Run(ctx, l.Name, "destroy", l.Name)
+	return cli.Unless(err, dataset.ErrHeld, dataset.ErrBusy, dataset.ErrNotFound)
 }
 
 // Frees implements fsdrivers.Freer.

@@ -11,6 +11,7 @@ import (
 	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/standby/standbytest"
+	"antipode/fsdrivers/zfs/zfstest"
 )
 
 func snap(name string, guid uint64) dataset.Snapshot {
@@ -30,6 +31,7 @@ func crowd() (out string, list []dataset.Snapshot) {
 // lineage of src/db with the points a, b and c, and somebody's snapshot between them.
 func pointed(more ...rule) []rule {
 	return append([]rule{
+		{Args: lookAgain, Out: pointsABC},
 		{Args: standbytest.GetLineages, Out: standbytest.LineageOut("dst/into/src/db", "written", "0")},
 		{Args: "holds"},
 		{Args: "set"},
@@ -38,6 +40,9 @@ func pointed(more ...rule) []rule {
 		{Args: "destroy"},
 	}, more...)
 }
+
+// lookAgain is how what is about to go is listed.
+const lookAgain = "list -Hp -t snapshot -o name,guid,createtxg dst/into/src/db@"
 
 const (
 	pointsABC = "dst/into/src/db@antipode_a\t10\t5\ndst/into/src/db@daily\t40\t6\ndst/into/src/db@antipode_b\t11\t7\ndst/into/src/db@antipode_c\t12\t8\n"
@@ -62,7 +67,8 @@ func TestTheHeadGoesBackToWhatIsLeft(t *testing.T) {
 
 func TestManyPointsOfAReplicaAreAFewCommands(t *testing.T) {
 	out, list := crowd()
-	s, tg := target(t, pointed(rule{Args: "list", Out: strings.ReplaceAll(out, "tank/db@", "dst/into/src/db@")})...)
+	there := rule{Args: "list", Out: strings.ReplaceAll(out, "tank/db@", "dst/into/src/db@")}
+	s, tg := target(t, append([]rule{there}, pointed()...)...)
 	before := len(s.Calls())
 	for i, err := range tg.DestroyAll(t.Context(), "src/db", list[:999]) {
 		if err != nil {
@@ -72,9 +78,36 @@ func TestManyPointsOfAReplicaAreAFewCommands(t *testing.T) {
 	if n := len(s.Calls()) - before; n > 6 {
 		t.Errorf("it took %d processes, want at most 6", n)
 	}
+	if named := strings.Count(strings.Join(s.Ran("destroy"), ""), "antipode_"); named != 999 {
+		t.Errorf("%d were destroyed, want 999", named)
+	}
 	other := list[3]
 	other.ID = naming.IDOf(7)
 	if err := tg.Destroy(t.Context(), "src/db", other); !errors.Is(err, dataset.ErrChanged) {
 		t.Errorf("another identity: %v, want changed", err)
+	}
+}
+
+// TestALineageGoesWithItsLastPoint, unless its name is another dataset's by now, or it has got a
+// mark: then there is something to lose.
+func TestALineageGoesWithItsLastPoint(t *testing.T) {
+	last := "dst/into/src/db@antipode_a\t10\t5\n"
+	for name, c := range map[string]struct {
+		facts []string
+		goes  bool
+	}{
+		"as it was":       {[]string{"dst/into/src/db", "guid", "70"}, true},
+		"another dataset": {[]string{"dst/into/src/db", "guid", "71"}, false},
+		"with a mark":     {[]string{"dst/into/src/db", "guid", "70", "dst/into/src/db", prop.Mark, "x"}, false},
+		"activated":       {[]string{"dst/into/src/db", "guid", "70", "dst/into/src/db", prop.Activation, "x"}, false},
+	} {
+		s, tg := target(t, append([]rule{{Args: "list", Out: last}}, pointed(rule{Args: "get", Out: zfstest.Props(c.facts...)})...)...)
+		if err := tg.Destroy(t.Context(), "src/db", snap("a", 10)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		ran := s.Ran("destroy")
+		if goes := slices.Contains(ran, "destroy dst/into/src/db"); goes != c.goes || !slices.Contains(ran, "destroy dst/into/src/db@antipode_a") {
+			t.Errorf("%s: ran %q, want the lineage to go: %t", name, ran, c.goes)
+		}
 	}
 }
