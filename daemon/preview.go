@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,9 @@ type previewer struct {
 	d   *Daemon
 	w   *work
 	out jobPreview
+	// at is when the run is: what it makes is named for that time, and what it destroys
+	// is judged by then.
+	at time.Time
 	// sides are both what exists and, as the newest, what the run would make.
 	sides  map[dataset.Path]previewSide
 	unseen error // why datasets may be missing among them
@@ -43,6 +47,11 @@ func (d *Daemon) previewJob(ctx context.Context, w *work) jobPreview {
 		Job: w.job.ID, Next: d.schedule.Next(w.job.ID), Paused: d.pauses.Has(w.job.ID),
 		Snapshots: []control.SnapshotPreview{}, Sends: []control.SendPreview[plan.Plan]{},
 	}}
+	p.at = d.Now()
+	if p.out.Next.After(p.at) {
+		p.at = p.out.Next
+		p.out.NextReplication = d.replication.Next(w.job.ID)
+	}
 	paths, err := d.find(ctx, w)
 	p.miss(err)
 	p.snapshots(ctx, paths)
@@ -86,9 +95,19 @@ func (p *previewer) snapshots(ctx context.Context, paths []dataset.Path) {
 	if p.w.job.Forward != "" {
 		return // what there is was made elsewhere
 	}
-	at := policy.SnapshotTime(p.d.Now(), newest)
+	at := policy.SnapshotTime(p.at, newest)
+	may, full, _ := lookForRoom(ctx, p.w, slices.Sorted(maps.Keys(p.sides)))
+	for _, err := range full {
+		if err.stops {
+			p.problem(err)
+		}
+	}
 	for _, path := range slices.Sorted(maps.Keys(p.sides)) {
 		side := p.sides[path]
+		if _, has := slices.BinarySearch(may, path); !has {
+			p.out.Snapshots = append(p.out.Snapshots, control.SnapshotPreview{Dataset: path, Why: "there is less room than min_free asks for"})
+			continue
+		}
 		if last, still := p.isUnchanged(ctx, path, side); still {
 			p.out.Snapshots = append(p.out.Snapshots, control.SnapshotPreview{
 				Dataset: path, Why: "nothing was written since " + last.Name,
@@ -151,7 +170,8 @@ func (p *previewer) read(ctx context.Context, path dataset.Path) (previewSide, e
 	return previewSide{dataset: found[0], mark: mark, snapshots: snapshots}, nil
 }
 
-// sends plans every dataset to one peer, by the peer's own word.
+// sends plans every dataset to one peer, by the peer's own word. What is sent before
+// the run does not have its snapshots.
 func (p *previewer) sends(ctx context.Context, name string) {
 	paths := slices.Sorted(maps.Keys(p.sides))
 	q := wire.InventoryRequest{Job: p.w.job.ID, Driver: string(p.w.job.Driver), MayPromote: p.w.job.MayPromote}
@@ -167,7 +187,11 @@ func (p *previewer) sends(ctx context.Context, name string) {
 		return
 	}
 	for i, path := range paths {
-		p.out.Sends = append(p.out.Sends, p.send(ctx, name, p.sides[path], inventory.Replicas[i]))
+		side := p.sides[path]
+		if at := p.out.NextReplication; !at.IsZero() && at.Before(p.at) {
+			side.snapshots = slices.DeleteFunc(slices.Clone(side.snapshots), func(s dataset.Snapshot) bool { return s.ID == plan.Unborn })
+		}
+		p.out.Sends = append(p.out.Sends, p.send(ctx, name, side, inventory.Replicas[i]))
 	}
 }
 
@@ -218,6 +242,9 @@ func (p *previewer) send(ctx context.Context, name string, side previewSide, r w
 	if len(planned.Steps) > 0 {
 		out.Far = append(out.Far, fmt.Sprintf("%s receives into its own subtree of %s and prunes it by its own policy", name, p.d.node()))
 	}
+	if pulls, when := p.d.pulledHow(p.w, name); pulls && len(planned.Steps) > 0 {
+		out.Far = append(out.Far, name+" pulls: it is sent when it asks, "+cmp.Or(when, "which it never did yet"))
+	}
 	if r.Note != "" {
 		out.Far = append(out.Far, name+" "+r.Note)
 	}
@@ -247,7 +274,7 @@ func (p *previewer) estimate(ctx context.Context, step dataset.Step) control.Est
 func (p *previewer) prunes(ctx context.Context) {
 	r := p.d.sourceRetention(p.w, slices.Sorted(maps.Keys(p.sides)), p.unseen)
 	r.Judge = func(_ context.Context, path dataset.Path) ([]prune.Verdict, error) {
-		return prune.Decide(p.d.sourceInput(p.w, p.sides[path].snapshots)), nil
+		return prune.Decide(sourceInput(p.w, p.sides[path].snapshots, p.at)), nil
 	}
 	var err error
 	p.out.Prunes, p.out.Brake, err = r.Preview(ctx)

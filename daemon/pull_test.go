@@ -72,6 +72,9 @@ func TestATargetThatPullsSaysWhen(t *testing.T) {
 		if err != nil || len(x.Snapshots) != 1 || !slices.Equal(x.Snapshots[0].Targets, []control.Presence{{Peer: "sin1", State: "has it", Pulls: true, When: "every 1h"}}) {
 			t.Errorf("explain: %+v, %v; want that sin1 has it and pulls", x, err)
 		}
+		if far := p.planned().Sends[0].Far; !slices.Contains(far, "sin1 pulls: it is sent when it asks, every 1h") {
+			t.Errorf("plan says %q, want that sin1 pulls", far)
+		}
 		p.wantFinding(p.fra1, "job db", control.Good, "is pulled by sin1, every 1h")
 		p.wantFinding(p.sin1, "accept from fra1", control.Good, "pulls db, every 1h")
 	})

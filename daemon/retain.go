@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"slices"
+	"time"
 
 	"antipode/daemon/ledger"
 	"antipode/daemon/prune"
@@ -25,7 +26,7 @@ func (d *Daemon) sourceRetention(w *work, paths []dataset.Path, unseen error) *r
 			if err != nil {
 				return nil, err
 			}
-			verdicts := prune.Decide(d.sourceInput(w, points))
+			verdicts := prune.Decide(sourceInput(w, points, d.Now()))
 			problem := d.frozen(ledger.Source, w.job.ID, path, verdicts)
 			d.Board.Dataset(w.job.ID, path, func(line *status.Dataset) { line.Problem = problem })
 			return verdicts, nil
@@ -43,9 +44,9 @@ func (d *Daemon) frozen(side ledger.Side, name string, path dataset.Path, verdic
 }
 
 // sourceInput is what retention on the source depends on.
-func (d *Daemon) sourceInput(w *work, points []dataset.Snapshot) prune.Input {
+func sourceInput(w *work, points []dataset.Snapshot, now time.Time) prune.Input {
 	in := prune.Input{
-		Side: prune.Source, Points: sparing(points), Keep: w.job.Keep, Backlog: w.job.Backlog, Location: w.job.Location, Now: d.Now(),
+		Side: prune.Source, Points: sparing(points), Keep: w.job.Keep, Backlog: w.job.Backlog, Location: w.job.Location, Now: now,
 	}
 	_, in.Bookmarks = w.source.(fsdrivers.Bookmarker)
 	for _, name := range w.job.ReplicateTo {

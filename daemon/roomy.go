@@ -16,18 +16,33 @@ import (
 const alarmSpace = "space-low"
 
 // roomy leaves out the datasets whose file system has less room than the job wants,
-// and tells the operator what may be done. Where the file says nothing of min_free
-// it only tells: what was overwritten since the oldest snapshot stays on the disk,
-// and making further ones does not make it worse at once. What cannot be asked has
-// room.
+// and tells the operator what may be done.
 func (d *Daemon) roomy(ctx context.Context, w *work, paths []dataset.Path) ([]dataset.Path, error) {
+	may, full, enough := lookForRoom(ctx, w, paths)
+	for _, where := range enough {
+		d.watch.Settle(alarmSpace, where)
+	}
+	var errs []error
+	for where, err := range full {
+		d.watch.Alarm(alarmSpace, where, err.Error()+"; "+err.Next())
+		if err.stops {
+			errs = append(errs, err)
+		}
+	}
+	return may, errors.Join(errs...)
+}
+
+// lookForRoom tells which datasets may be snapshot, and which file systems are full or
+// have enough. Where the file says nothing of min_free all may: what was overwritten
+// since the oldest snapshot stays on the disk, and making further ones does not make it
+// worse at once. What cannot be asked has room.
+func lookForRoom(ctx context.Context, w *work, paths []dataset.Path) (may []dataset.Path, full map[string]*fullError, enough []string) {
 	want, stops := w.job.MinFree, true
 	if want.IsZero() {
 		want, stops = policy.Amount{Percent: policy.DefaultMinFree}, false
 	}
 	asked := map[string]fsdrivers.Usage{}
-	full := map[string]*fullError{}
-	var may []dataset.Path
+	full = map[string]*fullError{}
 	for _, p := range paths {
 		usage, known := asked[fileSystemOf(w.job.Driver, p)]
 		if !known {
@@ -44,18 +59,11 @@ func (d *Daemon) roomy(ctx context.Context, w *work, paths []dataset.Path) ([]da
 				continue
 			}
 		} else if usage.Where != "" {
-			d.watch.Settle(alarmSpace, usage.Where)
+			enough = append(enough, usage.Where)
 		}
 		may = append(may, p)
 	}
-	var errs []error
-	for where, err := range full {
-		d.watch.Alarm(alarmSpace, where, err.Error()+"; "+err.Next())
-		if stops {
-			errs = append(errs, err)
-		}
-	}
-	return may, errors.Join(errs...)
+	return may, full, enough
 }
 
 // fileSystemOf names what has one amount of free space, as far as the path tells: a

@@ -70,7 +70,7 @@ func (p *printer) jobPreview(now time.Time, j jobPreview, all bool) {
 	if len(j.Problems) > 0 {
 		none = "what would be sent is not known"
 	}
-	p.heading(len(j.Sends), "send", none)
+	p.heading(len(j.Sends), "send"+whenSent(now, j), none)
 	for _, s := range j.Sends {
 		p.send(s)
 	}
@@ -93,6 +93,18 @@ func when(now time.Time, j jobPreview) string {
 		return "runs now"
 	}
 	return fmt.Sprintf("runs in %s, at %s", status.Duration(j.Next.Sub(now)), stamp(j.Next))
+}
+
+// whenSent tells the time where that is not the run's.
+func whenSent(now time.Time, j jobPreview) string {
+	if j.NextReplication.IsZero() {
+		return ""
+	}
+	what := "with what is made until then"
+	if j.NextReplication.Before(j.Next) {
+		what = "which is before the run"
+	}
+	return fmt.Sprintf(" in %s, at %s, %s", status.Duration(j.NextReplication.Sub(now)), stamp(j.NextReplication), what)
 }
 
 func (p *printer) heading(n int, some, none string) {

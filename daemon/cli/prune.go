@@ -60,7 +60,7 @@ func (a *app) pruneCommand() *cobra.Command {
 	cmd.Flags().StringVar(&req.From, "from", "", "what is accepted from this `PEER` instead of a job")
 	cmd.Flags().BoolVar(&req.DryRun, "dry-run", false, "destroy nothing, show what would go and why")
 	cmd.Flags().BoolVar(&req.ReleaseBrake, "release-brake", false, "although it is more than brake lets a run destroy, or a plan")
-	cmd.Flags().StringVar(&file, "plan", "", "destroy exactly what this `FILE` (- is standard input) says, which `plan --json` or `prune --dry-run --json` printed")
+	cmd.Flags().StringVar(&file, "plan", "", "destroy at once exactly what this `FILE` (- is standard input) says, which `plan --json` or `prune --dry-run --json` printed")
 	cmd.Flags().BoolVar(&all, "all", false, "name every snapshot that stays, and why")
 	return a.jsonFlag(cmd)
 }

@@ -91,7 +91,7 @@ func (p *printer) sent(r control.SendResponse) {
 	for _, s := range r.Sends {
 		p.line(0, "%s to %s (job %s): sent %d steps, %s", s.Dataset, s.Peer, s.Job, s.Steps, status.Bytes(s.Bytes))
 		if len(s.Unmade) > 0 {
-			p.line(2, "not sent, because only a run makes it (`antipode trigger %s`): %s", s.Job, strings.Join(s.Unmade, ", "))
+			p.line(2, "not sent, because it was not made yet when the plan was (`antipode trigger %s` makes one and sends it): %s", s.Job, strings.Join(s.Unmade, ", "))
 		}
 		if s.Error != nil {
 			p.problems(2, []control.Error{*s.Error})

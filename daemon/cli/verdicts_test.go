@@ -128,6 +128,19 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+func TestPlanTellsWhenItSends(t *testing.T) {
+	sends := []sendPreview{{Dataset: "/data/db", Peer: "sin1", Plan: &plan.Plan{Why: "1 newer than the base"}}}
+	h := newHost(t)
+	h.daemon(t, func(s *control.Server) {
+		answers(t, s, control.Plan, control.PlanRequest{}, preview{Now: noon, Jobs: []jobPreview{
+			{Job: "hourly", Next: noon.Add(50 * time.Minute), NextReplication: noon.Add(12 * time.Hour), Sends: sends},
+			{Job: "monthly", Next: noon.Add(500 * time.Hour), NextReplication: noon.Add(time.Hour), Sends: sends},
+		}}, nil)
+	})
+	_, out, errOut := h.run(t, "plan")
+	tells(t, "plan-times", "Two jobs that replicate at times of their own: one after its next run, one before.", out+errOut)
+}
+
 // What a dry run prints as JSON is what a run could execute.
 func TestAPlanPassesThroughJSONUnchanged(t *testing.T) {
 	h := newHost(t)

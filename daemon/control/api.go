@@ -136,17 +136,20 @@ type Preview[P, V any] struct {
 	Jobs []JobPreview[P, V] `json:"jobs"`
 }
 
-// JobPreview is the next run of one job. Plans and prunes are made as if the
-// snapshots were there already.
+// JobPreview is the next run of one job. Plans and prunes are made as if it were that
+// time and the snapshots were there already.
 type JobPreview[P, V any] struct {
-	Job       string            `json:"job"`
-	Next      time.Time         `json:"next,omitzero"` // when it runs; zero: only when triggered, or paused
-	Paused    bool              `json:"paused,omitempty"`
-	Snapshots []SnapshotPreview `json:"snapshots"`
-	Sends     []SendPreview[P]  `json:"sends"`
-	Prunes    []PrunePreview[V] `json:"prunes"`
-	Brake     string            `json:"brake,omitempty"`    // why none of Prunes would be carried out
-	Problems  []Error           `json:"problems,omitempty"` // why a part of it could not be previewed
+	Job  string    `json:"job"`
+	Next time.Time `json:"next,omitzero"` // when it runs; zero: only when triggered, or paused
+	// NextReplication is when Sends are sent, where the job has times of its own for
+	// that: what is made between the run and then goes too. Zero: with the run.
+	NextReplication time.Time         `json:"next_replication,omitzero"`
+	Paused          bool              `json:"paused,omitempty"`
+	Snapshots       []SnapshotPreview `json:"snapshots"`
+	Sends           []SendPreview[P]  `json:"sends"`
+	Prunes          []PrunePreview[V] `json:"prunes"`
+	Brake           string            `json:"brake,omitempty"`    // why none of Prunes would be carried out
+	Problems        []Error           `json:"problems,omitempty"` // why a part of it could not be previewed
 }
 
 // SnapshotPreview is a snapshot that would be made.
