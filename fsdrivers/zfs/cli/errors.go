@@ -32,11 +32,13 @@ var (
 	ErrInvalid = fmt.Errorf("the kernel does not take the stream: %w", dataset.ErrRefused)
 )
 
+const cureSuspended = "look at `zpool status`, bring the disk back, then `zpool clear`"
+
 // diagnoses is the one place that reads text (OpenZFS 2.2 to 2.4: libzfs_util.c,
 // libzfs_sendrecv.c, zfs_main.c). The first that is found counts, so what says
 // more comes first.
 var diagnoses = [...]diagnosis{
-	{"pool I/O is currently suspended", errSuspended, "look at `zpool status`, bring the disk back, then `zpool clear`"},
+	{"pool I/O is currently suspended", errSuspended, cureSuspended},
 	{"error while loading shared libraries", dataset.ErrToolMissing, "the upgrade of zfs is half done: install zfsutils-linux and its libraries of one version"},
 	{"ZFS modules", dataset.ErrToolMissing, "`modprobe zfs`; install the zfs module for this kernel"},
 	{"/dev/zfs", dataset.ErrToolMissing, "`modprobe zfs`, and run the daemon as a user that may open /dev/zfs"},

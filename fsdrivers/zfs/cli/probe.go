@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	gozfs "github.com/mistifyio/go-zfs/v3"
 
@@ -161,12 +160,20 @@ func (t *Tool) ProbePools(ctx context.Context, pools []string) []fsdrivers.Findi
 	return found
 }
 
-// pool asks go-zfs for the facts of a pool. It knows no context and may hang, so
-// it is waited for only so long, and not started while a child hangs there.
+// pool tells the facts of a pool, within the time of a short command, unless a child hangs
+// there.
 func (t *Tool) pool(ctx context.Context, name string) (*gozfs.Zpool, error) {
 	if err := t.mayStart(name); err != nil {
 		return nil, err
 	}
+	ctx, stop := context.WithTimeoutCause(ctx, t.giveUp, ErrSlow)
+	defer stop()
+	return t.look(ctx, name)
+}
+
+// look asks go-zfs for the facts of a pool. It knows no context and may hang, so it is waited
+// for as long as ctx lasts, and not asked again until it has answered.
+func (t *Tool) look(ctx context.Context, name string) (*gozfs.Zpool, error) {
 	if !t.ask(name) {
 		return nil, fmt.Errorf("look at pool %s: the last look has not come back: %w", name, dataset.ErrStuck)
 	}
@@ -180,8 +187,6 @@ func (t *Tool) pool(ctx context.Context, name string) (*gozfs.Zpool, error) {
 		pool, err := gozfs.GetZpool(name)
 		got <- answer{pool, err}
 	}()
-	timeout := time.NewTimer(t.giveUp)
-	defer timeout.Stop()
 	select {
 	case a := <-got:
 		if a.err != nil {
@@ -189,9 +194,7 @@ func (t *Tool) pool(ctx context.Context, name string) (*gozfs.Zpool, error) {
 		}
 		return a.pool, nil
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	case <-timeout.C:
-		return nil, fmt.Errorf("look at pool %s: %w", name, ErrSlow)
+		return nil, fmt.Errorf("look at pool %s: %w", name, context.Cause(ctx))
 	}
 }
 

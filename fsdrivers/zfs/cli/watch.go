@@ -2,23 +2,26 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
 	"antipode/fsdrivers/zfs/naming"
 )
 
-// stallTick is how long a receive may take nothing in before its pool is looked at.
+// stallTick is how long a send or receive may stand still before its pool is looked at.
 const stallTick = 30 * time.Second
 
-// Watch ends ctx when its pool is suspended while nothing moves: a receive waits
-// there for ever, and nothing tells it apart from one with a slow source. stop
+// Watch ends ctx when its pool is suspended while nothing moves: a send or receive waits
+// there for ever, and nothing else tells it apart from one with a slow other side, or with
+// much to read and little to send. moved is another number whenever anything went on. stop
 // waits for the watch to end.
 func (t *Tool) Watch(ctx context.Context, on string, moved func() int64) (watched context.Context, stop func()) {
 	watched, cancel := context.WithCancelCause(ctx)
+	pool := naming.PoolOf(on)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		tick := time.NewTicker(stallTick)
+		tick := time.NewTicker(min(stallTick, t.giveUp))
 		defer tick.Stop()
 		for last := int64(-1); ; {
 			select {
@@ -27,8 +30,8 @@ func (t *Tool) Watch(ctx context.Context, on string, moved func() int64) (watche
 			case <-tick.C:
 			}
 			now := moved()
-			if now == last && t.isSuspended(watched, on) {
-				cancel(errSuspended)
+			if now == last && t.isSuspended(watched, pool) && moved() == last {
+				cancel(fmt.Errorf("pool %s: %w; %s", pool, errSuspended, cureSuspended))
 				return
 			}
 			last = now
@@ -40,10 +43,10 @@ func (t *Tool) Watch(ctx context.Context, on string, moved func() int64) (watche
 	}
 }
 
-// isSuspended reports whether the pool says so. One that does not answer is not
-// known to be.
-func (t *Tool) isSuspended(ctx context.Context, on string) bool {
-	pool, err := t.pool(ctx, naming.PoolOf(on))
+// isSuspended waits until the pool says whether it is: one that does not answer is not known
+// to be. It is asked also while a child hangs there, which is when it matters.
+func (t *Tool) isSuspended(ctx context.Context, name string) bool {
+	pool, err := t.look(ctx, name)
 	return err == nil && pool.Health == suspended
 }
 

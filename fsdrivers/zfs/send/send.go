@@ -10,6 +10,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/internal/command"
@@ -60,11 +61,14 @@ func (p Plan) Start(ctx context.Context, z *pool.Host, step dataset.Step, from d
 			return nil, err
 		}
 	}
-	c, err := z.Start(ctx, p.ds, command.Spec{Args: args})
-	if err != nil {
+	s := &sending{zfs: z, on: p.ds, what: p.to.Name, resumed: !from.IsZero()}
+	ctx, s.unwatch = z.Watch(ctx, p.ds, s.moved)
+	var err error
+	if s.child, err = z.Start(ctx, p.ds, command.Spec{Args: args}); err != nil {
+		s.unwatch()
 		return nil, err
 	}
-	return &sending{zfs: z, child: c, on: p.ds, what: p.to.Name, resumed: !from.IsZero()}, nil
+	return s, nil
 }
 
 // Estimate asks how many bytes the step has. From a bookmark ZFS may not know, and what it
@@ -165,12 +169,26 @@ type sending struct {
 	on      string
 	what    string
 	resumed bool
+	reads   atomic.Int64 // odd while a Read waits
+	unwatch func()
 	closed  bool
 }
 
+// moved stays the same only while one Read waits. A send that nobody reads from, because the
+// link is down, waits for us and not for its pool.
+func (s *sending) moved() int64 {
+	if n := s.reads.Load(); n%2 != 0 {
+		return n
+	}
+	return s.reads.Add(2)
+}
+
 // Read answers io.EOF only when the child exited with 0. Errors: ErrCut, and in a resumed
-// send ErrStaleCheckpoint, when nothing is at the position in the token.
+// send ErrStaleCheckpoint, when nothing is at the position in the token; ErrStuck where the
+// pool is suspended.
 func (s *sending) Read(p []byte) (int, error) {
+	s.reads.Add(1)
+	defer s.reads.Add(1)
 	n, err := s.child.Stdout().Read(p)
 	if err == nil || errors.Is(err, io.EOF) {
 		return n, err
@@ -188,6 +206,7 @@ func (s *sending) Close() error {
 		return nil
 	}
 	s.closed = true
+	defer s.unwatch()
 	if err := s.zfs.End(s.child, s.on, nil); err != nil {
 		return fmt.Errorf("end send of %s: %w", s.what, err)
 	}

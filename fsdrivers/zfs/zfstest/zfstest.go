@@ -35,8 +35,19 @@ func Main(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// Dir is where the files of a scripted zfs are, for the one that runs.
-func Dir() string { return filepath.Dir(os.Args[0]) }
+// Dir is where the files of a scripted zfs are, for the one that runs. One that was looked up
+// does not know its path.
+func Dir() string {
+	if filepath.Base(os.Args[0]) != os.Args[0] {
+		return filepath.Dir(os.Args[0])
+	}
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		if _, err := os.Lstat(filepath.Join(dir, "script")); err == nil {
+			return dir
+		}
+	}
+	return ""
+}
 
 func play(dir, line string) int {
 	text, err := os.ReadFile(filepath.Join(dir, "script"))
