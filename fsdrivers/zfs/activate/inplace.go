@@ -67,7 +67,7 @@ func (a *Activator) mayGoLive(ctx context.Context, l *standby.Lineage, snap data
 		return err
 	}
 	if l.Name != home {
-		return fmt.Errorf("%s is not at its place, where another copy is: %w", l.Name, dataset.ErrBusy)
+		return fmt.Errorf("%s is not at its place %s: another copy is there, or it could not be moved, and the log says why: %w", l.Name, home, dataset.ErrBusy)
 	}
 	if err := mustEndAt(l, snap.ID); err != nil {
 		return err

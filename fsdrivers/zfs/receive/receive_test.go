@@ -97,6 +97,9 @@ func TestWhatTheGateRefusesIsNotBegun(t *testing.T) {
 	st := fullStep()
 	inc := st
 	inc.From = dataset.Snapshot{Name: "antipode_a", ID: naming.IDOf(10)}
+	long := st // its place takes it for a dataset's name, and none of a snapshot
+	long.Dataset.Path = dataset.Path("src/" + strings.Repeat("x", 230))
+	long.To.Name = "antipode_db_20260401T000000Z"
 	onBase := []zfstest.Rule{
 		{Args: standbytest.GetLineages, Out: standbytest.LineageOut()},
 		{Args: "list", Out: "dst/into/src/db@antipode_a\t10\t5\n"},
@@ -122,7 +125,8 @@ func TestWhatTheGateRefusesIsNotBegun(t *testing.T) {
 			o.Features |= stream.Resuming
 			o.Resume = &stream.Position{Object: 1}
 		}), dataset.ErrRefused},
-		"without its base": {inc, []zfstest.Rule{{Args: standbytest.GetLineages, Out: zfstest.Props("dst/into/.antipode", "guid", "5")}}, nil, dataset.ErrBaseMissing},
+		"that fits in no name at its place": {long, empty, streamOf(t, long, nil), dataset.ErrRefused},
+		"without its base":                  {inc, []zfstest.Rule{{Args: standbytest.GetLineages, Out: zfstest.Props("dst/into/.antipode", "guid", "5")}}, nil, dataset.ErrBaseMissing},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, rv := receiverOn(t, c.rules...)

@@ -51,13 +51,17 @@ type work struct {
 }
 
 // choose finds the lineage that the step belongs to, and which partial states are
-// in its way. Errors: ErrBaseMissing, ErrDiverged.
+// in its way. Errors: ErrBaseMissing, ErrDiverged, ErrRefused.
 func (w *work) choose() error {
 	s := w.in.Step
 	if l := w.rep.Live(); l != nil {
 		return fmt.Errorf("%s was activated in place, and is live: nothing is received into it: %w", l.Name, dataset.ErrDiverged)
 	}
 	if s.IsFull() {
+		// Its place must have room for the point too: it is moved there by name.
+		if _, err := naming.Snapshot(w.rep.Home, s.To.Name); err != nil {
+			return err
+		}
 		w.name = w.by.into.Own() + "/" + string(s.ID())
 		for _, l := range w.rep.Lineages {
 			switch {
