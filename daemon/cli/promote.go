@@ -140,7 +140,7 @@ func typed(ctx context.Context, in io.Reader, name string) error {
 	case <-ctx.Done():
 		return errDeclined
 	case s := <-line:
-		if strings.TrimSpace(s) != name {
+		if strings.TrimSpace(s) != strings.TrimSpace(name) {
 			return errDeclined
 		}
 		return nil

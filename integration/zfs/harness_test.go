@@ -198,7 +198,7 @@ func (h *harness) Nests() bool {
 // HardNames are the hardest that ZFS takes, with room for @ and a name behind.
 func (h *harness) HardNames() []string {
 	room := 230 - len(h.Path("dir/")) - len(h.into()) - len("antipode_drivertest_01")
-	return []string{"with space", "-dash", "--help", "a:b.c_d-e", "1", "...", strings.Repeat("n", room)}
+	return []string{"with space", " spaces at its ends ", "-dash", "--help", "a:b.c_d-e", "1", "...", strings.Repeat("n", room)}
 }
 
 func (h *harness) Write(d dataset.Path, file string, data []byte) error {

@@ -49,8 +49,6 @@ func CheckPart(part string) string {
 		return fmt.Sprintf("it has a part %q", part)
 	case strings.Trim(part, ok) != "" || strings.ContainsFunc(part, func(r rune) bool { return !strings.ContainsRune(ok, r) }):
 		return fmt.Sprintf("ZFS takes no such characters as in %q", part)
-	case part != strings.Trim(part, " "):
-		return fmt.Sprintf("%q begins or ends with a space", part)
 	}
 	return ""
 }
@@ -120,7 +118,8 @@ func Snapshot(ds, name string) (string, error) {
 	if full := ds + "@" + name; len(full) <= maxName {
 		return full, nil
 	}
-	return "", fmt.Errorf("%s@%s has more than the %d bytes that ZFS takes; shorten the path or the prefix: %w", ds, name, maxName, dataset.ErrRefused)
+	return "", fmt.Errorf("%s@%s has %d bytes, and ZFS takes %d; shorten the path, or the name of the job that is in the snapshot's: %w",
+		ds, name, len(ds)+1+len(name), maxName, dataset.ErrRefused)
 }
 
 // IDOf is the identity that a GUID stands for.

@@ -10,7 +10,7 @@ func TestNames(t *testing.T) {
 		"tank": true, "tank/db": true, "tank/with space/a:b.c_d-e": true, "tank/-dash": true, "tank/" + strings.Repeat("n", 200): true,
 		"": false, "/tank": false, "tank/": false, "tank//db": false, "tank/..": false, "tank/a@b": false, "tank/a#b": false,
 		"tank/100%": false, "tank/ü": false, "1tank": false, "-tank": false, "tank/a\nb": false, "tank/" + strings.Repeat("n", 250): false,
-		"tank/ a": false, "tank/\xff": false,
+		"tank/\xff": false, "tank/ a": true, "tank/a ": true, "tank/ ": true, " tank": false,
 	} {
 		if what := Check(name); (what == "") != ok {
 			t.Errorf("%.40q: got %q, want ok %v", name, what, ok)
