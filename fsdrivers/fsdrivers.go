@@ -42,7 +42,9 @@ type Snapshotter interface {
 	// Snapshot makes a read-only snapshot of each dataset under the same name,
 	// atomically where the file system can, and returns them in order of ds.
 	// One that exists under that name is returned as it is. The result is
-	// durable. Errors: ErrNotFound, ErrNotDataset, ErrNoSpace.
+	// durable. Errors: ErrNotFound, ErrNotDataset, ErrNoSpace; a
+	// *dataset.MisfitError where some cannot have a snapshot of that name: then
+	// none was made.
 	Snapshot(ctx context.Context, name string, created time.Time, ds []dataset.Path) ([]dataset.Snapshot, error)
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"antipode/daemon/policy"
@@ -60,8 +61,8 @@ type Outcome struct {
 // 1 s), so that a clock that was set back never makes a name that is older than, or
 // the same as, one that exists.
 //
-// A dataset that cannot be listed or snapshotted holds back no other: when the
-// call for all fails, each is taken by itself under the same name, and what was
+// A dataset that cannot be listed or snapshotted holds back no other: those that
+// cannot have the name are left out, and when the call for all fails, each is taken by itself under the same name, and what was
 // taken comes back beside the errors, which are those of Lister.Snapshots,
 // Comparer.IsUnchanged and Snapshotter.Snapshot, and of Quiet.
 func (r Run) Take(ctx context.Context, ds []dataset.Path) (Outcome, error) {
@@ -200,9 +201,23 @@ func (r Run) quietly(ctx context.Context, ds []dataset.Path, newest time.Time) (
 func (r Run) take(ctx context.Context, ds []dataset.Path, newest time.Time) (name string, taken []Taken, err error) {
 	at := policy.SnapshotTime(r.Now(), newest)
 	name = policy.SnapshotName(r.Job, at)
+	taken, err = r.takeAs(ctx, name, at, ds)
+	return name, taken, err
+}
+
+func (r Run) takeAs(ctx context.Context, name string, at time.Time, ds []dataset.Path) (taken []Taken, err error) {
 	made, err := r.Driver.Snapshot(ctx, name, at, ds)
 	if err == nil {
-		return name, pair(ds, made), nil
+		return pair(ds, made), nil
+	}
+	var misfit *dataset.MisfitError
+	if errors.As(err, &misfit) { // the others still get theirs at one instant
+		fit := slices.DeleteFunc(slices.Clone(ds), func(d dataset.Path) bool { return slices.Contains(misfit.Datasets, d) })
+		if len(fit) == 0 || len(fit) == len(ds) {
+			return nil, err
+		}
+		taken, fitErr := r.takeAs(ctx, name, at, fit)
+		return taken, errors.Join(err, fitErr)
 	}
 	var errs []error
 	for _, path := range ds {
@@ -213,7 +228,7 @@ func (r Run) take(ctx context.Context, ds []dataset.Path, newest time.Time) (nam
 		}
 		taken = append(taken, pair([]dataset.Path{path}, made)...)
 	}
-	return name, taken, errors.Join(errs...)
+	return taken, errors.Join(errs...)
 }
 
 func pair(paths []dataset.Path, made []dataset.Snapshot) []Taken {

@@ -3,7 +3,9 @@ package snapshot_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -75,6 +77,50 @@ func TestOneBadDatasetHoldsBackNoOther(t *testing.T) {
 	if !errors.Is(err, dataset.ErrNotFound) || !errors.Is(err, dataset.ErrNoSpace) {
 		t.Errorf("Take = %v, want what is wrong with /gone and with /b", err)
 	}
+}
+
+// TestOnesThatCannotHaveTheNameLeaveTheOthersTheirInstant: one was enough to have all of a job
+// taken one after the other, for good.
+func TestOnesThatCannotHaveTheNameLeaveTheOthersTheirInstant(t *testing.T) {
+	disk := fake.NewDisk("fra1", 1<<30)
+	paths := []dataset.Path{"/a", "/long", "/b", "/longer"}
+	for _, p := range paths {
+		disk.Make(p)
+	}
+	d := &choosy{Source: disk.Source()}
+	got, err := take(t, d, paths, time.Now())
+	if len(got) != 2 || got[0].Dataset != "/a" || got[1].Dataset != "/b" || got[0].Snapshot.Name != got[1].Snapshot.Name {
+		t.Errorf("Take = %v, want the snapshots of /a and /b", got)
+	}
+	if want := [][]dataset.Path{paths, {"/a", "/b"}}; !slices.EqualFunc(d.asked, want, slices.Equal) {
+		t.Errorf("asked for %v, want %v", d.asked, want)
+	}
+	if !errors.Is(err, dataset.ErrRefused) || strings.Count(err.Error(), "too long") != 1 {
+		t.Errorf("Take = %v, want once what is wrong with the long ones", err)
+	}
+	if got, err := take(t, d, []dataset.Path{"/long"}, time.Now()); len(got) != 0 || !errors.Is(err, dataset.ErrRefused) {
+		t.Errorf("Take of nothing else = %v, %v, want none", got, err)
+	}
+}
+
+// choosy is a source that takes no name for what is long.
+type choosy struct {
+	*fake.Source
+	asked [][]dataset.Path
+}
+
+func (c *choosy) Snapshot(ctx context.Context, name string, at time.Time, ds []dataset.Path) ([]dataset.Snapshot, error) {
+	c.asked = append(c.asked, ds)
+	var misfit dataset.MisfitError
+	for _, d := range ds {
+		if strings.HasPrefix(string(d), "/long") {
+			misfit.Datasets, misfit.Err = append(misfit.Datasets, d), fmt.Errorf("too long: %w", dataset.ErrRefused)
+		}
+	}
+	if misfit.Err != nil {
+		return nil, &misfit
+	}
+	return c.Source.Snapshot(ctx, name, at, ds)
 }
 
 // take runs a job that looks at nothing, at a moment.

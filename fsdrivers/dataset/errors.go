@@ -58,6 +58,19 @@ func (e *SpaceError) Error() string {
 // Is makes errors.Is(err, ErrNoSpace) true.
 func (e *SpaceError) Is(target error) bool { return target == ErrNoSpace }
 
+// MisfitError is why nothing was done for several datasets of which some cannot take it:
+// without those the others can.
+type MisfitError struct {
+	Datasets []Path
+	Err      error // of all of them
+}
+
+// Error says what is wrong with each.
+func (e *MisfitError) Error() string { return e.Err.Error() }
+
+// Unwrap is Err.
+func (e *MisfitError) Unwrap() error { return e.Err }
+
 // StaleCheckpointError is an ErrStaleCheckpoint that may know better: a source
 // that read its stream again and found it the same up to an earlier place only.
 type StaleCheckpointError struct {

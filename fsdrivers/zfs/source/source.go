@@ -201,17 +201,21 @@ func (s *Source) Snapshot(ctx context.Context, name string, created time.Time, d
 	}
 	full := make(map[string]string, len(ds)) // by dataset
 	byPool := make(map[string][]string)      // datasets
+	var misfit dataset.MisfitError
 	for _, d := range ds {
 		in, err := s.name(d)
 		if err != nil {
 			return nil, fmt.Errorf("snapshot %s: %w", name, err)
 		}
 		if full[in], err = naming.Snapshot(in, name); err != nil {
-			return nil, err
+			misfit.Datasets, misfit.Err = append(misfit.Datasets, d), errors.Join(misfit.Err, err)
 		}
 		if !slices.Contains(byPool[naming.PoolOf(in)], in) {
 			byPool[naming.PoolOf(in)] = append(byPool[naming.PoolOf(in)], in)
 		}
+	}
+	if misfit.Err != nil {
+		return nil, &misfit
 	}
 	anew := true
 	for _, in := range byPool {

@@ -208,6 +208,21 @@ func TestSnapshotsOfOnePoolAreOneCommand(t *testing.T) {
 	}
 }
 
+// TestDatasetsThatAreTooLongForTheNameAreNamed, all of them and before any snapshot is made: who
+// asks can leave them out.
+func TestDatasetsThatAreTooLongForTheNameAreNamed(t *testing.T) {
+	s := script(t)
+	long, longer := dataset.Path("tank/"+strings.Repeat("n", 240)), dataset.Path("tank/"+strings.Repeat("n", 241))
+	_, err := s.source(nil).Snapshot(t.Context(), "antipode_x", time.Unix(5, 0), []dataset.Path{"tank/a", long, longer})
+	var misfit *dataset.MisfitError
+	if !errors.As(err, &misfit) || !slices.Equal(misfit.Datasets, []dataset.Path{long, longer}) || !errors.Is(err, dataset.ErrRefused) {
+		t.Errorf("got %v, want the two that are too long", err)
+	}
+	if calls := s.Calls(); len(calls) > 0 {
+		t.Errorf("it ran %q", calls)
+	}
+}
+
 // sender is a source with an incremental step from a to b.
 func sender(t *testing.T, encryption string) (*scripted, dataset.Step) {
 	rules := append(listed(),
