@@ -12,19 +12,22 @@ import (
 	"antipode/fsdrivers/dataset"
 )
 
-// alarmSpace is the event of a source whose file system is nearly full.
+// alarmSpace is the event of a source whose file system is nearly full. It is each
+// job's own: another job on the same file system may ask for less.
 const alarmSpace = "space-low"
+
+func spaceOf(where, job string) string { return where + " of job " + job }
 
 // roomy leaves out the datasets whose file system has less room than the job wants,
 // and tells the operator what may be done.
 func (d *Daemon) roomy(ctx context.Context, w *work, paths []dataset.Path) ([]dataset.Path, error) {
 	may, full, enough := lookForRoom(ctx, w, paths)
 	for _, where := range enough {
-		d.watch.Settle(alarmSpace, where)
+		d.watch.Settle(alarmSpace, spaceOf(where, w.job.ID))
 	}
 	var errs []error
 	for where, err := range full {
-		d.watch.Alarm(alarmSpace, where, err.Error()+"; "+err.Next())
+		d.watch.Alarm(alarmSpace, spaceOf(where, w.job.ID), err.Error()+"; "+err.Next())
 		if err.stops {
 			errs = append(errs, err)
 		}

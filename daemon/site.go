@@ -292,6 +292,9 @@ func (d *Daemon) launch(c *delivery) {
 // that wait for a link that may never come back.
 func (d *Daemon) dismiss(old, next *site) {
 	for id, w := range old.jobs {
+		if next.jobs[id] == nil {
+			d.watch.Forget("job " + id)
+		}
 		for name, c := range w.couriers {
 			if now, ok := next.jobs[id]; !ok || now.couriers[name] != c {
 				c.stop(errDropped)

@@ -289,6 +289,16 @@ func (w *Watch) Settle(kind, object string) {
 	delete(w.stands, kind+" "+object)
 }
 
+// Forget ends every alarm about an owner, a job as a whole for example, and about what
+// is named as something of it: it is none of this node's any more.
+func (w *Watch) Forget(owner string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	maps.DeleteFunc(w.stands, func(key string, a status.Alert) bool {
+		return key == a.Kind+" "+a.Object && (a.Object == owner || strings.HasSuffix(a.Object, " of "+owner))
+	})
+}
+
 // Clear ends every alarm about an object: both sides agree again.
 func (w *Watch) Clear(object string) {
 	w.mu.Lock()

@@ -176,6 +176,25 @@ func TestAnAlarmStandsAndIsNotToldAsOftenAsAPeerLikes(t *testing.T) {
 	})
 }
 
+func TestAlarmsAboutAJobThatIsGoneEndWithIt(t *testing.T) {
+	run(t, ledger.Fact{}, func(t *testing.T, w *watch.Watch, s *watch.Subject, p *post) {
+		for _, object := range []string{"job db", "/data of job db", "job db2", "/data of job db2", "/data/db"} {
+			w.Alarm("brake", object, "no")
+		}
+		time.Sleep(time.Hour + 2*time.Second) // the objective, "... of job db to sin1", is missed
+		w.Forget("job db")
+		time.Sleep(2 * time.Second)
+		var left []string
+		for _, a := range p.stands {
+			left = append(left, a.Object)
+		}
+		slices.Sort(left)
+		if want := []string{"/data of job db2", "/data/db", s.Name, "job db2"}; !slices.Equal(left, want) {
+			t.Errorf("%q stand, want %q", left, want)
+		}
+	})
+}
+
 func TestAFailingCommandIsRememberedAndASlowOneDelaysNoVerdict(t *testing.T) {
 	run(t, ledger.Fact{}, func(t *testing.T, w *watch.Watch, _ *watch.Subject, p *post) {
 		p.broken, p.slow = errors.New("exit status 3"), 30*time.Second
