@@ -143,6 +143,48 @@ func TestWhatTheGateRefusesIsNotBegun(t *testing.T) {
 	}
 }
 
+// TestAVersionThatDamagesEncryptedDatasetsReceivesIntoNone: neither raw nor plain.
+func TestAVersionThatDamagesEncryptedDatasetsReceivesIntoNone(t *testing.T) {
+	full := fullStep()
+	inc := full
+	inc.From = dataset.Snapshot{Name: "antipode_a", ID: naming.IDOf(10)}
+	own := func(encryption string) string {
+		return zfstest.Props("dst/into/.antipode", "guid", "5", "dst/into/.antipode", "encryption", encryption)
+	}
+	lineage := func(encryption string) string {
+		return standbytest.LineageOut("dst/into/src/db", "encryption", encryption) + own("off")
+	}
+	plain := func(s dataset.Step) []byte { return streamOf(t, s, nil) }
+	var raw stream.Encoder
+	raw.Begin(stream.Opening{
+		Kind: stream.Filesystem, ToGUID: 11, ToName: "src/db@x", Flags: stream.FlagSpillBlock,
+		Features: stream.Raw | stream.Compressed | stream.LargeBlocks,
+	}, keyed(66))
+	raw.End(11)
+	for name, c := range map[string]struct {
+		step    dataset.Step
+		is      string
+		in      []byte
+		refused bool
+	}{
+		"raw":                              {full, own("off"), raw.Bytes(), true},
+		"plain":                            {full, own("off"), plain(full), false},
+		"plain into an encrypted one":      {full, own("aes-256-gcm"), plain(full), true},
+		"a plain step":                     {inc, lineage("off"), plain(inc), false},
+		"a plain step onto what was plain": {inc, lineage("aes-256-gcm"), plain(inc), true},
+	} {
+		s, rv := receiverOn(t, zfstest.Rule{Args: standbytest.GetLineages, Out: c.is}, zfstest.Rule{Args: "list", Out: "dst/into/src/db@antipode_a\t10\t5\n"})
+		s.Answer(append([]zfstest.Rule{{Args: "version", Out: "zfs-2.3.2-1\nzfs-kmod-2.3.2-1\n"}}, s.Rules...)...)
+		_, err := rv.Receive(t.Context(), dataset.Incoming{Step: c.step}, bytes.NewReader(c.in))
+		if refused := err != nil && strings.Contains(err.Error(), "upgrade to"); refused != c.refused || refused && !errors.Is(err, dataset.ErrRefused) {
+			t.Errorf("%s: got %v, want it refused: %t", name, err, c.refused)
+		}
+		if begun := len(s.Ran("receive")) + len(s.Ran("set")); c.refused && begun > 0 {
+			t.Errorf("%s: it ran %q", name, s.Calls())
+		}
+	}
+}
+
 func TestASnapshotOfSomebodyElseIsToldAndNotRolledBack(t *testing.T) {
 	inc := fullStep()
 	inc.From = dataset.Snapshot{Name: "antipode_a", ID: naming.IDOf(10)}

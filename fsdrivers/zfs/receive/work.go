@@ -158,10 +158,21 @@ func (w *work) judge(head stream.Opening) error {
 		}
 		return err
 	}
-	if head.IsRaw() {
-		return w.by.zfs.MustCrypt(w.ctx)
+	if !head.IsRaw() && !w.encrypts() {
+		return nil
+	}
+	if err := w.by.zfs.MustCrypt(w.ctx); err != nil {
+		return fmt.Errorf("the replica is encrypted: %w", err)
 	}
 	return nil
+}
+
+// encrypts reports whether this host encrypts what comes plain.
+func (w *work) encrypts() bool {
+	if w.on == nil {
+		return w.rep.Encrypts
+	}
+	return w.on.Facts.IsEncrypted(w.on.Name)
 }
 
 // pin holds an existing lineage to what it was begun with.

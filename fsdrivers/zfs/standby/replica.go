@@ -39,6 +39,9 @@ type Replica struct {
 	Path     dataset.Path
 	Home     string
 	Lineages []*Lineage
+	// Encrypts reports whether this host encrypts a new lineage that comes plain. Only
+	// Into.Replica tells.
+	Encrypts bool
 }
 
 // lineageProps is what is known of a lineage.
@@ -136,7 +139,9 @@ func (i *Into) Replica(ctx context.Context, d dataset.Path) (*Replica, error) {
 	if err != nil {
 		return nil, err
 	}
-	return NewReplica(d, home, all), nil
+	r := NewReplica(d, home, all)
+	r.Encrypts = len(all) > 0 && all[0].Facts.IsEncrypted(i.Own())
+	return r, nil
 }
 
 // NewReplica picks its lineages.
