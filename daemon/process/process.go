@@ -90,7 +90,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	dialer := client.Dialer()
 	// One disk that is not mounted at boot keeps nobody else waiting. A reload, at
 	// which somebody looks on, is strict.
-	drivers := &realDrivers{log: log, patient: true}
+	drivers := newDrivers(log)
 	d, err := daemon.New(daemon.Options{
 		Config: cfg, Identity: identity, Drivers: drivers, Ledger: history, Listener: listener,
 		Dial: func(ctx context.Context, address string) (net.Conn, error) {
@@ -184,7 +184,13 @@ func lockState(dir string) (*os.File, error) {
 // realDrivers makes the drivers that this build has.
 type realDrivers struct {
 	log     zerolog.Logger
-	patient bool // with an `into` that cannot be used yet; not changed once the daemon serves
+	zfs     *zfs.Host // of all: what hangs on a pool concerns whoever wants something of it
+	patient bool      // with an `into` that cannot be used yet; not changed once the daemon serves
+}
+
+// newDrivers makes drivers that are patient.
+func newDrivers(log zerolog.Logger) *realDrivers {
+	return &realDrivers{log: log, zfs: zfs.NewHost("", 0), patient: true}
 }
 
 // Source makes the driver of the datasets of this host, which lists those snapshots
@@ -198,7 +204,7 @@ func (r *realDrivers) Source(kind policy.Driver, include policy.Names) (fsdriver
 	case policy.Btrfs:
 		return btrfs.NewSource(btrfs.Options{Log: r.log, Include: others}), nil
 	case policy.ZFS:
-		return zfs.NewSource(zfs.Options{Log: r.log, Now: time.Now, Include: others}), nil
+		return zfs.NewSource(zfs.Options{Log: r.log, Host: r.zfs, Now: time.Now, Include: others}), nil
 	}
 	return nil, fmt.Errorf("this build has no driver %q; it has %q and %q", kind, policy.Btrfs, policy.ZFS)
 }
@@ -209,7 +215,7 @@ func (r *realDrivers) Target(a policy.Accept) (fsdrivers.Target, error) {
 	case policy.Btrfs:
 		return btrfs.NewTarget(btrfs.TargetOptions{Into: a.Into, Live: a.Live, Strip: a.Strip, Now: time.Now, Log: r.log, Patient: r.patient})
 	case policy.ZFS:
-		return zfs.NewTarget(zfs.TargetOptions{Into: a.Into, Live: a.Live, Strip: a.Strip, Now: time.Now, Clock: time.Now, Log: r.log, Patient: r.patient})
+		return zfs.NewTarget(zfs.TargetOptions{Into: a.Into, Live: a.Live, Strip: a.Strip, Now: time.Now, Clock: time.Now, Log: r.log, Host: r.zfs, Patient: r.patient})
 	}
 	return nil, fmt.Errorf("this build has no driver %q; it has %q and %q", a.Driver, policy.Btrfs, policy.ZFS)
 }

@@ -64,12 +64,17 @@
 package zfs
 
 import (
+	"time"
+
+	"antipode/fsdrivers/zfs/pool"
 	"antipode/fsdrivers/zfs/source"
 	"antipode/fsdrivers/zfs/stream"
 	"antipode/fsdrivers/zfs/target"
 )
 
 type (
+	// Host runs zfs for the drivers of a process, and knows what hangs on which pool.
+	Host = pool.Host
 	// Source works on live datasets of this host.
 	Source = source.Source
 	// Options of a Source.
@@ -86,6 +91,9 @@ const (
 	FlagsRaw   = stream.FlagsRaw
 	FlagsPlain = stream.FlagsPlain
 )
+
+// NewHost makes a host; pool.NewHost tells more. It touches nothing.
+func NewHost(binary string, giveUp time.Duration) *Host { return pool.NewHost(binary, giveUp) }
 
 // NewSource makes a source. It touches nothing.
 func NewSource(o Options) *Source { return source.New(o) }

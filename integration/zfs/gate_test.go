@@ -90,7 +90,7 @@ func gateLab(t *testing.T, name string) (h *harness, c counted, s1, s2 dataset.S
 	s2 = h.snap(d, "2")
 	c = count(t)
 	o := targetOptions(h.into())
-	o.Binary = c.binary
+	o.Host = zfs.NewHost(c.binary, 0)
 	target, err := zfs.NewTarget(o)
 	h.must(err)
 	h.target = target

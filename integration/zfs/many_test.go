@@ -52,7 +52,7 @@ func makeMany(t *testing.T, n, each int) *many {
 		fmt.Fprintf(&script, "zfs create %s/%03d\n", m.root, i)
 	}
 	m.must(run(t, "bash", "-ec", script.String()))
-	m.source = zfs.NewSource(zfs.Options{Binary: m.sent.binary, Log: zerolog.Nop(), Now: soon})
+	m.source = zfs.NewSource(zfs.Options{Host: zfs.NewHost(m.sent.binary, 0), Log: zerolog.Nop(), Now: soon})
 	var err error
 	m.datasets, err = m.source.Find(t.Context(), dataset.Path(m.root), true)
 	m.must("", err)
@@ -74,7 +74,7 @@ func (m *many) split(pool, other, folder string) {
 	m.t.Cleanup(func() { run(m.t, "zpool", "destroy", "-f", other) })
 	into := other + "/in"
 	o := targetOptions(into)
-	o.Binary, o.Clock = m.received.binary, soon
+	o.Host, o.Clock = zfs.NewHost(m.received.binary, 0), soon
 	var err error
 	m.target, err = zfs.NewTarget(o)
 	m.must("", err)

@@ -64,7 +64,7 @@ func TestASuspendedPoolIsGivenUpOn(t *testing.T) {
 	h := newHarnessOn(t, &lab{t: t, name: "doomed", files: filesystems{}}, src, pool)
 	c := count(t)
 	o := targetOptions(h.into())
-	o.Binary, o.GiveUp = c.binary, 10*time.Second
+	o.Host = zfs.NewHost(c.binary, 10*time.Second)
 	target, err := zfs.NewTarget(o)
 	h.must(err)
 	h.target = target

@@ -171,47 +171,39 @@ func (t *Tool) pool(ctx context.Context, name string) (*gozfs.Zpool, error) {
 	return t.look(ctx, name)
 }
 
+// look is one question to go-zfs about a pool.
+type look struct {
+	done chan struct{} // closed when what follows is final
+	pool *gozfs.Zpool
+	err  error
+}
+
 // look asks go-zfs for the facts of a pool. It knows no context and may hang, so it is waited
 // for as long as ctx lasts, and not asked again until it has answered.
 func (t *Tool) look(ctx context.Context, name string) (*gozfs.Zpool, error) {
-	if !t.ask(name) {
-		return nil, fmt.Errorf("look at pool %s: the last look has not come back: %w", name, dataset.ErrStuck)
+	t.mu.Lock()
+	l := t.looks[name]
+	if l == nil {
+		l = &look{done: make(chan struct{})}
+		t.looks[name] = l
+		go func() {
+			l.pool, l.err = gozfs.GetZpool(name)
+			t.mu.Lock()
+			delete(t.looks, name)
+			t.mu.Unlock()
+			close(l.done)
+		}()
 	}
-	type answer struct {
-		pool *gozfs.Zpool
-		err  error
-	}
-	got := make(chan answer, 1)
-	go func() {
-		defer t.asked(name)
-		pool, err := gozfs.GetZpool(name)
-		got <- answer{pool, err}
-	}()
+	t.mu.Unlock()
+	var err error
 	select {
-	case a := <-got:
-		if a.err != nil {
-			return nil, fmt.Errorf("look at pool %s: %w", name, a.err)
-		}
-		return a.pool, nil
+	case <-l.done:
+		err = l.err
 	case <-ctx.Done():
-		return nil, fmt.Errorf("look at pool %s: %w", name, context.Cause(ctx))
+		err = context.Cause(ctx)
 	}
-}
-
-// ask reports whether nobody else asks go-zfs about the pool, and keeps others away
-// until asked.
-func (t *Tool) ask(pool string) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.asking[pool] {
-		return false
+	if err != nil {
+		return nil, fmt.Errorf("look at pool %s: %w", name, err)
 	}
-	t.asking[pool] = true
-	return true
-}
-
-func (t *Tool) asked(pool string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.asking, pool)
+	return l.pool, nil
 }

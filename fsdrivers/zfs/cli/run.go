@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,15 +38,15 @@ const (
 // for all.
 const MaxArgBytes = 64 << 10
 
-// Tool runs zfs. A command that hangs is given up on, and while it hangs no other
-// is started on its pool.
+// Tool runs zfs. A command that hangs is given up on, and while it hangs no other is started
+// on its pool by the same Tool.
 type Tool struct {
 	binary string
 	giveUp time.Duration
 
-	mu     sync.Mutex         // guards hung and asking
-	hung   map[string]process // by pool
-	asking map[string]bool    // pools that go-zfs was asked about and has not answered
+	mu    sync.Mutex           // guards hung and looks
+	hung  map[string][]process // by pool
+	looks map[string]*look     // by pool: go-zfs was asked and has not answered
 }
 
 // process is one process, distinct from a later one with the same number.
@@ -63,7 +64,7 @@ func New(binary string, giveUp time.Duration) *Tool {
 	if giveUp <= 0 {
 		giveUp = defaultGiveUp
 	}
-	return &Tool{binary: binary, giveUp: giveUp, hung: make(map[string]process), asking: make(map[string]bool)}
+	return &Tool{binary: binary, giveUp: giveUp, hung: make(map[string][]process), looks: make(map[string]*look)}
 }
 
 // Patience is how long a short command may take.
@@ -121,7 +122,7 @@ func (t *Tool) End(c *Child, on string, err error) error {
 	}
 	if errors.Is(err, command.ErrStuck) {
 		t.mu.Lock()
-		t.hung[naming.PoolOf(on)] = c.self
+		t.hung[naming.PoolOf(on)] = append(t.hung[naming.PoolOf(on)], c.self)
 		t.mu.Unlock()
 	}
 	return Explain(on, err, "")
@@ -132,16 +133,13 @@ func (t *Tool) mayStart(on string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	pool := naming.PoolOf(on)
-	p, hangs := t.hung[pool]
-	if !hangs {
+	t.hung[pool] = slices.DeleteFunc(t.hung[pool], func(p process) bool { return p.start == "" || identify(p.pid) != p })
+	if len(t.hung[pool]) == 0 {
+		delete(t.hung, pool)
 		return nil
 	}
-	if p.start != "" && identify(p.pid) == p {
-		return fmt.Errorf("process %d still hangs on pool %s, so nothing else is started there; look at `zpool status %s`: %w",
-			p.pid, pool, pool, dataset.ErrStuck)
-	}
-	delete(t.hung, pool)
-	return nil
+	return fmt.Errorf("process %d still hangs on pool %s, so nothing else is started there; look at `zpool status %s`: %w",
+		t.hung[pool][0].pid, pool, pool, dataset.ErrStuck)
 }
 
 // identify tells which process has that number now.
@@ -161,6 +159,26 @@ func identify(pid int) process {
 // InBatches calls do with as many names at a time as a command line takes.
 func InBatches(names []string, do func(some []string) error) error {
 	return inBatchesOf(MaxArgBytes, names, do)
+}
+
+// ByPool is InBatches with full names, of one pool at a time: on several, one that hangs would
+// keep what is asked of the others, and it would not be known which one a child hangs on.
+func ByPool(names []string, do func(some []string) error) error {
+	for len(names) > 0 {
+		var here, others []string
+		for _, name := range names {
+			if naming.PoolOf(name) == naming.PoolOf(names[0]) {
+				here = append(here, name)
+			} else {
+				others = append(others, name)
+			}
+		}
+		if err := InBatches(here, do); err != nil {
+			return err
+		}
+		names = others
+	}
+	return nil
 }
 
 // AtOnce calls do with all names, unless they are more than a command line takes.

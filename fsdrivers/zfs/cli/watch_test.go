@@ -41,7 +41,7 @@ func TestTheWatchGivesUpOnASuspendedPoolAlone(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				z := New(s.Binary(), 0)
 				if c.hangs {
-					z.hung["tank"] = identify(os.Getpid())
+					z.hung["tank"] = []process{identify(os.Getpid())}
 				}
 				var at atomic.Int64
 				ctx, stop := z.Watch(t.Context(), "tank/db", func() int64 {

@@ -66,9 +66,10 @@ func Dataset(d dataset.Path) (string, error) {
 
 // PoolOf is the pool of a dataset or snapshot.
 func PoolOf(name string) string {
-	pool, _, _ := strings.Cut(name, "/")
-	pool, _, _ = strings.Cut(pool, "@")
-	return pool
+	if end := strings.IndexAny(name, "/@#"); end >= 0 {
+		return name[:end]
+	}
+	return name
 }
 
 // ParentOf is the dataset above; "" above a pool.

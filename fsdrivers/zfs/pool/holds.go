@@ -20,7 +20,7 @@ import (
 // Holds reads our tags on those snapshots, sorted, and their pins.
 func (h *Host) Holds(ctx context.Context, snaps []string) (map[string][]dataset.Tag, map[string]*dataset.Pin, error) {
 	all, pins := make(map[string][]dataset.Tag), make(map[string]*dataset.Pin)
-	err := cli.InBatches(snaps, func(some []string) error {
+	err := cli.ByPool(snaps, func(some []string) error {
 		out, err := h.Run(ctx, some[0], append([]string{"holds", "-H"}, some...)...)
 		if cli.Unless(err, dataset.ErrNotFound) != nil {
 			return fmt.Errorf("holds of %s: %w", some[0], err)

@@ -20,7 +20,8 @@ import (
 type Host struct{ *cli.Tool }
 
 // NewHost makes one, with the zfs of that path, or "" for the one in PATH. A short command may
-// take so long, 0 is 3 minutes. It touches nothing.
+// take so long before it is given up on, as on a suspended pool; 0 is 3 minutes. It touches
+// nothing.
 func NewHost(binary string, giveUp time.Duration) *Host {
 	return &Host{cli.New(binary, giveUp)}
 }
@@ -46,7 +47,7 @@ func (h *Host) List(ctx context.Context, ds string) ([]Entry, error) {
 func (h *Host) Get(ctx context.Context, props string, names []string, args ...string) (Facts, error) {
 	all := make(Facts)
 	var missing error
-	err := cli.InBatches(names, func(some []string) error {
+	err := cli.ByPool(names, func(some []string) error {
 		argv := append([]string{"get", "-Hp", "-o", factColumns}, args...)
 		out, err := h.Run(ctx, some[0], append(append(argv, props), some...)...)
 		if err != nil && !errors.Is(err, dataset.ErrNotFound) {

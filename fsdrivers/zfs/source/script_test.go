@@ -6,6 +6,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"antipode/fsdrivers/zfs/pool"
 	"antipode/fsdrivers/zfs/zfstest"
 )
 
@@ -23,7 +24,7 @@ func script(t *testing.T, rules ...rule) *scripted {
 }
 
 func (s *scripted) source(now func() time.Time) *Source {
-	return New(Options{Binary: s.Binary(), Log: zerolog.Nop(), Now: now, GiveUp: 20 * time.Second})
+	return New(Options{Host: pool.NewHost(s.Binary(), 20*time.Second), Log: zerolog.Nop(), Now: now})
 }
 
 // props is what zfs get prints: object, property and value in turn.

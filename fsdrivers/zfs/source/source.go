@@ -24,11 +24,10 @@ import (
 
 // Options of a Source.
 type Options struct {
-	Log    zerolog.Logger
-	Binary string // zfs; "" is looked up in PATH
-	// GiveUp is how long a short command may take before it is given up on, as
-	// on a suspended pool; 0 is 3 minutes.
-	GiveUp time.Duration
+	Log zerolog.Logger
+	// Host is how zfs is run, and knows what hangs: one for all drivers of a process.
+	// Nil is one of its own.
+	Host *pool.Host
 	// Now is the clock of this host, or nil: then no listing is kept.
 	Now func() time.Time
 	// Include names the snapshots of others that are listed beside ours; nil: none.
@@ -59,8 +58,11 @@ var (
 
 // New makes a source. It touches nothing.
 func New(o Options) *Source {
+	if o.Host == nil {
+		o.Host = pool.NewHost("", 0)
+	}
 	return &Source{
-		log: o.Log, zfs: pool.NewHost(o.Binary, o.GiveUp), now: o.Now, include: o.Include, sights: newSights(o.Now), lists: listing.NewLists(), pools: make(map[string]bool),
+		log: o.Log, zfs: o.Host, now: o.Now, include: o.Include, sights: newSights(o.Now), lists: listing.NewLists(), pools: make(map[string]bool),
 	}
 }
 

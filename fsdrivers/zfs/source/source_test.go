@@ -12,6 +12,7 @@ import (
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/zfs/listing"
 	"antipode/fsdrivers/zfs/naming"
+	"antipode/fsdrivers/zfs/pool"
 	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/stream"
 	"antipode/fsdrivers/zfs/token"
@@ -386,14 +387,14 @@ func TestEstimate(t *testing.T) {
 
 func TestACommandThatHangsIsGivenUp(t *testing.T) {
 	s := script(t, rule{Args: "set", Hang: true})
-	src := New(Options{Binary: s.Binary(), GiveUp: 200 * time.Millisecond})
+	src := New(Options{Host: pool.NewHost(s.Binary(), 200*time.Millisecond)})
 	if err := src.Fence(t.Context(), "tank/db"); !errors.Is(err, dataset.ErrStuck) {
 		t.Errorf("got %v, want stuck", err)
 	}
 }
 
 func TestAMissingZFSIsTold(t *testing.T) {
-	src := New(Options{Binary: "/nonexistent/zfs"})
+	src := New(Options{Host: pool.NewHost("/nonexistent/zfs", 0)})
 	if _, err := src.Find(t.Context(), "tank", true); !errors.Is(err, dataset.ErrToolMissing) || !strings.Contains(err.Error(), "install zfsutils-linux") {
 		t.Errorf("got %v, want tool missing, and what to install", err)
 	}

@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -9,38 +10,48 @@ import (
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/zfs/cli"
 	"antipode/fsdrivers/zfs/listing"
+	"antipode/fsdrivers/zfs/naming"
 	"antipode/fsdrivers/zfs/pool"
 	"antipode/fsdrivers/zfs/prop"
 )
 
 var _ fsdrivers.Versioner = (*Source)(nil)
 
-// Versions implements fsdrivers.Versioner.
+// Versions implements fsdrivers.Versioner, pool by pool: those on one that does not answer are
+// told by nothing, and if none answers, by the error.
 func (s *Source) Versions(ctx context.Context, ds []dataset.Path) ([]string, error) {
-	names := make([]string, 0, len(ds))
+	byPool := make(map[string][]string)
 	for _, d := range ds {
 		if name, err := s.name(d); err == nil {
-			names = append(names, name)
+			byPool[naming.PoolOf(name)] = append(byPool[naming.PoolOf(name)], name)
 		}
 	}
-	f, seen, err := s.readMany(ctx, names, datasetProps)
-	if err != nil {
-		return nil, fmt.Errorf("versions: %w", err)
-	}
-	all := make([]string, len(ds))
-	for i, d := range ds {
-		name := string(d)
-		if f[name] == nil || f.IsPlaceholder(name) {
-			continue
+	known := make(map[string]string, len(ds))
+	var silent []error
+	for _, names := range byPool {
+		f, seen, err := s.readMany(ctx, names, datasetProps)
+		if err != nil {
+			silent = append(silent, err)
 		}
-		list, err := s.snapshotsBy(ctx, name, f, seen)
+		for _, name := range names {
+			p := f[name]
+			if p == nil || f.IsPlaceholder(name) {
+				continue
+			}
+			if list, err := s.snapshotsBy(ctx, name, f, seen); err == nil {
+				known[name] = listing.Digest(list, p["guid"], p["readonly"], p[prop.Path], p[prop.Live], p[prop.Into], p[prop.Mark])
+			}
+		}
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		if err == nil {
-			p := f[name]
-			all[i] = listing.Digest(list, p["guid"], p["readonly"], p[prop.Path], p[prop.Live], p[prop.Into], p[prop.Mark])
-		}
+	}
+	if len(silent) > 0 && len(silent) == len(byPool) {
+		return nil, fmt.Errorf("versions: %w", errors.Join(silent...))
+	}
+	all := make([]string, len(ds))
+	for i, d := range ds {
+		all[i] = known[string(d)]
 	}
 	return all, nil
 }

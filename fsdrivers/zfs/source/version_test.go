@@ -63,6 +63,27 @@ func TestVersionsOfASuspendedPoolAreAnError(t *testing.T) {
 	}
 }
 
+// TestVersionsOnAPoolBesideASuspendedOne: neither is its own error hidden nor another's told.
+func TestVersionsOnAPoolBesideASuspendedOne(t *testing.T) {
+	s, src := quietSource(t)
+	s.Answer(append([]rule{{
+		Args: "get -Hp -o name,property,source,value -t filesystem,volume " + datasetProps + " broken/x",
+		Code: 1, Err: "cannot open 'broken/x': pool I/O is currently suspended\n",
+	}}, s.Rules...)...)
+	v, err := src.Versions(t.Context(), []dataset.Path{"broken/x", "tank/a", "broken/y"})
+	if err != nil || len(v) != 3 || v[0] != "" || v[1] == "" || v[2] != "" {
+		t.Errorf("got %q, %v, want that of tank/a alone", v, err)
+	}
+	if _, err := src.Versions(t.Context(), []dataset.Path{"broken/x"}); !errors.Is(err, dataset.ErrStuck) || !strings.Contains(err.Error(), "broken/x") {
+		t.Errorf("got %v, want stuck, on broken/x", err)
+	}
+	for _, call := range s.Calls() {
+		if strings.Contains(call, "broken") && strings.Contains(call, "tank") {
+			t.Errorf("%q is about two pools", call)
+		}
+	}
+}
+
 func TestManyAreComparedWithAFewProcesses(t *testing.T) {
 	x, y := dataset.Snapshot{Name: "antipode_x", ID: naming.IDOf(10)}, dataset.Snapshot{Name: "antipode_y", ID: naming.IDOf(11)}
 	// The script counts what Find has asked, too.

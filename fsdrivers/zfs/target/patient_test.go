@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"antipode/fsdrivers/dataset"
+	"antipode/fsdrivers/zfs/pool"
 	"antipode/fsdrivers/zfs/standby/standbytest"
 )
 
@@ -15,7 +16,7 @@ import (
 func TestAPatientTargetWaitsForItsPool(t *testing.T) {
 	const away = "cannot open 'dst/into': dataset does not exist\n"
 	s := script(t, rule{Args: "get", Code: 1, Err: away}, rule{Args: "create", Code: 1, Err: "cannot create 'dst/into': no such pool 'dst'\n"})
-	options := Options{Into: "dst/into", Locks: t.TempDir(), Now: standbytest.Now, Binary: s.Binary()}
+	options := Options{Into: "dst/into", Locks: t.TempDir(), Now: standbytest.Now, Host: pool.NewHost(s.Binary(), 0)}
 	if _, err := New(options); !errors.Is(err, dataset.ErrNotFound) {
 		t.Fatalf("a strict target: got %v, want not found", err)
 	}
@@ -48,7 +49,7 @@ func TestAPatientTargetWaitsForItsPool(t *testing.T) {
 
 func TestWithoutZFSTheErrorNamesWhatToInstall(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "zfs")
-	_, err := New(Options{Into: "dst/into", Locks: t.TempDir(), Now: standbytest.Now, Binary: missing})
+	_, err := New(Options{Into: "dst/into", Locks: t.TempDir(), Now: standbytest.Now, Host: pool.NewHost(missing, 0)})
 	if !errors.Is(err, dataset.ErrToolMissing) || !strings.Contains(err.Error(), "install zfsutils-linux") {
 		t.Errorf("got %v, want what to install", err)
 	}

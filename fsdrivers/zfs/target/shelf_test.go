@@ -10,6 +10,7 @@ import (
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/zfs/listing"
 	"antipode/fsdrivers/zfs/naming"
+	"antipode/fsdrivers/zfs/pool"
 	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/standby/standbytest"
 )
@@ -31,7 +32,7 @@ func keeping(t *testing.T, s *scripted, clock func() time.Time) *Target {
 	t.Helper()
 	tg, err := New(Options{
 		Into: "dst/into", Locks: t.TempDir(), Now: standbytest.Now, Clock: clock, Log: zerolog.Nop(),
-		Binary: s.Binary(), GiveUp: 20 * time.Second,
+		Host: pool.NewHost(s.Binary(), 20*time.Second),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/zfs/naming"
+	"antipode/fsdrivers/zfs/pool"
 	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/standby/standbytest"
 	"antipode/fsdrivers/zfs/zfstest"
@@ -272,7 +273,7 @@ func (s *scripted) simTarget() *Target {
 // stripped makes one that leaves something out of its source's paths.
 func (s *scripted) stripped(strip dataset.Path) (*Target, error) {
 	return New(Options{
-		Into: "dst/into", Strip: strip, Locks: s.t.TempDir(), Now: standbytest.Now, Log: zerolog.Nop(), Binary: s.Binary(), GiveUp: 20 * time.Second,
+		Into: "dst/into", Strip: strip, Locks: s.t.TempDir(), Now: standbytest.Now, Log: zerolog.Nop(), Host: pool.NewHost(s.Binary(), 20*time.Second),
 	})
 }
 

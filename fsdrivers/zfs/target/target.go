@@ -52,10 +52,9 @@ type Options struct {
 	// as one whose pool is not imported, or without zfs: every call looks again
 	// until it can.
 	Patient bool
-	// Binary is zfs; "" is looked up in PATH.
-	Binary string
-	// GiveUp is how long a short command may take; 0 is 3 minutes.
-	GiveUp time.Duration
+	// Host is how zfs is run, and knows what hangs: one for all drivers of a process.
+	// Nil is one of its own.
+	Host *pool.Host
 }
 
 // patientLook is how long a patient New looks at a pool that does not answer.
@@ -90,7 +89,10 @@ func New(o Options) (*Target, error) {
 	if o.Locks == "" {
 		o.Locks = DefaultLocks
 	}
-	zfs := pool.NewHost(o.Binary, o.GiveUp)
+	zfs := o.Host
+	if zfs == nil {
+		zfs = pool.NewHost("", 0)
+	}
 	in, err := standby.New(zfs, standby.Options{Name: o.Into, Live: o.Live, Strip: o.Strip, Locks: o.Locks, Clock: o.Clock})
 	if err != nil {
 		return nil, err

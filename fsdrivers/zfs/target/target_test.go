@@ -10,6 +10,7 @@ import (
 
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/zfs/naming"
+	"antipode/fsdrivers/zfs/pool"
 	"antipode/fsdrivers/zfs/prop"
 	"antipode/fsdrivers/zfs/standby"
 	"antipode/fsdrivers/zfs/standby/standbytest"
@@ -21,7 +22,7 @@ func target(t *testing.T, rules ...rule) (*scripted, *Target) {
 	t.Helper()
 	s := script(t, standbytest.Rules(rules...)...)
 	got, err := New(Options{
-		Into: "dst/into", Locks: t.TempDir(), Now: standbytest.Now, Log: zerolog.Nop(), Binary: s.Binary(), GiveUp: 20 * time.Second,
+		Into: "dst/into", Locks: t.TempDir(), Now: standbytest.Now, Log: zerolog.Nop(), Host: pool.NewHost(s.Binary(), 20*time.Second),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +32,7 @@ func target(t *testing.T, rules ...rule) (*scripted, *Target) {
 
 func TestATargetIsMadeWhereNothingIs(t *testing.T) {
 	s := script(t, rule{Args: "get", Code: 1, Err: "cannot open 'dst/into': dataset does not exist\n"}, rule{Args: "create"})
-	_, err := New(Options{Into: "dst/into", Locks: t.TempDir(), Now: standbytest.Now, Binary: s.Binary()})
+	_, err := New(Options{Into: "dst/into", Locks: t.TempDir(), Now: standbytest.Now, Host: pool.NewHost(s.Binary(), 0)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +53,7 @@ func TestATargetTakesNobodyElsesDataset(t *testing.T) {
 		"a volume":           props("dst/into", "type", "volume"),
 	} {
 		s := script(t, rule{Args: "get", Out: out}, rule{Args: "set"}, rule{Args: "create"})
-		_, err := New(Options{Into: "dst/into", Locks: t.TempDir(), Now: standbytest.Now, Binary: s.Binary()})
+		_, err := New(Options{Into: "dst/into", Locks: t.TempDir(), Now: standbytest.Now, Host: pool.NewHost(s.Binary(), 0)})
 		if !errors.Is(err, dataset.ErrNotDataset) || len(s.Calls()) != 1 {
 			t.Errorf("%s: got %v after %q, want not a dataset and nothing changed", name, err, s.Calls())
 		}
