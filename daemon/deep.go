@@ -50,7 +50,7 @@ func (c *checker) settles(w *work, datasets int) {
 		c.add(control.Good, object, "runs only when triggered, so that nothing can be foretold of its snapshots", "")
 		return
 	}
-	ticks := ticksOf(j)
+	ticks := c.d.ticksOf(j)
 	s := forecast.Settle(j.Keep, j.Location, c.d.Now(), ticks)
 	c.add(control.Good, object, fmt.Sprintf("each of its %d datasets settles at %s", datasets, c.settled(s, "snapshots")), "")
 	if len(j.ReplicateTo) == 0 {

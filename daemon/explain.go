@@ -125,7 +125,7 @@ func (d *Daemon) foretell(ctx context.Context, f found, by *ruled, out *explaine
 		return fmt.Errorf("%s of %s: %w", f.snap.Name, f.path, dataset.ErrNotFound)
 	}
 	out.Verdict = verdicts[at]
-	loc, ticks := f.rhythm()
+	loc, ticks := d.rhythm(f)
 	end := forecast.Of(out.Verdict, verdicts[len(verdicts)-1].Snapshot, d.Now(), loc, ticks)
 	out.Until, out.Open = end.At, end.Open
 	return nil
@@ -172,9 +172,9 @@ func (d *Daemon) ruledBy(ctx context.Context, s shelf, known map[shelf]*ruled) (
 
 // rhythm is when points come, and where days begin. On a target it is that of the
 // points that came: the source's schedule is not known.
-func (f found) rhythm() (*time.Location, forecast.Ticks) {
+func (d *Daemon) rhythm(f found) (*time.Location, forecast.Ticks) {
 	if f.job != nil {
-		return f.job.job.Location, ticksOf(f.job.job)
+		return f.job.job.Location, d.ticksOf(f.job.job)
 	}
 	loc, step := f.room.Accept().Location, pace(f.list)
 	if step == 0 {
@@ -204,14 +204,13 @@ func ticksEvery(step time.Duration, loc *time.Location) forecast.Ticks {
 	return func(after time.Time) time.Time { return every.Next(after, loc) }
 }
 
-// ticksOf is the schedule of a job's snapshots.
-func ticksOf(j policy.Job) forecast.Ticks {
-	return func(after time.Time) time.Time {
-		if j.Schedule.IsZero() {
-			return time.Time{}
-		}
-		return j.Schedule.Next(after, j.Location)
+// ticksOf is when a job's snapshots are made: within its window, and later by the job's
+// share of the jitter.
+func (d *Daemon) ticksOf(j policy.Job) forecast.Ticks {
+	if j.Schedule.IsZero() {
+		return func(time.Time) time.Time { return time.Time{} }
 	}
+	return j.Calendar(d.node()).Next
 }
 
 // presences asks every target whether it has the snapshot.

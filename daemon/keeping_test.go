@@ -286,3 +286,38 @@ func TestABaseIsGivenUpByCommandOnly(t *testing.T) {
 		}
 	})
 }
+
+// A job that runs in a window only, later by its jitter: what is foretold of its
+// snapshots goes by those times.
+func TestWhatIsForetoldGoesByTheWindowAndTheJitter(t *testing.T) {
+	runPair(t, func(p *pair) {
+		j := &p.fra1.config.Jobs[0]
+		j.Schedule.Window, j.Schedule.Jitter = policy.Opening{From: 22 * 60, To: 6 * 60}, 20*time.Minute
+		j.Keep, j.ReplicateTo = policy.Keep{Within: policy.Week}, nil
+		p.start(p.fra1)
+		r, err := p.fra1.daemon.CheckDeep(p.t.Context())
+		if err != nil || !slices.ContainsFunc(r.Findings, func(f control.Finding) bool { return strings.Contains(f.What, "settles at 57 snapshots") }) {
+			t.Errorf("check: %+v, %v; want 8 snapshots a day, and one", r.Findings, err)
+		}
+		last := *j
+		last.Keep = policy.Keep{Last: 3}
+		p.fra1.config.Jobs = []policy.Job{last}
+		if _, err := p.fra1.daemon.ReloadConfig(); err != nil {
+			t.Fatal(err)
+		}
+		p.hours(5)
+		name := p.own()[len(p.own())-1].Name
+		x, err := p.fra1.daemon.Explain(p.t.Context(), control.ExplainRequest{Snapshot: name})
+		if err != nil || len(x.Snapshots) != 1 {
+			t.Fatalf("explain: %+v, %v", x, err)
+		}
+		until := x.Snapshots[0].Until
+		for has(p.own(), name) && time.Since(until) < policy.Day {
+			p.write("log", time.Now().String())
+			after(time.Minute)
+		}
+		if late := time.Since(until); has(p.own(), name) || late < 0 || late > time.Minute {
+			t.Errorf("%s went %s after %s, when it was to go", name, late, until)
+		}
+	})
+}

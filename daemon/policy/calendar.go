@@ -33,6 +33,9 @@ func (s Schedule) At(key string, loc *time.Location) Calendar {
 	return t
 }
 
+// Calendar is when the job runs on a node.
+func (j Job) Calendar(node string) Calendar { return j.Schedule.At(node+"/"+j.ID, j.Location) }
+
 // Same reports whether both name the same times.
 func (t Calendar) Same(o Calendar) bool {
 	return t.Schedule == o.Schedule && t.Delay == o.Delay && t.Location.String() == o.Location.String()

@@ -96,7 +96,7 @@ func (s *Scheduler) Set(jobs []policy.Job, lastRun map[string]time.Time) {
 }
 
 func (s *Scheduler) put(j policy.Job, last time.Time) {
-	e, table := s.entries[j.ID], j.Schedule.At(s.node+"/"+j.ID, j.Location)
+	e, table := s.entries[j.ID], j.Calendar(s.node)
 	switch {
 	case e == nil || e.dropped:
 		if e == nil {
