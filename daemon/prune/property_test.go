@@ -42,16 +42,12 @@ func drawNeeds(t *rapid.T, in *Input) {
 		in.Peers = append(in.Peers, Peer{Name: name, Base: some.Draw(t, "base").ID})
 	}
 	in.Backlog = rapid.IntRange(0, 20).Draw(t, "backlog")
-	in.Unchanged = map[dataset.ID]bool{}
 	for i := range in.Points {
 		if rapid.IntRange(0, 9).Draw(t, "pinned") == 0 {
 			in.Points[i].Pin = &dataset.Pin{Until: in.Now.Add(time.Duration(rapid.IntRange(-9, 9).Draw(t, "until")) * time.Hour)}
 		}
 		if rapid.IntRange(0, 9).Draw(t, "held") == 0 {
 			in.Points[i].Holds = []dataset.Tag{"base.db.sin1"}
-		}
-		if rapid.IntRange(0, 3).Draw(t, "unchanged") == 0 {
-			in.Unchanged[in.Points[i].ID] = true
 		}
 	}
 }

@@ -18,9 +18,9 @@
 // times it sends, a point received before the theft goes no earlier than it
 // would have gone with an honest source that sends a point in every period since
 // the newest one (and ClampAhead earlier, at most). Two things are outside of
-// this: `last` counts points, so points with changes in them flush it, and a
-// sparse honest source (daily points under `hourly`) is worse off than with its
-// own rhythm. Protect covers both, since its clock is the target's.
+// this: `last` counts points, so that many of them flush it, and a sparse honest
+// source (daily points under `hourly`) is worse off than with its own rhythm.
+// Protect covers both, since its clock is the target's.
 //
 // It must not know how snapshots are sent, drivers, or what time it is.
 package prune
@@ -73,10 +73,6 @@ type Input struct {
 	InFlight []dataset.ID
 	// Peers are the far sides with what is known of their replicas.
 	Peers []Peer
-	// Unchanged are points without changes since the one before. `last` does
-	// not count them, so that empty points cannot flush it. Nil where nothing
-	// can tell: then all count.
-	Unchanged map[dataset.ID]bool
 	// Bookmarks says that a base may live on as a bookmark: one that nothing but the
 	// peers needs goes, and leaves that.
 	Bookmarks bool

@@ -105,14 +105,9 @@ func retain(p *dataset.Snapshot) time.Time { return p.Retain }
 // keepRules applies the operator's policy.
 func (d *Decider) keepRules() {
 	k := d.Keep
-	changed := make([]int, 0, min(k.Last, len(d.points)))
-	for i := len(d.points) - 1; i >= 0 && len(changed) < k.Last; i-- {
-		if len(d.Unchanged) == 0 || !d.Unchanged[d.points[i].ID] {
-			changed = append(changed, i)
-		}
+	for n := 1; n <= min(k.Last, len(d.points)); n++ {
+		d.keep(len(d.points)-n, Reason{Kind: Last, N: n, Of: k.Last})
 	}
-	slices.Reverse(changed)
-	d.keepLast(Reason{Kind: Last, Of: k.Last}, changed)
 	if counts := [periods]int{k.Hourly, k.Daily, k.Weekly, k.Monthly, k.Yearly}; counts != [periods]int{} {
 		d.keepPeriods(d.sorted(retain), "", counts)
 	}

@@ -153,19 +153,6 @@ flush. protect = "7d" is what helps: nothing received in the last seven days goe
 			},
 		},
 		{
-			name: "points-without-changes",
-			tells: `Nobody writes at night: the last five of these points hold no change. last = 3 does not count
-them, so the three newest states that differ stay. The newest stays because it is the recovery point.`,
-			in: func() Input {
-				points := every(time.Hour, 10, start)
-				same := map[dataset.ID]bool{}
-				for _, p := range points[5:] {
-					same[p.ID] = true
-				}
-				return Input{Side: Target, Points: points, Now: start.Add(10 * time.Hour), Keep: policy.Keep{Last: 3}, Unchanged: same}
-			},
-		},
-		{
 			name: "clock-a-year-ahead",
 			tells: `The target's clock jumps a year ahead. By it every point is far older than protect = "7d", and
 nothing came for a year. Nothing is destroyed.`,
