@@ -134,7 +134,7 @@ func (a *app) pinCommand() *cobra.Command {
 			return a.pinner(cmd, control.Pin, req)
 		},
 	}
-	cmd.Flags().StringVar(&until, "until", "", "when the pin ends, by this host's clock: 2026-12-31, 2026-12-31T18:00:00Z, or 30d from now; left out: when it is taken off")
+	cmd.Flags().StringVar(&until, "until", "", "when the pin ends, by this host's clock, even by one that is ahead: 2026-12-31, 2026-12-31T18:00:00Z, or 30d from now; left out: when it is taken off")
 	cmd.Flags().StringVar(&req.Why, "why", "", "the `REASON`, for whoever reads `antipode holds`")
 	return a.jsonFlag(cmd)
 }

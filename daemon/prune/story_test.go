@@ -177,6 +177,20 @@ what was older than that then is judged by the rules.`,
 			},
 		},
 		{
+			name: "clock-a-year-ahead-and-pins",
+			tells: `A source's clock is a year ahead, and a snapshot was made by it. A pin ends by that clock too: the one
+that had three months to go is over, its point goes, and the reason says so. The pin without an end stays. How
+much time really passed cannot be told from the points: under last = 2 those that would show it are gone.`,
+			in: func() Input {
+				jumped := start.AddDate(1, 0, 0)
+				points := append(every(oneDay, 6, start), every(oneDay, 1, jumped)...)
+				points[6].ID, points[6].Order = "jumped", points[5].Order+1
+				points[0].Pin = &dataset.Pin{Until: start.AddDate(0, 3, 0), At: start, Why: "audit"}
+				points[1].Pin = &dataset.Pin{At: start, Why: "before the migration"}
+				return Input{Side: Source, Points: points, Now: jumped.Add(time.Minute), Keep: policy.Keep{Last: 2}}
+			},
+		},
+		{
 			name: "clock-set-back",
 			tells: `The target's clock is set back by three days: the newest point was received in its future. It cannot
 be told whether the clock is wrong now or was wrong then. Nothing is destroyed until it has caught up.`,

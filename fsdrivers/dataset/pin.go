@@ -15,8 +15,8 @@ const MaxWhyBytes = 160
 
 // Pin is a user's wish that a snapshot stays, whatever the policy says.
 type Pin struct {
-	// Until is when it ends, by the clock of the host that holds the snapshot;
-	// zero: when it is taken off.
+	// Until is when it ends, by the clock of the host that holds the snapshot, even by
+	// one that is ahead; zero: when it is taken off.
 	Until time.Time `json:"until,omitzero"`
 	Why   string    `json:"why,omitempty"`
 	At    time.Time `json:"at"` // when it was set
