@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	"antipode/daemon/control"
 	"antipode/daemon/forecast"
 	"antipode/daemon/policy"
+	"antipode/daemon/replicate"
 	"antipode/daemon/status"
 	"antipode/fsdrivers"
 	"antipode/fsdrivers/dataset"
@@ -114,54 +114,108 @@ func days(d time.Duration) string {
 
 // firstCopies tells what is still to be sent in whole to a target.
 func (c *checker) firstCopies(ctx context.Context, w *work, name string, paths []dataset.Path) {
-	var known, shared int64
-	var unknown []string
-	count, inUse := 0, map[int64]int{} // datasets by what their file system holds: equal is the same one
+	object, goes, waits := "job "+w.job.ID, copies{}, copies{}
 	for _, path := range paths {
 		list, err := w.source.Snapshots(ctx, path)
 		if err != nil || mayHaveBase(list, w.job.ID, name) {
 			continue
 		}
-		count++
-		switch size := c.d.sizeOf(ctx, w, path, list); size.Kind {
-		case control.Unknown:
-			unknown = append(unknown, string(path))
-		case control.InUse:
-			if inUse[size.Bytes]++; inUse[size.Bytes] == 1 {
-				shared += size.Bytes
-			}
-		case control.About:
-			known += size.Bytes
+		size, more, asked := c.d.sizeOf(ctx, w, name, path, list)
+		if w.job.Initial == policy.InitialFail && !asked {
+			waits.add(path, size, more)
+		} else {
+			goes.add(path, size, more)
 		}
 	}
-	if count == 0 {
-		return
+	if waits.count > 0 {
+		c.add(control.Good, object, fmt.Sprintf("no first copy of %s to %s is made unasked (initial = \"fail\"); that would send %s", status.Count(waits.count, "dataset"), name, waits.sum()),
+			"ask for each with `antipode resolve DATASET --peer "+name+" --with first-copy`")
 	}
-	what := fmt.Sprintf("first copies of %s to %s send about %s", status.Count(count, "dataset"), name, status.Bytes(known))
-	if shared > 0 {
-		what = fmt.Sprintf("first copies of %s to %s send %s and a share of the %s in use where there is no snapshot yet", status.Count(count, "dataset"), name, status.Bytes(known), status.Bytes(shared))
+	if goes.count > 0 {
+		c.add(control.Good, object, fmt.Sprintf("first copies of %s to %s send %s", status.Count(goes.count, "dataset"), name,
+			goes.sum(c.d.firstCopiesTake(goes.known+goes.shared, goes.shared > 0, w.job))), "")
 	}
-	if t := takes(known+shared, c.d.rateOf(w.job)); t > 0 {
-		upTo := map[bool]string{true: "up to", false: "about"}[shared > 0]
-		what += fmt.Sprintf(", which takes %s %s at the configured rate of %s", upTo, policy.FormatDuration(t), c.d.rateOf(w.job))
-	} else {
-		what += "; no rate_limit is set, so that the link decides how long"
-	}
-	if len(unknown) > 0 {
-		what += "; not known of " + strings.Join(unknown, ", ")
-	}
-	c.add(control.Good, "job "+w.job.ID, what, "")
 }
 
-// sizeOf is about what a first copy sends: of the newest snapshot, or, before there
-// is one, what is used of the file system.
-func (d *Daemon) sizeOf(ctx context.Context, w *work, path dataset.Path, list []dataset.Snapshot) control.Estimate {
-	if len(list) > 0 {
-		newest := slices.MaxFunc(list, func(a, b dataset.Snapshot) int { return cmp.Compare(a.Order, b.Order) })
-		e, _ := d.fullCopy(ctx, w, path, newest)
-		return e
+// copies is what first copies send, added up.
+type copies struct {
+	count         int
+	known, shared int64
+	inUse         map[int64]bool // what file systems hold: equal is the same one
+	more          bool           // known is not all
+	unknown       []string
+}
+
+func (s *copies) add(path dataset.Path, size control.Estimate, more bool) {
+	s.count++
+	s.more = s.more || more
+	switch size.Kind {
+	case control.Unknown:
+		s.unknown = append(s.unknown, string(path))
+	case control.InUse:
+		if !s.inUse[size.Bytes] {
+			s.shared += size.Bytes
+		}
+		if s.inUse == nil {
+			s.inUse = map[int64]bool{}
+		}
+		s.inUse[size.Bytes] = true
+	case control.About:
+		s.known += size.Bytes
 	}
-	return d.allUsed(ctx, w, path)
+}
+
+// sum says how much it is, with what is to be said of it, and of what that is not known.
+func (s *copies) sum(about ...string) string {
+	what := "about " + status.Bytes(s.known)
+	switch {
+	case s.more:
+		what = "more than " + status.Bytes(s.known)
+	case s.shared > 0:
+		what = status.Bytes(s.known)
+	}
+	if s.shared > 0 {
+		what += " and a share of the " + status.Bytes(s.shared) + " in use where there is no snapshot yet"
+	}
+	what += strings.Join(about, "")
+	if len(s.unknown) > 0 {
+		what += "; not known of " + strings.Join(s.unknown, ", ")
+	}
+	return what
+}
+
+// maxEstimates bounds how many steps of one first copy are estimated: on ZFS each costs
+// a process.
+const maxEstimates = 100
+
+// sizeOf is about what a first copy to a peer sends, by the very plan of it, or, before
+// there is a snapshot, what is used of the file system. With more, it is more than that.
+// asked tells whether somebody asked for it.
+func (d *Daemon) sizeOf(ctx context.Context, w *work, name string, path dataset.Path, list []dataset.Snapshot) (size control.Estimate, more, asked bool) {
+	found, err := w.source.Find(ctx, path, false)
+	if err != nil || len(found) != 1 {
+		return control.Estimate{Kind: control.Unknown}, false, false
+	}
+	asked = d.firstCopies.To(w.job.ID, name).Asked(found[0])
+	if len(list) == 0 {
+		return d.allUsed(ctx, w, path), w.job.Initial == policy.InitialAll, asked
+	}
+	p, err := replicate.Decide(ctx, w.source, replicate.Facts{Job: w.job, Dataset: found[0], Snapshots: list, Asked: true})
+	if err != nil {
+		return control.Estimate{Kind: control.Unknown}, false, asked
+	}
+	size.Kind = control.About
+	for i, step := range p.Steps {
+		bytes, err := w.source.Estimate(ctx, step.Step)
+		switch {
+		case err != nil && i == 0:
+			return control.Estimate{Kind: control.Unknown}, false, asked
+		case err != nil || i == maxEstimates:
+			return size, true, asked
+		}
+		size.Bytes += bytes
+	}
+	return size, false, asked
 }
 
 // allUsed is what all of a dataset's file system holds.

@@ -361,21 +361,9 @@ func (d *Daemon) fullCopy(ctx context.Context, w *work, path dataset.Path, snap 
 	if err != nil {
 		return control.Estimate{Kind: control.Unknown}, 0
 	}
-	return control.Estimate{Bytes: bytes, Kind: control.About}, takes(bytes, d.rateOf(w.job))
-}
-
-// rateOf is the bound of a job's transfers outside of all windows; 0 is none.
-func (d *Daemon) rateOf(j policy.Job) policy.Rate {
-	host, job := d.site().cfg.RateLimit.Base, j.Rate.Base
-	if host == 0 || job == 0 {
-		return max(host, job)
+	p := d.passageOf(bytes, w.job)
+	if p.open {
+		p.takes = 0 // the link decides
 	}
-	return min(host, job)
-}
-
-func takes(bytes int64, rate policy.Rate) time.Duration {
-	if rate <= 0 {
-		return 0
-	}
-	return time.Duration(float64(bytes) / float64(rate) * float64(time.Second)).Round(time.Second)
+	return control.Estimate{Bytes: bytes, Kind: control.About}, p.takes
 }

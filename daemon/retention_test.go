@@ -291,6 +291,50 @@ func TestCheckDeepInWords(t *testing.T) {
 	golden.Check(t, filepath.Join("testdata", "check-deep.txt"), "# Three jobs whose target is away: one with rules, one that keeps everything, one that runs when triggered.\n"+text)
 }
 
+// What first copies send and how long they take, as their job makes them.
+func TestCheckDeepTellsOfFirstCopiesAsTheyAreMade(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(j *policy.Job)
+		says   string
+	}{
+		"the newest":   {func(*policy.Job) {}, "first copies of 1 dataset to sin1 send about 33.0 MiB; no rate_limit is set"},
+		"all":          {func(j *policy.Job) { j.Initial = policy.InitialAll }, "send about 34.0 MiB; no rate_limit"},
+		"none unasked": {func(j *policy.Job) { j.Initial = policy.InitialFail }, `no first copy of 1 dataset to sin1 is made unasked (initial = "fail"); that would send about 33.0 MiB`},
+		"in a window":  {func(j *policy.Job) { j.Rate.Windows = []policy.Window{{From: 0, To: 24 * 60, Rate: 1 << 20}} }, "takes about 33s at the configured rate of 1MiB/s"},
+		"from a slow base into a window": {func(j *policy.Job) {
+			j.Rate = policy.Timetable{Base: 1 << 10, Windows: []policy.Window{{From: 4 * 60, To: 5 * 60, Rate: 1 << 20}}}
+		}, "at the configured rates"},
+		"after a window": {func(j *policy.Job) {
+			j.Rate.Windows = []policy.Window{{From: 3 * 60, To: 3*60 + 1, Rate: 1 << 10}}
+		}, "s, and after that the link decides"},
+		"outside a window": {func(j *policy.Job) { j.Rate.Windows = []policy.Window{{From: 12 * 60, To: 13 * 60, Rate: 1 << 20}} }, "no rate_limit is in force now"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			runPair(t, func(p *pair) {
+				j := &p.fra1.config.Jobs[0]
+				j.Location = time.UTC
+				c.change(j)
+				if err := p.fra1.disk.Grow(db, 32<<20); err != nil {
+					t.Fatal(err)
+				}
+				p.start(p.fra1)
+				for range 3 {
+					after(time.Hour)
+					p.write("log", strings.Repeat(time.Now().String(), 1<<20/len(time.Now().String())))
+				}
+				after(time.Second)
+				r, err := p.fra1.daemon.CheckDeep(p.t.Context())
+				if err != nil || !slices.ContainsFunc(r.Findings, func(f control.Finding) bool { return strings.Contains(f.What, c.says) }) {
+					for _, f := range r.Findings {
+						t.Log(f.What)
+					}
+					t.Errorf("%v; want %q", err, c.says)
+				}
+			})
+		})
+	}
+}
+
 // A shell that completes a word hears of all datasets and snapshots of this node.
 func TestNamesForAShell(t *testing.T) {
 	runPair(t, func(p *pair) {
