@@ -307,6 +307,7 @@ func TestCheckDeepTellsOfFirstCopiesAsTheyAreMade(t *testing.T) {
 		"after a window": {func(j *policy.Job) {
 			j.Rate.Windows = []policy.Window{{From: 3 * 60, To: 3*60 + 1, Rate: 1 << 10}}
 		}, "s, and after that the link decides"},
+		"too few to tell":  {func(j *policy.Job) { j.Rate.Base = 1 << 40 }, "takes less than a second at the configured rate"},
 		"outside a window": {func(j *policy.Job) { j.Rate.Windows = []policy.Window{{From: 12 * 60, To: 13 * 60, Rate: 1 << 20}} }, "no rate_limit is in force now"},
 	} {
 		t.Run(name, func(t *testing.T) {

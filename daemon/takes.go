@@ -72,8 +72,10 @@ func (d *Daemon) firstCopiesTake(bytes int64, upTo bool, j policy.Job) string {
 		return fmt.Sprintf("; the configured rates bound it for %s, and after that the link decides", policy.FormatDuration(p.takes.Round(time.Second)))
 	case p.open && (!d.site().cfg.RateLimit.IsZero() || !j.Rate.IsZero()):
 		return "; no rate_limit is in force now, so that the link decides how long"
-	case p.open || p.takes == 0:
+	case p.open:
 		return "; no rate_limit is set, so that the link decides how long"
+	case p.takes == 0:
+		return ", which takes less than a second at the configured rate"
 	case p.rate == 0:
 		return fmt.Sprintf(", which takes %s %s at the configured rates", about, policy.FormatDuration(p.takes))
 	}
