@@ -139,7 +139,7 @@ func (t target) arrange(ctx context.Context, from string, r *room, asks []wire.I
 			kind, text = "replica-set-aside", fmt.Sprintf("another dataset has its path on %s; the replica is kept as %s", from, l.to)
 		}
 		log.Info().Str("event", kind).Msg(text)
-		t.d.ledger.Record(ledger.Batch{Events: []ledger.Event{{At: t.d.Now(), Kind: kind, Object: string(l.Path), Text: text}}})
+		t.d.ledger.Record(ledger.Batch{Events: []ledger.Event{{At: t.d.Now(), Kind: kind, Dataset: l.Path, Peer: from, Text: text}}})
 		t.d.Board.ForgetReplica(board.ReplicaKey{From: from, Dataset: l.Path})
 		t.d.background(func(ctx context.Context) { t.d.tendReplica(ctx, from, l.to, r) })
 	}

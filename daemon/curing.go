@@ -130,7 +130,7 @@ func (d *Daemon) rival(p promotion) dataset.Mark {
 // cured remembers that a cure was applied.
 func (d *Daemon) cured(c cure.Cure, path dataset.Path, does []string) {
 	text := strings.Join(does, "; ")
-	d.ledger.Record(ledger.Batch{Events: []ledger.Event{{At: d.Now(), Kind: "resolved", Object: string(path), Text: string(c) + ": " + text}}})
+	d.ledger.Record(ledger.Batch{Events: []ledger.Event{{At: d.Now(), Kind: "resolved", Dataset: path, Text: string(c) + ": " + text}}})
 	d.Log.Warn().Stringer("dataset", path).Str("cure", string(c)).Msg("a conflict was resolved by command: " + text)
 }
 

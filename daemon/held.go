@@ -190,9 +190,9 @@ func (d *Daemon) setPins(ctx context.Context, ref string, p *dataset.Pin) (contr
 	answer.Problems = problems
 	var errs []error
 	for _, f := range all {
-		kind := "unpinned"
+		kind, text := "unpinned", f.snap.Name
 		if p != nil {
-			kind = "pinned"
+			kind, text = "pinned", text+" "+pinWords(*p)
 			err = f.driver.Pin(ctx, f.path, f.snap, *p)
 		} else {
 			err = f.driver.Unpin(ctx, f.path, f.snap)
@@ -203,13 +203,25 @@ func (d *Daemon) setPins(ctx context.Context, ref string, p *dataset.Pin) (contr
 		}
 		f.snap.Pin = p
 		answer.Snapshots = append(answer.Snapshots, f.kept(f.snap))
-		d.ledger.Record(ledger.Batch{Events: []ledger.Event{{At: d.Now(), Kind: kind, Object: string(f.path), Text: f.snap.Name}}})
+		d.ledger.Record(ledger.Batch{Events: []ledger.Event{{At: d.Now(), Kind: kind, Dataset: f.path, Text: text}}})
 	}
 	if len(answer.Snapshots) == 0 {
 		return answer, errors.Join(errs...)
 	}
 	answer.Problems = append(answer.Problems, d.problems(errors.Join(errs...))...)
 	return answer, nil
+}
+
+// pinWords tells until when a snapshot is pinned, and why.
+func pinWords(p dataset.Pin) string {
+	text := "until it is unpinned"
+	if !p.Until.IsZero() {
+		text = "until " + p.Until.UTC().Format("2006-01-02 15:04:05 UTC")
+	}
+	if p.Why != "" {
+		text += ": " + p.Why
+	}
+	return text
 }
 
 // tags are all tags that the configuration can give a use, with what for.
@@ -263,7 +275,7 @@ func (d *Daemon) releaseTag(ctx context.Context, text string, used map[string]st
 		if err == nil && slices.ContainsFunc(before, func(h fsdrivers.Hold) bool { return h.Ours && h.Tag == text }) {
 			if err = s.driver.Release(ctx, s.path, tag); err == nil {
 				released++
-				d.ledger.Record(ledger.Batch{Events: []ledger.Event{{At: d.Now(), Kind: "hold-released", Object: string(s.path), Text: text}}})
+				d.ledger.Record(ledger.Batch{Events: []ledger.Event{{At: d.Now(), Kind: "hold-released", Dataset: s.path, Text: text}}})
 			}
 		}
 		if err != nil {
@@ -346,7 +358,7 @@ func (d *Daemon) abandon(ctx context.Context, r control.AbandonRequest) (control
 		}
 	}
 	d.ledger.Record(ledger.Batch{Events: []ledger.Event{{
-		At: d.Now(), Kind: "base-abandoned", Object: string(r.Dataset), Text: fmt.Sprintf("%s is no longer held as the base of %s", answer.Base, r.Peer),
+		At: d.Now(), Kind: "base-abandoned", Job: r.Job, Dataset: r.Dataset, Peer: r.Peer, Text: fmt.Sprintf("%s is no longer held as the base of %s", answer.Base, r.Peer),
 	}}})
 	return answer, nil
 }

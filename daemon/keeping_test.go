@@ -42,6 +42,17 @@ func TestAPinOutlivesThePolicyOnBothSidesAndADaemon(t *testing.T) {
 				t.Fatalf("pin on %s: %+v, %v", n.name, r, err)
 			}
 		}
+		h, err := p.fra1.daemon.History(ledger.Query{Dataset: db, Kind: ledger.EntryEvent})
+		want := "pinned: " + name + " until " + time.Now().Add(12*time.Hour).UTC().Format("2006-01-02 15:04:05 UTC") + ": audit"
+		if err != nil || len(h.Entries) != 1 || h.Entries[0].Text != want {
+			t.Errorf("history: %+v, %v; want %q", h.Entries, err, want)
+		}
+		if _, err := p.fra1.daemon.History(ledger.Query{Job: "bd"}); err == nil || !strings.Contains(err.Error(), "there is no such job") {
+			t.Errorf("history of a job that there is not: %v", err)
+		}
+		if h, err := p.fra1.daemon.History(ledger.Query{Job: "sin1"}); err != nil || len(h.Entries) != 0 {
+			t.Errorf("history of a peer: %+v, %v; want none", h, err)
+		}
 		p.fra1.stop()
 		p.start(p.fra1)
 		p.hours(6)

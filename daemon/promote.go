@@ -69,7 +69,7 @@ func (d *Daemon) Promote(ctx context.Context, r control.PromoteRequest) (control
 	answer.InPlace = facts.State.Mark.InPlace
 	text := fmt.Sprintf("generation %d from %s, %s old; live at %s%s; reason: %s",
 		answer.Generation, answer.Point, answer.Age.Round(time.Second), answer.Live, itself(answer.InPlace), r.Reason)
-	d.ledger.Record(ledger.Batch{Events: []ledger.Event{{At: d.Now(), Kind: "promoted", Object: string(p.key.Dataset), Text: text}}})
+	d.ledger.Record(ledger.Batch{Events: []ledger.Event{{At: d.Now(), Kind: "promoted", Dataset: p.key.Dataset, Peer: p.key.From, Text: text}}})
 	d.Log.Warn().Stringer("dataset", p.key.Dataset).Str("from", p.key.From).Msg("promoted: " + text)
 	d.background(func(ctx context.Context) { d.tendReplica(ctx, p.key.From, p.key.Dataset, p.room) })
 	return answer, nil

@@ -168,6 +168,9 @@ func (d *Daemon) history(_ context.Context, q ledger.Query) (control.HistoryResp
 		return answer, fmt.Errorf("write what waits: %w", err)
 	}
 	all, err := d.ledger.History(q)
+	if _, isPeer := d.site().peer(q.Job); len(all) == 0 && err == nil && q.Job != "" && !isPeer {
+		_, err = d.job(q.Job) // one that left the configuration may be remembered
+	}
 	answer.Entries = append(answer.Entries, all...)
 	return answer, err
 }

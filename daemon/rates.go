@@ -105,7 +105,7 @@ func (d *Daemon) setRate(now time.Time, r control.RateRequest) error {
 		return err
 	}
 	d.hastenRates()
-	d.ledger.Record(ledger.Batch{Events: []ledger.Event{{At: now, Kind: "rate", Object: r.Job, Text: what}}})
+	d.ledger.Record(ledger.Batch{Events: []ledger.Event{{At: now, Kind: "rate", Job: r.Job, Text: what}}})
 	return nil
 }
 

@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -175,9 +177,11 @@ func (a *app) historyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "history", Short: "Show what happened: runs, steps, destructions, events, alerts; newest first", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			q.Dataset = dataset.Path(path)
 			var err error
 			q.Kind, err = ledger.ParseEntryKind(kind)
+			if path != "" && err == nil {
+				q.Dataset, err = dataset.ParsePath(cmp.Or(strings.TrimRight(path, "/"), "/"))
+			}
 			if q.Limit < 0 && err == nil {
 				err = fmt.Errorf("--limit %d is below zero", q.Limit)
 			}
@@ -194,7 +198,7 @@ func (a *app) historyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.show(cmd, r, func(p *printer) { p.history(r.Entries) })
+			return a.show(cmd, r, func(p *printer) { p.history(q, r.Entries) })
 		},
 	}
 	f := cmd.Flags()
@@ -229,13 +233,21 @@ func (a *app) history(cmd *cobra.Command, q ledger.Query) (r control.HistoryResp
 	return r, err
 }
 
-func (p *printer) history(entries []ledger.Entry) {
+func (p *printer) history(q ledger.Query, entries []ledger.Entry) {
 	if len(entries) == 0 {
-		p.line(0, "Nothing of that kind is remembered.")
+		p.line(0, "%s", nothingOf(q))
 	}
 	var rows [][]string
 	for _, e := range entries {
 		what := e.Text
+		if e.Run != nil && e.Run.Does == ledger.RunSnapshot {
+			what += ", " + status.Count(e.Run.Snapshots, "snapshot")
+		} else if e.Run != nil {
+			what += ", " + status.Count(e.Run.Steps, "step")
+		}
+		if e.Run != nil && e.Run.Held > 0 {
+			what += ", held for " + status.Duration(e.Run.Held)
+		}
 		if e.Bytes > 0 {
 			what += ", " + status.Bytes(e.Bytes)
 		}
@@ -245,7 +257,7 @@ func (p *printer) history(entries []ledger.Entry) {
 		if e.Error != "" {
 			what += "; FAILED: " + e.Error
 		}
-		object := string(e.Dataset)
+		object := cmp.Or(string(e.Dataset), e.Object)
 		if e.Snapshot != "" {
 			object += "@" + e.Snapshot
 		}
@@ -257,4 +269,22 @@ func (p *printer) history(entries []ledger.Entry) {
 	if len(rows) > 0 {
 		p.columns(0, rows...)
 	}
+}
+
+// nothingOf says what was asked for in vain: a name may be misspelt.
+func nothingOf(q ledger.Query) string {
+	what, of := "Nothing", ""
+	if q.Kind != "" {
+		what = "No " + string(q.Kind)
+	}
+	if q.Dataset != "" {
+		of = " of dataset " + string(q.Dataset)
+	}
+	if q.Job != "" {
+		of += " of job " + q.Job
+	}
+	if !q.Since.IsZero() || !q.Until.IsZero() {
+		of += " in that time"
+	}
+	return what + of + " is remembered."
 }

@@ -241,18 +241,39 @@ func TestAbandonTellsWhatItCosts(t *testing.T) {
 func TestHistory(t *testing.T) {
 	h := newHost(t)
 	h.remember(t, ledger.Batch{
-		Runs:         []ledger.Run{{Job: "db", Cause: "schedule", Started: noon.Add(-time.Hour), Ended: noon.Add(-59 * time.Minute), Error: "disk on fire"}},
+		Runs: []ledger.Run{
+			{Job: "db", Cause: "due", Started: noon.Add(-time.Hour), Ended: noon.Add(-59 * time.Minute), Error: "disk on fire"},
+			{Job: "db", Cause: "missed", Started: noon.Add(-2 * time.Hour), Ended: noon.Add(-119 * time.Minute), Snapshots: 2, Held: 4 * time.Second},
+			{Job: "db", Kind: ledger.RunReplicate, Cause: "missed", Started: noon.Add(-2 * time.Hour), Ended: noon.Add(-119 * time.Minute), Steps: 1, Bytes: 5 << 20},
+		},
 		Steps:        []ledger.Step{{Side: ledger.Source, Job: "db", Dataset: "/data/db", Peer: "sin1", To: "x", Started: noon.Add(-50 * time.Minute), Ended: noon, Bytes: 5 << 20}},
 		Destructions: []ledger.Destruction{{Side: ledger.Source, Job: "db", Dataset: "/data/db", Snapshot: "w", Why: "nothing keeps it", At: noon.Add(-10 * time.Minute)}},
-		Events:       []ledger.Event{{At: noon.Add(-72 * time.Hour), Kind: "start", Text: "long ago"}},
+		Events: []ledger.Event{
+			{At: noon.Add(-72 * time.Hour), Kind: "start", Text: "long ago"},
+			{At: noon.Add(-3 * time.Hour), Kind: "paired", Peer: "sin1", Text: "ap1:x"},
+			{At: noon.Add(-4 * time.Hour), Kind: "ledger-damaged", Object: "/var/lib/ledger.db", Text: "moved"},
+		},
+		Alerts: []ledger.Alert{{
+			FactKey: ledger.FactKey{Side: ledger.Source, Job: "db", Dataset: "/data/db", Peer: "sin1"}, At: noon.Add(-5 * time.Hour),
+			Kind: "rpo-missed", Object: "/data/db of job db to sin1", Text: "it is late",
+		}},
 	}).Close()
 	code, out, errOut := h.run(t, "history", "--since", "2d")
 	if code != exitOK {
 		t.Errorf("got %d", code)
 	}
 	tells(t, "history", "No daemon runs: the ledger is read.", out+errOut)
-	if _, out, _ = h.run(t, "history", "--kind", "destruction", "--json"); !strings.Contains(out, `"snapshot": "w"`) || strings.Contains(out, "schedule") {
+	if _, out, _ = h.run(t, "history", "--kind", "destruction", "--json"); !strings.Contains(out, `"snapshot": "w"`) || strings.Contains(out, "due") {
 		t.Errorf("as JSON: %s", out)
+	}
+	if _, out, _ = h.run(t, "history", "--dataset", "/data/db/", "--kind", "alert"); !strings.Contains(out, "it is late") {
+		t.Errorf("of a dataset with a slash behind: %s", out)
+	}
+	if _, out, _ = h.run(t, "history", "--dataset", "/data/dbb", "--job", "bd", "--kind", "run", "--since", "1d"); out != "No run of dataset /data/dbb of job bd in that time is remembered.\n" {
+		t.Errorf("of what there is not: %s", out)
+	}
+	if code, _, errOut = h.run(t, "history", "--dataset", "/data/../db"); code != exitUsage || !strings.Contains(errOut, "is not clean") {
+		t.Errorf("a dataset that is none: %d, %s", code, errOut)
 	}
 	if code, _, errOut = h.run(t, "history", "--limit", "-1"); code != exitUsage || !strings.Contains(errOut, "below zero") {
 		t.Errorf("fewer than none: %d, %s", code, errOut)

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -38,11 +39,24 @@ type Entry struct {
 	Dataset  dataset.Path  `json:"dataset,omitempty"`
 	Peer     string        `json:"peer,omitempty"`
 	Snapshot string        `json:"snapshot,omitempty"`
+	Object   string        `json:"object,omitempty"` // of an event or alert, in words
 	Text     string        `json:"text"`
 	Bytes    int64         `json:"bytes,omitempty"`
 	Took     time.Duration `json:"took_ns,omitempty"`
 	Error    string        `json:"error,omitempty"`
+	Run      *Ran          `json:"run,omitempty"` // of a run
 }
+
+// Ran is what only a run has.
+type Ran struct {
+	Does      string        `json:"does"` // RunSnapshot or RunReplicate
+	Snapshots int           `json:"snapshots"`
+	Held      time.Duration `json:"held_ns,omitempty"` // by the hooks
+	Steps     int           `json:"steps"`
+}
+
+// RunSnapshot is what a run does whose Kind is "".
+const RunSnapshot = "snapshot"
 
 // Query selects entries; what is zero selects all.
 type Query struct {
@@ -55,7 +69,8 @@ type Query struct {
 }
 
 func (q Query) selects(e Entry) bool {
-	return (q.Job == "" || q.Job == e.Job) && (q.Dataset == "" || q.Dataset == e.Dataset) && (q.Kind == "" || q.Kind == e.Kind) &&
+	// What an earlier release wrote has a dataset only as its object.
+	return (q.Job == "" || q.Job == e.Job) && (q.Dataset == "" || q.Dataset == e.Dataset || string(q.Dataset) == e.Object) && (q.Kind == "" || q.Kind == e.Kind) &&
 		!e.At.Before(q.Since) && (q.Until.IsZero() || e.At.Before(q.Until))
 }
 
@@ -96,8 +111,14 @@ func gather[T any](l *Ledger, k kind, q Query, limit int, all *[]Entry, entry fu
 }
 
 func (r Run) entry() Entry {
+	text := r.Cause
+	if r.Kind != "" {
+		text = r.Kind + ", " + text
+	}
+	ran := Ran{Does: cmp.Or(r.Kind, RunSnapshot), Snapshots: r.Snapshots, Held: r.Held, Steps: r.Steps}
 	return Entry{
-		At: r.Started, Kind: EntryRun, Side: Source, Job: r.Job, Text: r.Cause, Bytes: r.Bytes, Took: r.Ended.Sub(r.Started), Error: r.Error,
+		At: r.Started, Kind: EntryRun, Side: Source, Job: r.Job, Text: text, Bytes: r.Bytes, Took: r.Ended.Sub(r.Started), Error: r.Error,
+		Run: &ran,
 	}
 }
 
@@ -117,9 +138,11 @@ func (d Destruction) entry() Entry {
 }
 
 func (e Event) entry() Entry {
-	return Entry{At: e.At, Kind: EntryEvent, Dataset: dataset.Path(e.Object), Text: e.Kind + ": " + e.Text}
+	return Entry{At: e.At, Kind: EntryEvent, Job: e.Job, Dataset: e.Dataset, Peer: e.Peer, Object: e.Object, Text: e.Kind + ": " + e.Text}
 }
 
 func (a Alert) entry() Entry {
-	return Entry{At: a.At, Kind: EntryAlert, Dataset: dataset.Path(a.Object), Text: a.Kind + ": " + a.Text, Error: a.Error}
+	return Entry{
+		At: a.At, Kind: EntryAlert, Side: a.Side, Job: a.Job, Dataset: a.Dataset, Peer: a.Peer, Object: a.Object, Text: a.Kind + ": " + a.Text, Error: a.Error,
+	}
 }

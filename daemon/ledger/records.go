@@ -93,14 +93,18 @@ type Destruction struct {
 // Event is anything else worth telling later: a start, a reload, a promotion,
 // a refused mark.
 type Event struct {
-	At     time.Time `json:"at"`
-	Kind   string    `json:"kind"`
-	Object string    `json:"object,omitempty"`
-	Text   string    `json:"text"`
+	At      time.Time    `json:"at"`
+	Kind    string       `json:"kind"`
+	Job     string       `json:"job,omitempty"`
+	Dataset dataset.Path `json:"dataset,omitempty"`
+	Peer    string       `json:"peer,omitempty"`
+	Object  string       `json:"object,omitempty"` // what it is about, where that is none of these
+	Text    string       `json:"text"`
 }
 
 // Alert is one time that somebody was to be told.
 type Alert struct {
+	FactKey             // what it concerns, as far as it is one replication's, dataset's or job's
 	At        time.Time `json:"at"`
 	Kind      string    `json:"kind"` // "rpo-missed", "rpo-met", ...
 	Object    string    `json:"object"`

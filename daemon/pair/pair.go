@@ -148,7 +148,7 @@ func (p *Desk) pin(n policy.Peer) (string, error) {
 		return "", fmt.Errorf("pin %s: %w", n.Name, err)
 	}
 	file := filepath.Join(dir, n.Name+".toml")
-	p.o.Record(ledger.Batch{Events: []ledger.Event{{At: p.o.Now(), Kind: "paired", Object: n.Name, Text: n.Key}}})
+	p.o.Record(ledger.Batch{Events: []ledger.Event{{At: p.o.Now(), Kind: "paired", Peer: n.Name, Text: n.Key}}})
 	if err := p.o.Reload(); err != nil {
 		return file, fmt.Errorf("the peer is written to %s, but the configuration was not put in force: %w", file, err)
 	}

@@ -154,7 +154,7 @@ func (k *Keeper) makeJobLoud(ctx context.Context, job, file string) error {
 	held := k.Now().Sub(left.Since)
 	k.Log.Warn().Str("job", job).Dur("held", held).Msg("the daemon ended during a snapshot; its after hook was run now")
 	k.Record(ledger.Batch{Events: []ledger.Event{{
-		At: k.Now(), Kind: "made-loud", Object: job,
+		At: k.Now(), Kind: "made-loud", Job: job,
 		Text: fmt.Sprintf("the daemon ended during a snapshot; its after hook was run %s later", policy.FormatDuration(held.Round(time.Second))),
 	}}})
 	return err

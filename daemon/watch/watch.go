@@ -21,6 +21,7 @@ import (
 	"antipode/daemon/ledger"
 	"antipode/daemon/policy"
 	"antipode/daemon/status"
+	"antipode/fsdrivers/dataset"
 )
 
 const (
@@ -76,6 +77,7 @@ type Watch struct {
 
 // sighting is what the watch remembers of one objective.
 type sighting struct {
+	key      ledger.FactKey
 	standing policy.Standing
 	moved    time.Time // when its first copy last moved, or the watch began
 	bytes    int64
@@ -86,6 +88,7 @@ type sighting struct {
 // note is one alert on its way to the operator.
 type note struct {
 	kind, object, text string
+	about              ledger.FactKey
 	env                map[string]string
 }
 
@@ -140,9 +143,9 @@ func (w *Watch) judge(now time.Time, subjects []Subject) {
 		known[sub.Name] = true
 		w.judgeOne(now, sub)
 	}
-	for name := range w.seen {
+	for name, was := range w.seen {
 		if !known[name] {
-			w.drop(name)
+			w.drop(name, was.key)
 			delete(w.seen, name)
 		}
 	}
@@ -155,7 +158,7 @@ func (w *Watch) judge(now time.Time, subjects []Subject) {
 func (w *Watch) judgeOne(now time.Time, sub Subject) {
 	was, ok := w.seen[sub.Name]
 	if !ok {
-		was = &sighting{moved: now, standing: w.remembered(sub.Key)}
+		was = &sighting{key: sub.Key, moved: now, standing: w.remembered(sub.Key)}
 		w.seen[sub.Name] = was
 		if was.standing == policy.StandingMissed { // it was told, and stands
 			w.stands[sub.Name] = status.Alert{At: now, Kind: rpoMissed, Object: sub.Name, Text: missedText(now, sub)}
@@ -179,7 +182,7 @@ func (w *Watch) judgeOne(now time.Time, sub Subject) {
 		objective = policy.Objective{}
 	}
 	if objective.IsZero() {
-		w.drop(sub.Name)
+		w.drop(sub.Name, sub.Key)
 	}
 	var event policy.Event
 	was.standing, event = objective.Turn(was.standing, now, policy.Evidence{Point: point, Alive: was.moved})
@@ -198,7 +201,7 @@ func (w *Watch) judgeOne(now time.Time, sub Subject) {
 		FactKey: sub.Key, At: now, RPO: sub.RPO, State: string(state),
 		Point: ledger.Point{Name: sub.Point.Name, Created: sub.Point.Time, Confirmed: sub.Point.Confirmed},
 	}}})
-	w.enqueue(note{kind: kind, object: sub.Name, text: text, env: map[string]string{
+	w.enqueue(note{kind: kind, object: sub.Name, text: text, about: sub.Key, env: map[string]string{
 		"SIDE": string(sub.Key.Side), "JOB": sub.Key.Job, "DATASET": string(sub.Key.Dataset), "PEER": sub.Key.Peer,
 		"RPO_SECONDS": strconv.FormatInt(int64(sub.RPO/time.Second), 10), "POINT": sub.Point.Name,
 	}})
@@ -207,12 +210,12 @@ func (w *Watch) judgeOne(now time.Time, sub Subject) {
 // drop takes back the alert of an objective that is none any more: its job is gone,
 // or another node is primary. Whoever was told of the miss is told that too;
 // w.mu is held.
-func (w *Watch) drop(name string) {
+func (w *Watch) drop(name string, key ledger.FactKey) {
 	if w.stands[name].Kind != rpoMissed {
 		return
 	}
 	delete(w.stands, name)
-	w.enqueue(note{kind: rpoDropped, object: name, text: name + " is no objective of this node any more, so its miss is not followed"})
+	w.enqueue(note{kind: rpoDropped, object: name, about: key, text: name + " is no objective of this node any more, so its miss is not followed"})
 }
 
 func missedText(now time.Time, sub Subject) string {
@@ -279,7 +282,22 @@ func (w *Watch) Alarm(kind, object, text string) {
 	}
 	text = strings.TrimPrefix(text, object+": ")
 	w.stands[key] = status.Alert{At: now, Kind: kind, Object: object, Text: text}
-	w.enqueue(note{kind: kind, object: object, text: text})
+	w.enqueue(note{kind: kind, object: object, text: text, about: about(kind, object)})
+}
+
+// about is what an alarm concerns, as history is asked for it. Its object is a
+// dataset, "job ID", something "of job ID", or something else.
+func about(kind, object string) (key ledger.FactKey) {
+	switch kind {
+	case Demoted, SplitBrain, MarkRefused:
+		key.Dataset = dataset.Path(object)
+	default:
+		const of = " of job "
+		if i := strings.LastIndex(" of "+object, of); i >= 0 {
+			key.Job = object[i+len(of)-len(" of "):]
+		}
+	}
+	return key
 }
 
 // Settle ends an alarm of one kind about an object.
@@ -346,7 +364,7 @@ func (w *Watch) tell(ctx context.Context) {
 }
 
 func (w *Watch) tellOne(ctx context.Context, command config.Alert, n note) {
-	record := ledger.Alert{At: w.Now(), Kind: n.kind, Object: n.object, Text: n.text}
+	record := ledger.Alert{FactKey: n.about, At: w.Now(), Kind: n.kind, Object: n.object, Text: n.text}
 	if len(command.Exec) > 0 {
 		env := map[string]string{"EVENT": n.kind, "NODE": w.Node, "OBJECT": n.object, "TEXT": n.text}
 		maps.Copy(env, n.env)

@@ -95,6 +95,9 @@ func TestACrossingIsToldOnceWithinTenSeconds(t *testing.T) {
 		if len(p.stands) != 1 || !strings.Contains(p.texts[0], "p0") {
 			t.Errorf("standing %v, text %q; want one alert that names the newest point", p.stands, p.texts[0])
 		}
+		if p.alerts[0].FactKey != key {
+			t.Errorf("it is remembered as of %+v, want %+v", p.alerts[0].FactKey, key)
+		}
 		time.Sleep(24 * time.Hour)
 		s.Point = status.Point{Name: "p1", Time: time.Now()}
 		time.Sleep(2 * time.Second)
@@ -195,6 +198,27 @@ func TestAlarmsAboutAJobThatIsGoneEndWithIt(t *testing.T) {
 	})
 }
 
+func TestAnAlarmIsRememberedAsOfItsDatasetOrJob(t *testing.T) {
+	for _, c := range []struct {
+		kind, object string
+		want         ledger.FactKey
+	}{
+		{watch.SplitBrain, "/data/db", ledger.FactKey{Dataset: "/data/db"}},
+		{"brake", "job db", ledger.FactKey{Job: "db"}},
+		{"brake", "accept from fra1", ledger.FactKey{}},
+		{"space-low", "/data of job db", ledger.FactKey{Job: "db"}},
+		{"space-low", "/data", ledger.FactKey{}},
+	} {
+		run(t, ledger.Fact{}, func(t *testing.T, w *watch.Watch, _ *watch.Subject, p *post) {
+			w.Alarm(c.kind, c.object, "look")
+			p.told()
+			if got := p.alerts[0]; got.FactKey != c.want || got.Object != c.object {
+				t.Errorf("%s about %s: got %+v, want %+v", c.kind, c.object, got, c.want)
+			}
+		})
+	}
+}
+
 func TestAFailingCommandIsRememberedAndASlowOneDelaysNoVerdict(t *testing.T) {
 	run(t, ledger.Fact{}, func(t *testing.T, w *watch.Watch, _ *watch.Subject, p *post) {
 		p.broken, p.slow = errors.New("exit status 3"), 30*time.Second
@@ -225,7 +249,7 @@ func TestTheMissOfAnObjectiveThatIsNoneAnyMoreIsTakenBack(t *testing.T) {
 				end(s)
 				s.Point.Time = time.Now()
 				time.Sleep(2 * time.Second)
-				if got := p.told(); len(got) != 2 || !strings.HasPrefix(got[1], "/bin/tell rpo-dropped") {
+				if got := p.told(); len(got) != 2 || !strings.HasPrefix(got[1], "/bin/tell rpo-dropped") || p.alerts[1].FactKey != key {
 					t.Errorf("told %v, want the miss and that it is dropped", got)
 				}
 				if len(p.stands) != 0 {
