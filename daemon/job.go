@@ -60,8 +60,8 @@ func (d *Daemon) snapshotJob(ctx context.Context, w *work, cause string) (int, e
 	_, _, pruneErr := d.sourceRetention(w, live, errors.Join(err, roleErr)).Run(ctx, false)
 
 	err = errors.Join(err, roleErr, fenceErr, spaceErr, snapErr)
-	if cause != causePulled && (err == nil || ctx.Err() == nil) {
-		d.noteStart(ledger.StartKey{Job: id}, began, d.schedule.Next(id))
+	if err == nil || ctx.Err() == nil {
+		d.noteStart(ledger.StartKey{Job: id}, cause, began, d.schedule.Next(id))
 	}
 	err = errors.Join(err, pruneErr)
 	d.Board.Job(id, func(j *status.Job) { j.Problem = d.problem(err) })

@@ -72,9 +72,9 @@ func (d *Daemon) lastRuns(kind string) map[string]time.Time {
 // A job of every few seconds in which nothing happens must not write to the disk
 // each time. The start of a run that is due again within schedule.Soon may wait, and
 // so be lost to a kill or a power cut. It need not be known: whatever is due within
-// Soon is not made up for, but run then. The first start is written at once, for a
-// job that never ran is run at once.
-func (d *Daemon) noteStart(key ledger.StartKey, at, next time.Time) {
+// Soon is not made up for, but run then. Nor need that of a run that a target asked
+// for. The first start is written at once, for a job that never ran is run at once.
+func (d *Daemon) noteStart(key ledger.StartKey, cause string, at, next time.Time) {
 	d.mu.Lock()
 	before := d.starts[key]
 	if at.Before(before) && !before.After(d.Now()) {
@@ -84,7 +84,7 @@ func (d *Daemon) noteStart(key ledger.StartKey, at, next time.Time) {
 	d.starts[key] = at
 	d.mu.Unlock()
 	record := d.ledger.Record
-	if !before.IsZero() && !next.IsZero() && next.Sub(at) <= schedule.Soon {
+	if mayWait := cause == causePulled || !next.IsZero() && next.Sub(at) <= schedule.Soon; mayWait && !before.IsZero() {
 		record = d.ledger.RecordLater
 	}
 	record(ledger.Batch{Starts: []ledger.Start{{StartKey: key, At: at}}})

@@ -44,8 +44,8 @@ func (d *Daemon) visit(ctx context.Context, w *work, cause string, peers ...stri
 	}
 	visits.Wait()
 	err := errors.Join(errs...)
-	if cause != causePulled && (err == nil || ctx.Err() == nil) {
-		d.noteStart(ledger.StartKey{Job: run.Job, Kind: run.Kind}, run.Started, d.replication.Next(run.Job))
+	if err == nil || ctx.Err() == nil {
+		d.noteStart(ledger.StartKey{Job: run.Job, Kind: run.Kind}, cause, run.Started, d.replication.Next(run.Job))
 	}
 	if isQuietRun(cause) && run.Steps == 0 && len(errs) == 0 {
 		return // there was nothing to tell anybody

@@ -105,7 +105,12 @@ func TestStatusWithoutADaemonShowsWhatIsKnownAndFails(t *testing.T) {
 	h := newHost(t)
 	h.remember(t, ledger.Batch{
 		Facts: []ledger.Fact{fact(ledger.Source, "/d", 2*time.Hour), fact(ledger.Target, "/e", time.Minute)},
-		Runs:  []ledger.Run{{Job: "db", Started: noon.Add(-3 * time.Hour)}, {Job: "db", Started: noon.Add(-2 * time.Hour)}},
+		// The last run is of a start: nothing happened in it.
+		Runs: []ledger.Run{{Job: "db", Started: noon.Add(-3 * time.Hour)}},
+		Starts: []ledger.Start{
+			{StartKey: ledger.StartKey{Job: "db"}, At: noon.Add(-2 * time.Hour)},
+			{StartKey: ledger.StartKey{Job: "db", Kind: ledger.RunReplicate}, At: noon.Add(-time.Hour)},
+		},
 	}).Close()
 	code, out, errOut := h.run(t, "status")
 	if code != exitFail || !strings.Contains(errOut, "no daemon answers") {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"antipode/daemon/ledger"
@@ -33,7 +34,7 @@ func (a *app) lastKnown() (status.Status, error) {
 	if err != nil {
 		return status.Status{}, err
 	}
-	runs, err := l.Runs(ledger.MaxRuns)
+	starts, err := l.Starts()
 	if err != nil {
 		return status.Status{}, err
 	}
@@ -42,19 +43,19 @@ func (a *app) lastKnown() (status.Status, error) {
 		remember(&s, f)
 	}
 	for i := range s.Jobs {
-		s.Jobs[i].LastRun = lastRun(runs, s.Jobs[i].ID)
+		s.Jobs[i].LastRun = lastRun(starts, s.Jobs[i].ID)
 	}
 	return s, nil
 }
 
-// lastRun looks through runs, newest first.
-func lastRun(runs []ledger.Run, job string) (at time.Time) {
-	for _, x := range runs {
-		if x.Job == job {
-			return x.Started
-		}
+// lastRun is when a job began last to take snapshots. Runs do not tell: those in
+// which nothing happened are not in them.
+func lastRun(starts []ledger.Start, job string) (at time.Time) {
+	i := slices.IndexFunc(starts, func(s ledger.Start) bool { return s.StartKey == ledger.StartKey{Job: job} })
+	if i < 0 {
+		return at
 	}
-	return at
+	return starts[i].At
 }
 
 // remember adds a fact. Facts come ordered by side and job.
