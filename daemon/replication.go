@@ -10,14 +10,18 @@ import (
 	"antipode/daemon/policy"
 )
 
-// replicateJob is what a tick of a job's own replication schedule does. Like a run
-// it waits for no courier.
+// replicateJob is what a tick of a job's own replication schedule does: it sends what
+// there is, with the snapshot that is due at the same time. A new job would have none
+// before the next tick. Like a run it waits for no courier.
 func (d *Daemon) replicateJob(_ context.Context, id, cause string) error {
 	w, ok := d.site().jobs[id]
 	if !ok {
 		return fmt.Errorf("no job %q in the configuration", id)
 	}
-	d.background(func(ctx context.Context) { d.visit(ctx, w, cause, w.job.ReplicateTo...) })
+	d.background(func(ctx context.Context) {
+		d.schedule.Await(ctx, id)
+		d.visit(ctx, w, cause, w.job.ReplicateTo...)
+	})
 	return nil
 }
 

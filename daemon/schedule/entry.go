@@ -40,6 +40,8 @@ type entry struct {
 	missed  bool // was due while it was paused
 	late    bool // was missed, and waits for its window to open
 	dropped bool // no longer configured; kept until its run has ended
+
+	over chan struct{} // closed when it is idle next; nil while nobody waits for that
 }
 
 // Soon is how near the next time of a job may be for it to make up for those that
@@ -129,7 +131,10 @@ func (e *entry) become(next state) {
 	if next != (e.state+1)%3 && (e.state != queued || next != idle) {
 		panic("schedule: job " + e.id + " cannot go from " + e.state.String() + " to " + next.String())
 	}
-	e.state = next
+	if e.state = next; next == idle && e.over != nil {
+		close(e.over)
+		e.over = nil
+	}
 }
 
 func (s *Scheduler) unqueue(e *entry) {

@@ -205,6 +205,35 @@ func (s *Scheduler) Next(id string) time.Time {
 	return next
 }
 
+// Await returns when the job is idle, unknown, or ctx has ended: what was due by now is
+// done then.
+func (s *Scheduler) Await(ctx context.Context, id string) {
+	for ctx.Err() == nil {
+		over := s.over(id)
+		if over == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-over:
+		}
+	}
+}
+
+// over is closed when the job is idle next; nil if it is.
+func (s *Scheduler) over(id string) <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.entries[id]
+	if e == nil || e.state == idle {
+		return nil
+	}
+	if e.over == nil {
+		e.over = make(chan struct{})
+	}
+	return e.over
+}
+
 // IsPaused reports whether a job is paused.
 func (s *Scheduler) IsPaused(id string) bool {
 	s.mu.Lock()

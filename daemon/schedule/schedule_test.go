@@ -475,3 +475,28 @@ func TestServeEndsRunsAndWaits(t *testing.T) {
 		}
 	})
 }
+
+func TestAwaitReturnsWhenWhatIsDueIsDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1, time.Now)
+		b.lasting["slow"], b.lasting["db"] = time.Minute, time.Minute
+		began := time.Now()
+		b.Set([]policy.Job{{ID: "slow", Schedule: policy.Schedule{Every: policy.Day}}, {ID: "db", Schedule: policy.Schedule{Every: policy.Day}}}, nil)
+		b.serve(t)
+		for _, id := range []string{"slow", "db", "nobody's"} { // one waits for the other's place
+			b.Await(t.Context(), id)
+		}
+		if waited := time.Since(began); waited != 2*time.Minute {
+			t.Errorf("waited %v for two runs of a minute, one after the other", waited)
+		}
+		if err := b.Trigger("db"); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		before := time.Now()
+		if b.Await(ctx, "db"); time.Since(before) != time.Second {
+			t.Errorf("waited %v with a second to wait", time.Since(before))
+		}
+	})
+}
