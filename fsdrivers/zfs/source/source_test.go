@@ -365,7 +365,7 @@ func TestOldVersionsDoNotTouchEncryptedDatasets(t *testing.T) {
 
 func TestAFailedSendIsNeverWhole(t *testing.T) {
 	s, step := sender(t, "off")
-	s.Answer(append([]rule{{Args: "send", Out: "half", Err: "warning: cannot send 'tank/db@antipode_b': I/O error\n", Code: 1}}, append(listed(),
+	s.Answer(append([]rule{{Args: "send", Out: "half", Err: "warning: cannot send 'tank/db@antipode_b': Input/output error\n", Code: 1}}, append(listed(),
 		rule{Args: "get -Hp -o name,property,source,value guid,encryption", Out: props("tank/db", "guid", "1", "tank/db", "encryption", "off")})...)...)
 	r, err := s.source(nil).Send(t.Context(), step, dataset.Checkpoint{})
 	if err != nil {
