@@ -18,16 +18,16 @@ import (
 // accept would have a process of its own hang.
 func TestNoDriverAsksAPoolThatAnotherWaitsFor(t *testing.T) {
 	dir := t.TempDir()
-	asked, answer := filepath.Join(dir, "asked"), filepath.Join(dir, "answer")
+	asked, hangs := filepath.Join(dir, "asked"), filepath.Join(dir, "hangs") // as long as this is there
 	for tool, script := range map[string]string{
 		"zfs":   "case $1 in version) echo zfs-2.4.4-1; echo zfs-kmod-2.4.4-1;; *) echo \"cannot open 'tank/a': dataset does not exist\" >&2; exit 1;; esac\n",
-		"zpool": "echo \"$@\" >>'" + asked + "'; while [ ! -e '" + answer + "' ]; do sleep 0.1; done\n",
+		"zpool": "echo \"$@\" >>'" + asked + "'; while [ -e '" + hangs + "' ]; do sleep 0.1; done\n",
+		"hangs": "",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, tool), []byte("#!/bin/sh\n"+script), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
-	t.Cleanup(func() { os.WriteFile(answer, nil, 0o600) })
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 	drivers := newDrivers(zerolog.Nop())
 	source, err := drivers.Source(policy.ZFS, nil)
