@@ -6,10 +6,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/zfs"
@@ -50,18 +53,47 @@ func (d *doomed) become(table string) {
 	}
 }
 
+// doomedPool is one on that disk.
+const doomedPool = "antipode-doomed"
+
+func (d *doomed) pool(mountpoint string) {
+	d.t.Helper()
+	if _, err := run(d.t, "zpool", "create", "-o", "cachefile=none", "-m", mountpoint, doomedPool, "/dev/mapper/doomed"); err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(func() { run(d.t, "zpool", "destroy", "-f", doomedPool) })
+}
+
+// heal brings the disk back and waits until what hung has ended.
+func (d *doomed) heal(ask func() error) {
+	d.t.Helper()
+	d.become(d.healthy())
+	if _, err := run(d.t, "zpool", "clear", doomedPool); err != nil {
+		d.t.Fatal(err)
+	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	err := ask()
+	for range 60 {
+		if !errors.Is(err, dataset.ErrStuck) {
+			break
+		}
+		<-tick.C
+		err = ask()
+	}
+	if err != nil {
+		d.t.Fatal(err)
+	}
+}
+
 // TestASuspendedPoolIsGivenUpOn: a command that hangs is not waited for, nothing
 // else is started on its pool, other pools work, and all goes on when the disk is
 // back.
 func TestASuspendedPoolIsGivenUpOn(t *testing.T) {
 	disk := makeDoomed(t)
-	const pool = "antipode-doomed"
-	if _, err := run(t, "zpool", "create", "-o", "cachefile=none", "-m", "none", pool, "/dev/mapper/doomed"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { run(t, "zpool", "destroy", "-f", pool) })
+	disk.pool("none")
 	src, _ := pools(t)
-	h := newHarnessOn(t, &lab{t: t, name: "doomed", files: filesystems{}}, src, pool)
+	h := newHarnessOn(t, &lab{t: t, name: "doomed", files: filesystems{}}, src, doomedPool)
 	c := count(t)
 	o := targetOptions(h.into())
 	o.Host = zfs.NewHost(c.binary, 10*time.Second)
@@ -77,10 +109,10 @@ func TestASuspendedPoolIsGivenUpOn(t *testing.T) {
 	whole := h.all(next, dataset.Checkpoint{})
 
 	disk.become(fmt.Sprintf("0 %s error", disk.sectors))
-	tells(t, h.receive(next, bytes.NewReader(whole)), dataset.ErrStuck, pool, "zpool status")
+	tells(t, h.receive(next, bytes.NewReader(whole)), dataset.ErrStuck, doomedPool, "zpool status")
 	started := len(c.calls())
-	tells(t, h.receive(next, bytes.NewReader(whole)), dataset.ErrStuck, pool)
-	tells(t, h.target.Hold(t.Context(), d.Path, s1, "base.x"), dataset.ErrStuck, pool)
+	tells(t, h.receive(next, bytes.NewReader(whole)), dataset.ErrStuck, doomedPool)
+	tells(t, h.target.Hold(t.Context(), d.Path, s1, "base.x"), dataset.ErrStuck, doomedPool)
 	if n := len(c.calls()); n != started {
 		t.Errorf("%q were started beside the one that hangs", c.calls()[started:])
 	}
@@ -88,18 +120,47 @@ func TestASuspendedPoolIsGivenUpOn(t *testing.T) {
 		t.Errorf("on another pool: %v", err)
 	}
 
-	disk.become(disk.healthy())
-	if _, err := run(t, "zpool", "clear", pool); err != nil {
-		t.Fatal(err)
-	}
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for range 60 { // until what hung has ended
-		if _, err = h.target.Pending(t.Context(), d.Path); !errors.Is(err, dataset.ErrStuck) {
-			break
-		}
-		<-tick.C
-	}
-	h.must(err)
+	disk.heal(func() error {
+		_, err := h.target.Pending(t.Context(), d.Path)
+		return err
+	})
 	h.arrives(next)
+}
+
+// TestASendFromASuspendedPoolIsGivenUpOn: a send whose pool is suspended under it gives no
+// byte and no end; the step goes on when the disk is back.
+func TestASendFromASuspendedPoolIsGivenUpOn(t *testing.T) {
+	disk := makeDoomed(t)
+	disk.pool(t.TempDir())
+	_, dst := pools(t)
+	h := newHarnessOn(t, &lab{t: t, name: "doomed source", files: filesystems{}}, doomedPool, dst)
+	h.source = zfs.NewSource(zfs.Options{Log: zerolog.Nop(), Host: zfs.NewHost("", 10*time.Second)})
+	d := h.Make("db")
+	h.must(h.Write(d.Path, "a", []byte("one")))
+	h.must(h.Write(d.Path, "b", noise(4<<20)))
+	h.must(h.Write(d.Path, "c", noise(60<<20)))
+	step := stepOf(d, dataset.Snapshot{}, h.snap(d, "1"))
+	// What is in memory is sent without the disk.
+	h.unmount()
+	for _, args := range [][]string{{"export", doomedPool}, {"import", "-o", "cachefile=none", "-d", "/dev/mapper", doomedPool}} {
+		_, err := run(t, "zpool", args...)
+		h.must(err)
+	}
+	r, err := h.source.Send(t.Context(), step, dataset.Checkpoint{})
+	h.must(err)
+	_, err = io.ReadFull(r, make([]byte, 1<<20))
+	h.must(err)
+
+	disk.become(fmt.Sprintf("0 %s error", disk.sectors))
+	began := time.Now()
+	n, err := io.Copy(io.Discard, r)
+	tells(t, err, dataset.ErrStuck, doomedPool, "zpool status")
+	tells(t, err, dataset.ErrCut)
+	t.Logf("given up after %v and %d bytes; its end: %v", time.Since(began), n, r.Close())
+
+	disk.heal(func() error {
+		_, err := h.source.Snapshots(t.Context(), d.Path)
+		return err
+	})
+	h.arrives(step)
 }
