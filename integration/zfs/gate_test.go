@@ -43,6 +43,16 @@ func (c counted) calls() []string {
 	return strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
 }
 
+// meanwhile runs a script once, right after the first zfs of a verb.
+func (c counted) meanwhile(t *testing.T, verb, script string) {
+	t.Helper()
+	text := "#!/bin/sh\necho \"$*\" >>'" + c.log + "'\nzfs \"$@\"\ncode=$?\n" +
+		"if [ \"$1\" = " + verb + " ] && mkdir '" + c.binary + ".once' 2>/dev/null; then\n" + script + "\nfi\nexit $code\n"
+	if err := os.WriteFile(c.binary, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // looks counts those that read all datasets at once, and others the rest.
 func (c counted) looks() (looks, others int) {
 	for _, call := range c.calls() {

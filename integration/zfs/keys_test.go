@@ -98,6 +98,32 @@ func TestAnotherWrappedKeyIsNotTakenIn(t *testing.T) {
 	}
 }
 
+// TestTheRestOfAStreamUsesUpThatTheKeyMayBeAny: what was approved for one stream is not left
+// for the next.
+func TestTheRestOfAStreamUsesUpThatTheKeyMayBeAny(t *testing.T) {
+	kind := encrypted(t)
+	h := newHarness(t, &lab{t: t, name: "rest of a key", files: kind})
+	d := h.Make("db")
+	s1 := h.snap(d, "1")
+	h.sent(stepOf(d, dataset.Snapshot{}, s1))
+	replica, err := h.received(d.Path, s1.Name)
+	h.must(err)
+	h.must(h.Write(d.Path, "a", noise(2<<20)))
+	s2 := h.snap(d, "2")
+	second := stepOf(d, s1, s2)
+	h.halfArrived(second)
+	h.zfs("set", "org.antipode:key=any", replica)
+	c, err := h.target.Pending(t.Context(), d.Path)
+	h.must(err)
+	h.must(h.receive(second, bytes.NewReader(h.all(second, c))))
+	if key := h.zfs("get", "-H", "-o", "value", "org.antipode:key", replica); len(key) != 64 {
+		t.Errorf("the key is %q after the rest was received, want it pinned", key)
+	}
+	h.zfs("change-key", "-o", "keyformat=raw", "-o", "keylocation=file://"+keyFile(t), string(d.Path))
+	third := stepOf(d, s2, h.snap(d, "3"))
+	tells(t, h.receive(third, bytes.NewReader(h.all(third, dataset.Checkpoint{}))), dataset.ErrRefused, "zfs set org.antipode:key=any")
+}
+
 // TestATreeNeedsOneKey: datasets that inherit one key on the source are received
 // one by one, each an encryption root; one key opens all of them on the standby.
 func TestATreeNeedsOneKey(t *testing.T) {

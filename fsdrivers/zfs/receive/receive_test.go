@@ -236,6 +236,7 @@ func TestAResumedStreamThatTheKernelRefusesStartsAgain(t *testing.T) {
 		want     error
 	}{
 		"resumed":                            {&stream.Position{Object: 7}, stream.Resuming, "kernel modules must be upgraded to receive this stream.", dataset.ErrStaleCheckpoint},
+		"from where it was before":           {&stream.Position{Object: 6}, stream.Resuming, "", dataset.ErrBusy},
 		"from its beginning":                 {nil, 0, "kernel modules must be upgraded to receive this stream.", dataset.ErrRefused},
 		"resumed, with a feature of another": {&stream.Position{Object: 7}, stream.Resuming, "pool must be upgraded to receive this stream.", dataset.ErrRefused},
 	} {
@@ -248,7 +249,7 @@ func TestAResumedStreamThatTheKernelRefusesStartsAgain(t *testing.T) {
 			got, err := rv.Receive(t.Context(), dataset.Incoming{Step: inc}, bytes.NewReader(streamOf(t, inc, func(o *stream.Opening) {
 				o.Resume, o.Features = c.at, o.Features|c.features
 			})))
-			for _, kind := range []error{dataset.ErrStaleCheckpoint, dataset.ErrRefused} {
+			for _, kind := range []error{dataset.ErrStaleCheckpoint, dataset.ErrRefused, dataset.ErrBusy} {
 				if errors.Is(err, kind) != (kind == c.want) {
 					t.Errorf("got %v, %v, want %v and nothing else", got, err, c.want)
 				}

@@ -146,6 +146,9 @@ func (w *work) judge(head stream.Opening) error {
 		if err != nil {
 			return err
 		}
+		if *head.Resume != t.Position { // as after a receive that outlived its daemon
+			return fmt.Errorf("what is unfinished of it in %s has gone on since it was asked for; it is planned again: %w", w.on.Name, dataset.ErrBusy)
+		}
 		w.plan.Resume, w.resume = &t.Position, true
 		w.plan.MaxBytes = max(w.in.MaxBytes-c.Done, min(w.in.MaxBytes, 1))
 	}
