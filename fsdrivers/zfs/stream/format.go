@@ -46,7 +46,9 @@ const (
 	slotOverhead    = 192
 	maxLevels       = 12
 	maxBlockPtrs    = 3
-	maxIndirect     = 17 // shift
+	blockPtrShift   = 7  // SPA_BLKPTRSHIFT
+	minIndirect     = 12 // shift: DN_MIN_INDBLKSHIFT
+	maxIndirect     = 17
 	checksums       = 15 // kinds: ZIO_CHECKSUM_FUNCTIONS
 	compressions    = 17 // kinds: ZIO_COMPRESS_FUNCTIONS
 	maxEmbedded     = 112
@@ -128,8 +130,9 @@ const (
 
 // Allowed are the features that the gate lets through where a Plan names none.
 // Resuming and Raw are not among them: the Plan says whether they must be there.
-// Embedded data (zfs send -e) are not either: they cannot be received into an
-// encrypted dataset, and our sends have none.
+// Embedded data (zfs send -e) are not either: our sends have none, they cannot be
+// received into an encrypted dataset, and the kernel panics if they cannot be
+// decompressed (decode_embedded_bp).
 const Allowed = SASpill | LZ4 | LargeBlocks | Compressed | LargeDnode | Zstd |
 	SwitchToLargeBlocks | LongName | LargeMicrozap
 

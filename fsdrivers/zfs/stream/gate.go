@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"antipode/fsdrivers/dataset"
@@ -184,12 +185,24 @@ func wrongResume(o Opening, p Plan) string {
 }
 
 // gate decides whether a record may pass. It judges one at a time and remembers
-// only the last OBJECT_RANGE and how far the stream is.
+// only how far the stream is, and the last block of objects.
+//
+// Senders go through objects and offsets in order (dmu_send.c: dmu_dump_write,
+// send_range_after), and the kernel relies on it. A block that is to be written
+// stands in no dbuf (dbuf_dirty_lightweight): if its object is freed or changed
+// before it is, the sync thread follows a null pointer (dnode_undirty_dbufs) or
+// writes it with a size that is not its own, and if it comes twice, space leaks.
 type gate struct {
 	Opening
-	object uint64 // of the last record that has one
-	slots  uint64 // first object of the last OBJECT_RANGE
-	ranged bool   // there was one
+	object  uint64 // of the last record that has one
+	slots   uint64 // first object of the last OBJECT_RANGE
+	ranged  bool   // there was one
+	begun   uint64 // object of the last OBJECT, 0 before the first
+	written uint64 // object of the last WRITE, 0 before the first
+	end     uint64 // offset behind the last WRITE
+	// blocks are how many bytes the blocks of raw objects in that range have, 0
+	// for those that were not in the stream.
+	blocks [dnodesPerBlock]uint32
 }
 
 // check refuses anything but a record that may stand between BEGIN and END, and
@@ -234,8 +247,12 @@ func (g *gate) wrong(r Record) string {
 	case Spill:
 		return g.wrongSpill(r)
 	case FreeObjects:
-		if first := r.u64(atObject); first+r.u64(freeObjectsCount) < first {
+		first := r.u64(atObject)
+		switch {
+		case first+r.u64(freeObjectsCount) < first:
 			return "its range of objects has no end"
+		case g.written != 0 && first <= g.written:
+			return fmt.Sprintf("it comes after what object %d has", g.written)
 		}
 	case Free:
 		if from, n := r.u64(freeOffset), r.u64(freeLength); n != 1<<64-1 && from+n < from {
@@ -249,43 +266,82 @@ func (g *gate) wrongObject(r Record) string {
 	slots := max(uint64(r.u8(objSlots)), 1)
 	room := slots*sectorBytes - slotOverhead
 	bonus, raw := uint64(r.u32(objBonus)), uint64(r.u32(objRawBonus))
+	object := r.u64(atObject)
 	switch {
 	case slots > maxSlots:
 		return fmt.Sprintf("it takes %d slots, more than %d", slots, maxSlots)
-	case r.u64(atObject) == 0:
+	case object == 0:
 		return "it is the object that holds all others"
+	case object <= max(g.begun, g.written):
+		return fmt.Sprintf("it comes after object %d", max(g.begun, g.written))
 	case !isObjectType(r.u32(objType)) || r.u32(objType) == 0 || !isObjectType(r.u32(objBonusType)):
 		return "its type is unknown"
+	case isStructure(r.u32(objType)) || isStructure(r.u32(objBonusType)):
+		return "its content would be taken for ZFS's own structure"
 	case r.u8(objChecksum) >= checksums || r.u8(objCompress) >= compressions:
 		return "its checksum or compression is unknown"
+	case ownChecksums>>r.u8(objChecksum)&1 != 0:
+		return "its checksum is one of ZFS's own blocks"
 	case !g.isBlockSize(uint64(r.u32(objBlock))):
 		return fmt.Sprintf("its blocks have %d bytes", r.u32(objBlock))
 	case bonus > room || raw > room:
 		return fmt.Sprintf("its bonus of %d bytes does not fit into %d slots", max(bonus, raw), slots)
 	case g.IsRaw():
-		return g.wrongRawObject(r)
+		if what := g.wrongRawObject(r, room-bonus); what != "" {
+			return what
+		}
+		g.blocks[object%dnodesPerBlock] = r.u32(objBlock)
 	case raw != 0 || r.u8(objIndirect) != 0 || r.u8(objLevels) != 0 || r.u8(objBlockPtrs) != 0:
 		return "it has fields that only raw streams have"
 	case r.u8(objFlags)&^objectSpill != 0, r.u8(objFlags) != 0 && g.Flags&FlagSpillBlock == 0:
 		return "its flags are unknown"
 	}
+	g.begun = object
 	return ""
 }
 
 // objectSpill is DRR_OBJECT_SPILL.
 const objectSpill = 1 << 2
 
-func (g *gate) wrongRawObject(r Record) string {
-	object := r.u64(atObject)
+// ownChecksums are, as bits, the kinds that labels, gang blocks and the intent log
+// have: LABEL, GANG_HEADER, ZILOG, ZILOG2. With the last one the block itself says
+// how much of it counts, and the kernel believes it (zio_checksum_compute).
+const ownChecksums = 1<<3 | 1<<4 | 1<<5 | 1<<9
+
+// wrongRawObject judges what only raw streams say of an object: the kernel builds
+// its tree of blocks as they say, and panics or hangs where that cannot be
+// (receive_object, dnode_new_blkid, dbuf_lightweight_bp). Spare is the room that
+// its bonus leaves.
+func (g *gate) wrongRawObject(r Record, spare uint64) string {
+	object, indirect, levels, pointers := r.u64(atObject), r.u8(objIndirect), r.u8(objLevels), r.u8(objBlockPtrs)
 	switch {
 	case !g.ranged || object < g.slots || object >= g.slots+dnodesPerBlock:
 		return "no OBJECT_RANGE before it covers it"
 	case r.u32(objRawBonus) < r.u32(objBonus):
 		return "its raw bonus is shorter than its bonus"
-	case r.u8(objIndirect) > maxIndirect || r.u8(objLevels) > maxLevels || r.u8(objBlockPtrs) > maxBlockPtrs:
+	case indirect < minIndirect || indirect > maxIndirect || levels < 1 || levels > maxLevels || pointers < 1 || pointers > maxBlockPtrs:
 		return "its tree of blocks is out of bounds"
 	}
+	last, below := r.u64(objLastBlock), uint64(levels-1)*uint64(indirect-blockPtrShift)
+	switch {
+	case below >= 64:
+		return "its tree of blocks is deeper than any object"
+	case last > math.MaxUint64/uint64(r.u32(objBlock)):
+		return fmt.Sprintf("it has no block %d", last)
+	case last>>below >= kernelPointers(r.u32(objBonusType), spare):
+		return fmt.Sprintf("its tree of blocks has no room for block %d", last)
+	}
 	return ""
+}
+
+// kernelPointers is how many block pointers a received object has, whatever the
+// stream says (dnode_allocate, dnode_reallocate).
+func kernelPointers(bonusType uint32, spare uint64) uint64 {
+	const systemAttributes = 44 // DMU_OT_SA
+	if bonusType == systemAttributes {
+		return 1
+	}
+	return min(maxBlockPtrs, 1+spare>>blockPtrShift)
 }
 
 func (g *gate) wrongRange(r Record) string {
@@ -296,13 +352,15 @@ func (g *gate) wrongRange(r Record) string {
 	case first%dnodesPerBlock != 0 || r.u64(rangeSlots) != dnodesPerBlock:
 		return "it is not one block of objects"
 	}
-	g.slots, g.ranged = first, true
+	g.slots, g.ranged, g.blocks = first, true, [dnodesPerBlock]uint32{}
 	return ""
 }
 
 func (g *gate) wrongWrite(r Record) string {
-	offset, size := r.u64(writeOffset), r.u64(writeSize)
+	object, offset, size := r.u64(atObject), r.u64(writeOffset), r.u64(writeSize)
 	switch {
+	case object < g.written || object == g.written && offset < g.end:
+		return fmt.Sprintf("it comes after offset %d of object %d", g.end, g.written)
 	case !isObjectType(r.u32(writeType)):
 		return "its type is unknown"
 	case !g.isBlockSize(size):
@@ -311,28 +369,50 @@ func (g *gate) wrongWrite(r Record) string {
 		return "its range has no end"
 	case r.u8(writeFlags)&^writeFlagBits != 0:
 		return "its flags are unknown"
+	case g.IsRaw() && g.rawBlock(object) != size:
+		return fmt.Sprintf("it writes %d bytes, and blocks of its object have %d (0: it was not in the stream)", size, g.rawBlock(object))
 	}
+	g.written, g.end = object, offset+size
 	return g.wrongPacking(r.u8(writeCompress), r.u64(writePacked), size)
 }
 
 // writeFlagBits are DRR_CHECKSUM_DEDUP, a hint, and DRR_RAW_BYTESWAP.
 const writeFlagBits = 1<<0 | 1<<1
 
-// wrongPacking judges how the payload is compressed.
+// rawBlock is how many bytes the blocks of a raw object have, if it was in the
+// last range; 0 if not. Anything else is written by a way that needs the key
+// (flush_write_batch_impl).
+func (g *gate) rawBlock(object uint64) uint64 {
+	if object < g.slots || object >= g.slots+dnodesPerBlock {
+		return 0
+	}
+	return uint64(g.blocks[object%dnodesPerBlock])
+}
+
+// wrongPacking judges how the payload is compressed. The kernel keeps kind and
+// sizes as they come: a block that is said to be not compressed and is shorter
+// than its size would be read together with what lies behind it on the disk.
 func (g *gate) wrongPacking(kind uint8, packed, size uint64) string {
 	switch {
-	case kind >= compressions:
-		return "its compression is unknown"
-	case g.IsRaw() && packed == 0:
-		return "it has no size on the disk"
-	case kind == 0:
+	case !g.IsRaw() && kind == 0 && packed == 0:
 		return ""
 	case !g.IsRaw() && g.Features&Compressed == 0:
 		return "it is compressed, and the stream is not"
-	case packed == 0 || packed > size:
+	case !isAlgorithm(kind) && (!g.IsRaw() || kind != notCompressed):
+		return "its compression is unknown"
+	case kind == notCompressed && packed != size, packed == 0 || packed > size || packed%sectorBytes != 0:
 		return fmt.Sprintf("%d bytes cannot be compressed to %d", size, packed)
 	}
 	return ""
+}
+
+// notCompressed is ZIO_COMPRESS_OFF.
+const notCompressed = 2
+
+// isAlgorithm reports whether a compressed block can be of that kind.
+func isAlgorithm(kind uint8) bool {
+	const empty = 4 // ZIO_COMPRESS_EMPTY, which finds blocks of zeros and packs none
+	return kind > notCompressed && kind < compressions && kind != empty
 }
 
 func (g *gate) wrongEmbedded(r Record) string {
@@ -342,7 +422,7 @@ func (g *gate) wrongEmbedded(r Record) string {
 		return "the stream announces no embedded data"
 	case offset+length < offset || length > MaxPayload || size == 0 || size > max(length, sectorBytes):
 		return "its range is out of bounds"
-	case r.u32(embPacked) > maxEmbedded || r.u8(embKind) != 0 || r.u8(embCompress) >= compressions:
+	case r.u32(embPacked) > maxEmbedded || r.u8(embKind) != 0 || !isAlgorithm(r.u8(embCompress)):
 		return "its content is out of bounds"
 	}
 	return ""
@@ -355,8 +435,6 @@ func (g *gate) wrongSpill(r Record) string {
 		return fmt.Sprintf("it has %d bytes", size)
 	case !g.IsRaw() && (r.u8(spillCompress) != 0 || r.u64(spillPacked) != 0):
 		return "it has fields that only raw streams have"
-	case !g.IsRaw():
-		return ""
 	case !isObjectType(r.u32(spillType)):
 		return "its type is unknown"
 	}
@@ -380,4 +458,12 @@ func isObjectType(t uint32) bool {
 		return t&^(newType|other) < swaps
 	}
 	return t < numbered
+}
+
+// isStructure reports whether ZFS follows what is in blocks of such objects: its
+// intent log, objects and object sets (traverse_visitbp, zio_crypt_init_uios).
+// Block pointers that a sender made up would be read, sent and freed.
+func isStructure(t uint32) bool {
+	const intentLog, objectSet = 9, 11
+	return t >= intentLog && t <= objectSet
 }

@@ -30,6 +30,7 @@ const (
 	objType, objBonusType, objBlock, objBonus         = 16, 20, 24, 28
 	objChecksum, objCompress, objSlots, objFlags      = 32, 33, 34, 35
 	objRawBonus, objIndirect, objLevels, objBlockPtrs = 36, 48, 49, 50
+	objLastBlock                                      = 56
 	writeType, writeOffset, writeSize, writeFlags     = 16, 24, 32, 49
 	writeCompress, writePacked                        = 50, 96
 	freeOffset, freeLength                            = 16, 24
