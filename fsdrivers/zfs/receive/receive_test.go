@@ -250,7 +250,7 @@ func TestAResumedStreamThatTheKernelRefusesStartsAgain(t *testing.T) {
 				o.Resume, o.Features = c.at, o.Features|c.features
 			})))
 			for _, kind := range []error{dataset.ErrStaleCheckpoint, dataset.ErrRefused, dataset.ErrBusy} {
-				if errors.Is(err, kind) != (kind == c.want) {
+				if errors.Is(err, kind) != errors.Is(kind, c.want) {
 					t.Errorf("got %v, %v, want %v and nothing else", got, err, c.want)
 				}
 			}
