@@ -78,7 +78,7 @@ func (d *Daemon) targetRetention(ctx context.Context, from string, r *room) (*re
 		paths = append(paths, h.Path)
 	}
 	return &retain.Retention{
-		Side: ledger.Target, Name: from, Bounds: r.Accept().Retention, Paths: paths, By: yielding{r.driver, r}, Alarm: d.watch,
+		Side: ledger.Target, Name: from, Room: string(r.Accept().Driver), Bounds: r.Accept().Retention, Paths: paths, By: yielding{r.driver, r}, Alarm: d.watch,
 		Remember: func(p dataset.Path, gone []prune.Verdict) { d.remember(ledger.Target, from, p, gone) },
 		Judge: func(ctx context.Context, path dataset.Path) ([]prune.Verdict, error) {
 			return d.judgeReplica(ctx, from, path, r)

@@ -70,10 +70,10 @@ func (e *FrozenError) Next() string {
 // tellFrozen tells the operator, or that it is over.
 func (r *Retention) tellFrozen(s Survey) {
 	if s.frozen == nil {
-		r.Alarm.Settle(alarmFrozen, r.Object())
+		r.Alarm.Settle(alarmFrozen, r.about())
 		return
 	}
-	r.Alarm.Alarm(alarmFrozen, r.Object(), s.frozen.Error()+"; "+s.frozen.Next())
+	r.Alarm.Alarm(alarmFrozen, r.about(), s.frozen.Error()+"; "+s.frozen.Next())
 }
 
 // Frozen is the FrozenError of all datasets; nil where none is frozen.

@@ -28,6 +28,7 @@ const maxDoomed = 100_000
 type Retention struct {
 	Side   ledger.Side
 	Name   string // the job, or the peer
+	Room   string // which of a peer's it is: its driver; "" of a job
 	Bounds policy.Retention
 	Paths  []dataset.Path
 	// Unseen is why datasets may be missing among Paths; nil: all are there.
@@ -185,13 +186,12 @@ func (r *Retention) Run(ctx context.Context, release bool) (destroyed int, froze
 // nothing.
 func (r *Retention) Stopped(s Survey, release bool) error {
 	r.tellFrozen(s)
-	object := r.Object()
 	if s.Brake == "" || release {
-		r.Alarm.Settle(alarmBrake, object)
+		r.Alarm.Settle(alarmBrake, r.about())
 		return nil
 	}
-	err := &BrakeError{object: object, Why: s.Brake}
-	r.Alarm.Alarm(alarmBrake, object, err.Error()+"; "+err.Next())
+	err := &BrakeError{object: r.Object(), Why: s.Brake}
+	r.Alarm.Alarm(alarmBrake, r.about(), err.Error()+"; "+err.Next())
 	return err
 }
 
@@ -209,6 +209,15 @@ func (r *Retention) Preview(ctx context.Context) ([]control.PrunePreview[prune.V
 
 // Object names whose retention it is.
 func (r *Retention) Object() string { return objectOf(r.Side, r.Name) }
+
+// about is what an alarm is about. A peer may have a room for each driver, and what one
+// settles must not end what the other alarms of.
+func (r *Retention) about() string {
+	if r.Room == "" {
+		return r.Object()
+	}
+	return r.Object() + " (" + r.Room + ")"
+}
 
 func objectOf(side ledger.Side, name string) string {
 	if side == ledger.Source {

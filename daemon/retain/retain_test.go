@@ -36,7 +36,7 @@ var errUnread = errors.New("cannot be read")
 // cannot be read.
 func (w *world) retention(n int, bounds policy.Retention) *retain.Retention {
 	return &retain.Retention{
-		Side: ledger.Target, Name: "fra1", Bounds: bounds, Paths: []dataset.Path{"/a", "/bad", "/b"}, By: w, Alarm: w,
+		Side: ledger.Target, Name: "fra1", Room: "zfs", Bounds: bounds, Paths: []dataset.Path{"/a", "/bad", "/b"}, By: w, Alarm: w,
 		Remember: func(dataset.Path, []prune.Verdict) {},
 		Judge: func(_ context.Context, path dataset.Path) ([]prune.Verdict, error) {
 			if path == "/bad" {
@@ -114,7 +114,7 @@ func TestABrakeHoldsUntilItIsReleased(t *testing.T) {
 		t.Errorf("released: destroyed %d, %v", n, err)
 	}
 	told := slices.DeleteFunc(w.told, func(s string) bool { return !strings.Contains(s, "brake") })
-	if want := []string{"brake accept from fra1", "settled brake accept from fra1"}; !slices.Equal(told, want) {
+	if want := []string{"brake accept from fra1 (zfs)", "settled brake accept from fra1 (zfs)"}; !slices.Equal(told, want) {
 		t.Errorf("told %v, want %v", told, want)
 	}
 }
@@ -166,7 +166,7 @@ func TestTheBrakeHoldsForAPlanToo(t *testing.T) {
 
 func (w *world) frozen(n int, at time.Time) *retain.Retention {
 	r := w.retention(0, policy.Retention{})
-	r.Side, r.Name, r.Paths = ledger.Source, "db", nil
+	r.Side, r.Name, r.Room, r.Paths = ledger.Source, "db", "", nil
 	for i := range n {
 		r.Paths = append(r.Paths, dataset.Path(fmt.Sprint("/", i)))
 	}
