@@ -151,7 +151,7 @@ func TestATargetsBrakeHoldsUntilItIsReleased(t *testing.T) {
 		if got := len(p.points(db)); got != before+2 {
 			t.Fatalf("%d points were %d, want none destroyed and two received", got, before)
 		}
-		if notes := p.told.since(0); !slices.Contains(notes, "sin1 brake accept from fra1") {
+		if notes := p.told.since(0); !slices.Contains(notes, "sin1 brake accept from fra1 (btrfs)") {
 			t.Errorf("told %v, want the brake", notes)
 		}
 		dry, err := p.sin1.daemon.Prune(p.t.Context(), pruneRequest{From: "fra1", DryRun: true})
