@@ -1,6 +1,7 @@
 package drivertest
 
 import (
+	"bytes"
 	"io"
 
 	"antipode/fsdrivers"
@@ -182,9 +183,15 @@ func sendOnMoved(w *world) {
 	st := step(d, dataset.Snapshot{}, s1)
 	r, err := w.onward().Send(w.Context(), st, dataset.Checkpoint{})
 	w.must(err, "send on")
+	first := make([]byte, 1) // so that it has found what it sends
+	_, err = io.ReadFull(r, first)
+	w.must(err, "read what is sent on")
 	moved, err := w.move(d, w.Path("new"))
 	w.must(err, "move")
-	w.arrives(st, dataset.Checkpoint{}, r)
+	w.arrives(st, dataset.Checkpoint{}, struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(first), r), r})
 	w.wantContentBeyond(d, s1, "a", string(noise(24, big)))
 	again, err := w.onward().Send(w.Context(), st, dataset.Checkpoint{})
 	if err == nil {
