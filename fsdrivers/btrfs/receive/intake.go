@@ -160,7 +160,7 @@ func (i *intake) begin() error {
 	return i.copier.Begin(f.child.Stdin(), stream.Segment{Name: f.name, UUID: f.id, After: i.last.UUID})
 }
 
-// End has `btrfs receive` finish the open segment, and reads back what came of it.
+// end has `btrfs receive` finish the open segment, and reads back what came of it.
 func (i *intake) end() error {
 	if err := i.copier.End(); err != nil {
 		return err

@@ -271,7 +271,7 @@ func (i *intake) received(base *subvol.Handle) (seg seedling, err error) {
 	return seg, err
 }
 
-// Receive has the stream taken in, from its beginning or from where it goes on.
+// receive has the stream taken in, from its beginning or from where it goes on.
 func (i *intake) receive(in dataset.Incoming, base *subvol.Handle, r io.Reader) error {
 	mount, err := subvol.MountOf(i.w.in.File)
 	if err != nil {

@@ -187,7 +187,7 @@ func takeLock(ctx context.Context, path string) (*command.Lock, error) {
 	return nil, err
 }
 
-// Remove removes everything in the directory that has one of our names, the lock
+// remove removes everything in the directory that has one of our names, the lock
 // last, and lets go of it. It does not wait for the cleaner.
 func (w *work) remove() error {
 	err := w.removeAll()

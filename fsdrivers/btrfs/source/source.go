@@ -161,7 +161,7 @@ func (s *Source) list(d dataset.Path, pick func(name string) bool) ([]dataset.Sn
 	return list, nil
 }
 
-// Snapshots lists what pick admits by name, and of others only what is a snapshot of
+// snapshots lists what pick admits by name, and of others only what is a snapshot of
 // this dataset.
 func (o *opened) snapshots(pick func(name string) bool) ([]dataset.Snapshot, error) {
 	if o.dir == nil {
@@ -254,7 +254,7 @@ func (o *opened) take(name string, created time.Time) error {
 	})
 }
 
-// Find returns the listed snapshot with that identity.
+// find returns the listed snapshot with that identity.
 func (o *opened) find(want dataset.Snapshot) (dataset.Snapshot, error) {
 	list, err := o.snapshots(func(string) bool { return true })
 	if err != nil {

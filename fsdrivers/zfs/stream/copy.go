@@ -167,7 +167,7 @@ type batch struct {
 	written int64
 }
 
-// Add appends a record that follows the pending ones in memory, which is what
+// add appends a record that follows the pending ones in memory, which is what
 // Reader.Next promises.
 func (b *batch) add(raw []byte) {
 	if b.pending == nil {
