@@ -20,6 +20,7 @@ const module = "antipode/"
 var floor = map[string]int{
 	"fsdrivers/dataset":                 0,
 	"fsdrivers/internal/command":        0,
+	"fsdrivers/internal/takeover":       1,
 	"fsdrivers/failpoint":               0,
 	"fsdrivers":                         1,
 	"fsdrivers/btrfs/stream":            1,

@@ -17,6 +17,7 @@ import (
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/failpoint"
 	"antipode/fsdrivers/internal/command"
+	"antipode/fsdrivers/internal/takeover"
 )
 
 // What is in INTO/.antipode/incoming/<step>/. The sweep removes these names and
@@ -152,7 +153,7 @@ func openWork(ctx context.Context, in *standby.Into, step string) (*work, error)
 	if err != nil {
 		return nil, err
 	}
-	lock, err := takeLock(ctx, filepath.Join(dir.Name(), lockFile))
+	lock, err := takeover.Lock(ctx, filepath.Join(dir.Name(), lockFile))
 	if err != nil {
 		dir.Close()
 		if !errors.Is(err, dataset.ErrBusy) && !errors.Is(err, dataset.ErrStuck) { // it is nobody's: a full disk leaves no litter
@@ -168,23 +169,6 @@ func openWork(ctx context.Context, in *standby.Into, step string) (*work, error)
 		return nil, err
 	}
 	return w, nil
-}
-
-func takeLock(ctx context.Context, path string) (*command.Lock, error) {
-	err := command.EndOrphan(ctx, path)
-	if err == nil {
-		var lock *command.Lock
-		if lock, err = command.TryLock(path); err == nil {
-			return lock, nil
-		}
-	}
-	switch {
-	case errors.Is(err, command.ErrLocked):
-		return nil, fmt.Errorf("%w: %w", dataset.ErrBusy, err)
-	case errors.Is(err, command.ErrStuck):
-		return nil, fmt.Errorf("%w: %w", dataset.ErrStuck, err)
-	}
-	return nil, err
 }
 
 // remove removes everything in the directory that has one of our names, the lock

@@ -9,6 +9,7 @@ import (
 
 	"antipode/fsdrivers/dataset"
 	"antipode/fsdrivers/internal/command"
+	"antipode/fsdrivers/internal/takeover"
 	"antipode/fsdrivers/zfs/prop"
 )
 
@@ -49,21 +50,7 @@ func (i *Into) lockFile(d dataset.Path) string {
 
 // Lock keeps other processes away, and ends a receive that outlived its daemon.
 func (i *Into) Lock(ctx context.Context, d dataset.Path) (*command.Lock, error) {
-	path := i.lockFile(d)
-	err := command.EndOrphan(ctx, path)
-	if err == nil {
-		var lock *command.Lock
-		if lock, err = command.TryLock(path); err == nil {
-			return lock, nil
-		}
-	}
-	switch {
-	case errors.Is(err, command.ErrLocked):
-		return nil, fmt.Errorf("%w: %w", dataset.ErrBusy, err)
-	case errors.Is(err, command.ErrStuck):
-		return nil, fmt.Errorf("%w: %w", dataset.ErrStuck, err)
-	}
-	return nil, err
+	return takeover.Lock(ctx, i.lockFile(d))
 }
 
 // Alone keeps receives, sweeps and other daemons away from a replica.
