@@ -160,10 +160,7 @@ func (d *Daemon) ruledBy(ctx context.Context, s shelf, known map[shelf]*ruled) (
 			return nil, err
 		}
 	} else {
-		paths, err := d.find(ctx, s.job)
-		live, marks, roleErr := d.roles(ctx, s.job, paths)
-		by.marks, by.unseen = marks, errors.Join(err, roleErr)
-		by.keep = d.sourceRetention(s.job, live, by.unseen)
+		by.keep, by.marks, by.unseen = d.jobRetention(ctx, s.job)
 	}
 	by.survey = by.keep.Survey(ctx, false)
 	known[key] = by

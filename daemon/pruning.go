@@ -136,10 +136,7 @@ func (d *Daemon) pruneJob(ctx context.Context, r pruneRequest, p prunePlan, run 
 		}
 		defer w.running.give()
 	}
-	paths, err := d.find(ctx, w) // a run goes on with what is there, and so does this
-	live, _, roleErr := d.roles(ctx, w, paths)
-	unseen := errors.Join(err, roleErr)
-	keep := d.sourceRetention(w, live, unseen)
+	keep, _, unseen := d.jobRetention(ctx, w)
 	if r.DryRun || len(r.Plan) > 0 {
 		return errors.Join(unseen, show(ctx, keep, r, p, run))
 	}

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -32,6 +33,15 @@ func (d *Daemon) sourceRetention(w *work, paths []dataset.Path, unseen error) *r
 			return verdicts, nil
 		},
 	}
+}
+
+// jobRetention is the sourceRetention of a run now, which goes on without what is missing;
+// marks are those of all datasets that are there.
+func (d *Daemon) jobRetention(ctx context.Context, w *work) (keep *retain.Retention, marks map[dataset.Path]dataset.Mark, unseen error) {
+	paths, err := d.find(ctx, w)
+	live, marks, roleErr := d.roles(ctx, w, paths)
+	unseen = errors.Join(err, roleErr)
+	return d.sourceRetention(w, live, unseen), marks, unseen
 }
 
 // frozen is for the board why nothing of a dataset is destroyed until somebody looks;
